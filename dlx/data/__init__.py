@@ -1,0 +1,1 @@
+"""Data sources to arrays, vocabularies and batches."""

@@ -1,0 +1,76 @@
+"""Batches of token windows as a pure function of (seed, step).
+
+There is no iterator and so no iterator state to save or lose: a resumed run asks for
+the batch of its next step and gets the one the uninterrupted run got.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+import numpy as np
+
+from dlx.errors import UserError
+
+
+def check_length(name: str, num_tokens: int, needed: int) -> None:
+  """Raises UserError unless a text of `num_tokens` holds `needed` of them."""
+  if num_tokens < needed:
+    raise UserError(
+        f"the {name} text has {num_tokens} characters, but {needed} are needed for one "
+        f"window; give a longer text or lower config.data.window"
+    )
+
+
+def random_windows(
+    tokens: Int[Array, "N"], rng: jax.Array, *, batch_size: int, window: int
+) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+  """Windows at uniformly random places: inputs, and targets one token on.
+
+  Args:
+    tokens: the text's ids, N > window.
+    rng: a typed key; fold the step into it.
+    batch_size: B.
+    window: T.
+
+  Returns:
+    (inputs, targets), each `(B, T)`, with targets[:, t] the token after inputs[:, t].
+  """
+  starts = jax.random.randint(rng, (batch_size, 1), 0, tokens.shape[0] - window)
+  windows = tokens[starts + jnp.arange(window + 1)]
+  return windows[:, :-1], windows[:, 1:]
+
+
+def stream_windows(
+    tokens: Int[Array, "N"], step: Int[Array, ""], *, batch_size: int, window: int
+) -> tuple[Int[Array, "B T"], Int[Array, "B T"], Array]:
+  """Windows that continue each other, for a model that carries its state along.
+
+  The text is cut into B lanes of equal length; step s reads the window at s T of each
+  lane, and after the last one starts over.
+
+  Args:
+    tokens: the text's ids, N > B T.
+    step: the step.
+    batch_size: B, the lanes.
+    window: T.
+
+  Returns:
+    (inputs, targets, fresh): fresh is True where the lanes start over and the state
+    must be zero.
+  """
+  lane = (tokens.shape[0] - 1) // batch_size
+  place = step % (lane // window)
+  starts = jnp.arange(batch_size)[:, None] * lane + place * window
+  windows = tokens[starts + jnp.arange(window + 1)]
+  return windows[:, :-1], windows[:, 1:], place == 0
+
+
+def consecutive_windows(tokens: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+  """All whole windows of a text side by side, for evaluation: (inputs, targets), (W, T).
+
+  The characters after the last whole window, fewer than T, are left out.
+  """
+  count = (len(tokens) - 1) // window
+  inputs = tokens[: count * window].reshape(count, window)
+  targets = tokens[1 : count * window + 1].reshape(count, window)
+  return inputs, targets

@@ -1,0 +1,1 @@
+"""Derivatives derived by hand, one file per layer family."""

@@ -1,0 +1,219 @@
+"""The gradient of the GRU through time, derived by hand.
+
+Notation: s is the logistic function, * the elementwise product, d_v the cotangent
+(the derivative of the loss with respect to v), of the same shape as v. a_r, a_z, a_n
+are the input products x W + b of a step. One step is, with reset_after,
+
+  r = s(a_r + h U_r + c_r)
+  z = s(a_z + h U_z + c_z)
+  q = h U_n + c_n
+  n = tanh(a_n + r * q)
+  h' = (1 - z) * n + z * h
+
+Since s' = s (1 - s) and tanh' = 1 - tanh^2, the chain rule from the last line up is
+
+  d_an = d_h' * (1 - z) * (1 - n^2)
+  d_az = d_h' * (h - n) * z * (1 - z)
+  d_ar = d_an * q * r * (1 - r)
+  d_q  = d_an * r
+  d_h  = d_h' * z + d_ar U_r^T + d_az U_z^T + d_q U_n^T
+
+and without reset_after (the sources' form), n = tanh(a_n + (r * h) U_n) and
+h' = (1 - z) * h + z * n, so
+
+  d_an = d_h' * z * (1 - n^2)
+  d_az = d_h' * (n - h) * z * (1 - z)
+  d_rh = d_an U_n^T                       (the cotangent of r * h)
+  d_ar = d_rh * h * r * (1 - r)
+  d_h  = d_h' * (1 - z) + d_rh * r + d_ar U_r^T + d_az U_z^T
+
+Through time, d_h of a step is the next d_h' of the step before it, plus that step's
+own output cotangent. A weight's gradient sums over steps, U_r: sum_t h_{t-1}^T d_ar_t.
+The sum is one matrix product over all steps and examples at once, after the loop,
+where automatic differentiation adds one small product per step inside it; this is
+what makes the rule faster.
+
+Source: Cho et al. (2014) for the cell; the derivation is the chain rule above.
+"""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+_sigmoid = jax.nn.sigmoid
+
+
+def _step_after(h, gates, hidden, hidden_bias):
+  """One step with reset_after: (h', what the backward pass needs)."""
+  a_r, a_z, a_n = gates
+  b_r, b_z, q = jnp.split(h @ hidden + hidden_bias, 3, axis=-1)
+  r, z = _sigmoid(a_r + b_r), _sigmoid(a_z + b_z)
+  n = jnp.tanh(a_n + r * q)
+  return (1 - z) * n + z * h, (r, z, n, q)
+
+
+def _step_before(h, gates, hidden):
+  """One step without reset_after: (h', what the backward pass needs)."""
+  a_r, a_z, a_n = gates
+  size = h.shape[-1]
+  b_r, b_z = jnp.split(h @ hidden[:, : 2 * size], 2, axis=-1)
+  r, z = _sigmoid(a_r + b_r), _sigmoid(a_z + b_z)
+  n = jnp.tanh(a_n + (r * h) @ hidden[:, 2 * size :])
+  return (1 - z) * h + z * n, (r, z, n)
+
+
+def _step_after_vjp(d_h, h, saved, hidden_t):
+  """The five lines of the module's text, with reset_after: d_h, (d_ar, d_az, d_an), d_q."""
+  r, z, n, q = saved
+  d_an = d_h * (1 - z) * (1 - n * n)
+  d_az = d_h * (h - n) * z * (1 - z)
+  d_ar = d_an * q * r * (1 - r)
+  d_q = d_an * r
+  d_h = d_h * z + jnp.concatenate([d_ar, d_az, d_q], axis=-1) @ hidden_t
+  return d_h, (d_ar, d_az, d_an), d_q
+
+
+def _step_before_vjp(d_h, h, saved, hidden_t):
+  """The same without reset_after: d_h, (d_ar, d_az, d_an)."""
+  r, z, n = saved
+  size = h.shape[-1]
+  d_an = d_h * z * (1 - n * n)
+  d_az = d_h * (n - h) * z * (1 - z)
+  d_rh = d_an @ hidden_t[2 * size :]
+  d_ar = d_rh * h * r * (1 - r)
+  d_rz = jnp.concatenate([d_ar, d_az], axis=-1)
+  d_h = d_h * (1 - z) + d_rh * r + d_rz @ hidden_t[: 2 * size]
+  return d_h, (d_ar, d_az, d_an)
+
+
+def step(h, gates, hidden, hidden_bias=None):
+  """One step h -> h', and the values that the backward pass needs.
+
+  Args:
+    h: the state, `(..., H)`.
+    gates: (a_r, a_z, a_n), each `(..., H)`.
+    hidden: U, `(H, 3H)`, columns r, z, n.
+    hidden_bias: c, `(3H,)`; its presence chooses the form (given: reset_after).
+
+  Returns:
+    (h', saved), saved being r, z, n and, with reset_after, q.
+  """
+  if hidden_bias is None:
+    return _step_before(h, gates, hidden)
+  return _step_after(h, gates, hidden, hidden_bias)
+
+
+def unroll_fwd(hidden, hidden_bias, gates, carry, *, reverse=False):
+  """All steps, with time as the first axis: ys `(T, ..., H)` and what they leave.
+
+  Args:
+    hidden, hidden_bias: as for `step`.
+    gates: (a_r, a_z, a_n), each `(T, ..., H)`.
+    carry: the first state, `(..., H)`.
+    reverse: from the last step to the first.
+
+  Returns:
+    ((last state, ys), saved) where saved is for `unroll_vjp`.
+  """
+
+  def body(h, a):
+    new_h, saved = step(h, a, hidden, hidden_bias)
+    return new_h, (new_h, saved)
+
+  last, (ys, saved) = lax.scan(body, carry, gates, reverse=reverse)
+  return (last, ys), (hidden, hidden_bias, carry, ys, saved)
+
+
+def _contract(x, y):
+  """sum over all leading dimensions of x^T y: (..., A), (..., B) -> (A, B)."""
+  axes = tuple(range(x.ndim - 1))
+  return jnp.tensordot(x, y, axes=(axes, axes))
+
+
+def unroll_vjp(saved, d_out, *, reverse=False):
+  """Cotangents of (hidden, hidden_bias, gates, carry) of `unroll_fwd`.
+
+  Args:
+    saved: the second value of `unroll_fwd`.
+    d_out: (d_last, d_ys), `(..., H)` and `(T, ..., H)`.
+    reverse: as in the forward pass.
+  """
+  hidden, hidden_bias, carry, ys, steps = saved
+  d_last, d_ys = d_out
+  before = jnp.concatenate([ys[1:], carry[None]] if reverse else [carry[None], ys[:-1]])
+  hidden_t = hidden.T
+
+  def body(d_h, x):
+    d_y, h, values = x
+    step_vjp = _step_before_vjp if hidden_bias is None else _step_after_vjp
+    d_h, *d = step_vjp(d_h + d_y, h, values, hidden_t)
+    return d_h, d
+
+  d_carry, d = lax.scan(body, d_last, (d_ys, before, steps), reverse=not reverse)
+  d_ar, d_az, d_an = d[0]
+  if hidden_bias is None:
+    d_rz = _contract(before, jnp.concatenate([d_ar, d_az], axis=-1))
+    d_hidden = jnp.concatenate([d_rz, _contract(steps[0] * before, d_an)], axis=-1)
+    d_hidden_bias = None
+  else:
+    d_products = jnp.concatenate([d_ar, d_az, d[1]], axis=-1)
+    d_hidden = _contract(before, d_products)
+    d_hidden_bias = d_products.sum(range(d_products.ndim - 1))
+  return d_hidden, d_hidden_bias, d[0], d_carry
+
+
+def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False, reset_after=False):
+  """The vector-Jacobian product of `dlx.layers.gru.scan`.
+
+  The input product a = x W + b adds, with d_a = [d_ar d_az d_an] of all steps,
+  d_x = d_a W^T, d_W = sum x^T d_a, d_b = sum d_a. A step beyond `lengths` copies its
+  state and outputs zero: z is 1 there (0 in the form without reset_after), every
+  factor that reaches a gate or a weight vanishes, and d_h passes unchanged.
+
+  Args:
+    params: `input (D, 3H)`, `hidden (H, 3H)`, `bias (3H,)`, with reset_after also
+      `hidden_bias (3H,)`.
+    xs: `(..., T, D)`.
+    carry: `(..., H)`.
+    d_out: (d_carry, d_ys), `(..., H)` and `(..., T, H)`.
+    lengths, reverse, reset_after: as in the layer.
+
+  Returns:
+    (d_params, d_xs, d_carry), in the shapes of params, xs and carry.
+  """
+  d_last, d_ys = d_out
+  x = jnp.moveaxis(xs, -2, 0)
+  d_y = jnp.moveaxis(d_ys, -2, 0)
+  gates = jnp.split(x @ params["input"] + params["bias"], 3, axis=-1)
+  if lengths is not None:
+    steps = jnp.arange(x.shape[0]).reshape((-1,) + (1,) * jnp.ndim(lengths))
+    valid = (steps < lengths)[..., None]
+    gates = hold(gates, valid, reset_after)
+    d_y = jnp.where(valid, d_y, jnp.zeros((), d_y.dtype))
+  hidden_bias = params["hidden_bias"] if reset_after else None
+  _, saved = unroll_fwd(params["hidden"], hidden_bias, gates, carry, reverse=reverse)
+  d_hidden, d_hidden_bias, d_gates, d_carry = unroll_vjp(saved, (d_last, d_y), reverse=reverse)
+  d_a = jnp.concatenate(d_gates, axis=-1)
+  d_params = {"input": _contract(x, d_a), "hidden": d_hidden, "bias": d_a.sum(range(d_a.ndim - 1))}
+  if reset_after:
+    d_params["hidden_bias"] = d_hidden_bias
+  return d_params, jnp.moveaxis(d_a @ params["input"].T, 0, -2), d_carry
+
+
+def hold(gates, valid, reset_after):
+  """Shuts the update gate of padding, so that the state stays as it is.
+
+  h' = h exactly where z = s(inf) = 1 with reset_after, or z = s(-inf) = 0 without;
+  the factor z (1 - z) is 0 there, so no gradient passes to a gate or a weight.
+
+  Args:
+    gates: (a_r, a_z, a_n), each `(T, ..., H)`.
+    valid: `(T, ..., 1)`, False in the padding.
+    reset_after: the form.
+
+  Returns:
+    The gates with a_z replaced in the padding.
+  """
+  a_r, a_z, a_n = gates
+  shut = jnp.array(jnp.inf if reset_after else -jnp.inf, a_z.dtype)
+  return a_r, jnp.where(valid, a_z, shut), a_n

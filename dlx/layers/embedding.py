@@ -1,0 +1,55 @@
+"""Embedding of integer ids, and the tied output layer."""
+
+import jax
+from jax.nn import initializers
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dlx.layers import shapes
+
+
+def init(rng: jax.Array, vocab_size: int, d: int) -> dict[str, Array]:
+  """Draws `embedding (vocab_size, d)` with variance 1/d.
+
+  A row then has an expected squared norm of 1, so `logits` starts at the scale of x.
+  """
+  return {"embedding": initializers.normal(d**-0.5)(rng, (vocab_size, d))}
+
+
+def lookup(params: dict[str, Array], ids: Int[Array, "..."]) -> Float[Array, "... d"]:
+  """Takes row ids[...] of the table E: y = E[ids], which is one_hot(ids) E.
+
+  Args:
+    params: `embedding (vocab_size, d)`.
+    ids: integers, `(...)`, in 0 .. vocab_size - 1. Under jit the values cannot be
+      checked: an id outside gives a row of nan (an integer table: its least value),
+      never a neighbour's row.
+
+  Returns:
+    `(..., d)` in the table's dtype.
+
+  Raises:
+    ValueError: ids are not integers.
+  """
+  if not jnp.issubdtype(jnp.result_type(ids), jnp.integer):
+    raise ValueError(f"ids: expected integers, got {jnp.result_type(ids)}")
+  return jnp.take(params["embedding"], ids, axis=0, mode="fill")
+
+
+def logits(params: dict[str, Array], x: Float[Array, "... d"]) -> Float[Array, "... vocab_size"]:
+  """Scores every id with the same table (tied output): y = x E^T.
+
+  Args:
+    params: `embedding (vocab_size, d)`.
+    x: `(..., d)`.
+
+  Returns:
+    `(..., vocab_size)`.
+
+  Raises:
+    ValueError: the last dimension of x is not d.
+
+  Source: Press and Wolf, "Using the output embedding to improve language models" (2017).
+  """
+  shapes.expect_last("x", x, params["embedding"].shape[1])
+  return x @ params["embedding"].T

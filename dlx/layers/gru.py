@@ -1,0 +1,162 @@
+"""The gated recurrent unit in its two forms."""
+
+import functools
+
+import jax
+from jax.nn import initializers
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dlx.gradients import gru as gradients
+from dlx.layers import shapes, unroll
+
+
+def init(
+    rng: jax.Array, d_in: int, d_hidden: int, *, reset_after: bool = False
+) -> dict[str, Array]:
+  """Draws `input (d_in, 3h)`, `hidden (h, 3h)`, zero `bias (3h,)`; gates r, z, n.
+
+  Kernels of W are LeCun-normal, those of U orthogonal gate by gate. With
+  `reset_after` there is a zero `hidden_bias (3h,)` too.
+  """
+  input_rng, *gate_rngs = jax.random.split(rng, 4)
+  orthogonal = initializers.orthogonal()
+  params = {
+      "input": initializers.lecun_normal()(input_rng, (d_in, 3 * d_hidden)),
+      "hidden": jnp.concatenate(
+          [orthogonal(gate_rng, (d_hidden, d_hidden)) for gate_rng in gate_rngs], axis=-1
+      ),
+      "bias": jnp.zeros((3 * d_hidden,)),
+  }
+  if reset_after:
+    params["hidden_bias"] = jnp.zeros((3 * d_hidden,))
+  return params
+
+
+def _hidden_bias(params, reset_after):
+  """The params' hidden_bias, which must be there exactly when reset_after says so."""
+  hidden_bias = params.get("hidden_bias")
+  if (hidden_bias is not None) != reset_after:
+    have, wants = ("no ", "a") if hidden_bias is None else ("a ", "no")
+    raise ValueError(
+        f"reset_after: params have {have}hidden_bias, but reset_after={reset_after} "
+        f"means {wants} hidden_bias"
+    )
+  return hidden_bias
+
+
+def _step(hidden, hidden_bias, h, gates):
+  h, _ = gradients.step(h, gates, hidden, hidden_bias)
+  return h, h
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _unroll(reverse, hidden, hidden_bias, gates, carry):
+  """All steps, (last state, ys), with the hand-derived gradient."""
+  return gradients.unroll_fwd(hidden, hidden_bias, gates, carry, reverse=reverse)[0]
+
+
+_unroll.defvjp(
+    lambda reverse, *args: gradients.unroll_fwd(*args, reverse=reverse),
+    lambda reverse, saved, d_out: gradients.unroll_vjp(saved, d_out, reverse=reverse),
+)
+
+
+def cell(
+    params: dict[str, Array],
+    carry: Float[Array, "... H"],
+    x: Float[Array, "... D"],
+    *,
+    reset_after: bool = False,
+) -> tuple[Float[Array, "... H"], Float[Array, "... H"]]:
+  """One step of a GRU; returns (h', h').
+
+  With s the logistic function, * elementwise and h the carry:
+
+  r = s(x W_r + h U_r + b_r)               reset gate
+  z = s(x W_z + h U_z + b_z)               update gate
+  n = tanh(x W_n + (r * h) U_n + b_n)      candidate
+  h' = (1 - z) * h + z * n
+
+  and with `reset_after` (the form of PyTorch and cuDNN; c is hidden_bias, and z keeps
+  the old state instead of taking the new one):
+
+  r = s(x W_r + b_r + h U_r + c_r)
+  z = s(x W_z + b_z + h U_z + c_z)
+  n = tanh(x W_n + b_n + r * (h U_n + c_n))
+  h' = (1 - z) * n + z * h
+
+  Args:
+    params: `input (D, 3H)`, `hidden (H, 3H)`, `bias (3H,)`, gates in the order r, z, n;
+      with reset_after also `hidden_bias (3H,)`.
+    carry: h, `(..., H)`.
+    x: `(..., D)`.
+    reset_after: apply the reset gate after the hidden product.
+
+  Raises:
+    ValueError: a last dimension does not fit the kernels, or reset_after and the
+      presence of hidden_bias disagree.
+
+  Source: Cho et al., "Learning phrase representations using RNN encoder-decoder"
+    (2014); Chung et al. (2014) for the first form's gate convention.
+  """
+  shapes.expect_last("carry", carry, params["hidden"].shape[0])
+  hidden_bias = _hidden_bias(params, reset_after)
+  return _step(params["hidden"], hidden_bias, carry, unroll.gate_inputs(params, x, 3))
+
+
+def initial_carry(params: dict[str, Array], batch_shape: tuple[int, ...], dtype=None) -> Array:
+  """Zeros, `(*batch_shape, H)`."""
+  hidden = params["hidden"]
+  return jnp.zeros((*batch_shape, hidden.shape[0]), dtype or hidden.dtype)
+
+
+def scan(
+    params: dict[str, Array],
+    xs: Float[Array, "... T D"],
+    carry: Float[Array, "... H"] | None = None,
+    *,
+    lengths: Int[Array, "..."] | None = None,
+    reverse: bool = False,
+    reset_after: bool = False,
+    implementation: str = "auto",
+) -> tuple[Float[Array, "... H"], Float[Array, "... T H"]]:
+  """Runs `cell` over the time axis of (..., T, D).
+
+  Args:
+    params: as for `cell`.
+    xs: `(..., T, D)`.
+    carry: the first state `(..., H)`; zeros when None.
+    lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
+      zero and the carry stays that of the last valid step.
+    reverse: run from the last valid step to the first; ys stay in place.
+    reset_after: the form, as in `cell`.
+    implementation: "auto" takes the gradient derived in dlx/gradients/gru.py, which
+      is faster but has no forward mode; "autodiff" lets jax differentiate the loop.
+
+  Returns:
+    (carry, ys): the last state `(..., H)` and all states `(..., T, H)`.
+
+  Raises:
+    ValueError: a shape does not fit, reset_after and hidden_bias disagree, or
+      implementation is unknown; the message names the argument.
+  """
+  if implementation not in ("auto", "autodiff"):
+    raise ValueError(f'implementation: expected "auto" or "autodiff", got {implementation!r}')
+  hidden, hidden_bias = params["hidden"], _hidden_bias(params, reset_after)
+  xs = unroll.time_first(xs)
+  gates = unroll.gate_inputs(params, xs, 3)
+  valid = unroll.valid_steps(lengths, xs)
+  if carry is None:
+    carry = initial_carry(params, xs.shape[1:-1], gates[0].dtype)
+  shapes.expect_shape("carry", carry, (*xs.shape[1:-1], hidden.shape[0]))
+  if implementation == "auto":
+    if valid is not None:
+      gates = gradients.hold(gates, valid, reset_after)
+    carry, ys = _unroll(reverse, hidden, hidden_bias, gates, carry)
+    ys = unroll.mask_outputs(valid, ys)
+  else:
+    carry, ys = unroll.scan(
+        functools.partial(_step, hidden, hidden_bias), gates, carry, valid=valid, reverse=reverse
+    )
+  return carry, unroll.time_last(ys)

@@ -1,0 +1,40 @@
+"""The linear (fully connected) layer, y = x W + b."""
+
+import jax
+from jax.nn import initializers
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dlx.layers import shapes
+
+
+def init(rng: jax.Array, d_in: int, d_out: int, *, bias: bool = True) -> dict[str, Array]:
+  """Draws `kernel (d_in, d_out)` with variance 1/d_in and a zero `bias (d_out,)`.
+
+  LeCun's scale keeps the variance of the activations: if the entries of x have
+  variance 1, those of x W have variance d_in * (1/d_in) = 1.
+
+  Source: LeCun, Bottou, Orr, Mueller, "Efficient BackProp" (1998), section 4.6.
+  """
+  params = {"kernel": initializers.lecun_normal()(rng, (d_in, d_out))}
+  if bias:
+    params["bias"] = jnp.zeros((d_out,))
+  return params
+
+
+def apply(params: dict[str, Array], x: Float[Array, "... d_in"]) -> Float[Array, "... d_out"]:
+  """Maps the last dimension: y = x W + b, with b left out when `params` has none.
+
+  Args:
+    params: `kernel (d_in, d_out)` and, optionally, `bias (d_out,)`.
+    x: `(..., d_in)`.
+
+  Returns:
+    y, `(..., d_out)`, in the dtype that x and the kernel promote to.
+
+  Raises:
+    ValueError: the last dimension of x is not d_in.
+  """
+  shapes.expect_last("x", x, params["kernel"].shape[0])
+  y = x @ params["kernel"]
+  return y + params["bias"] if "bias" in params else y

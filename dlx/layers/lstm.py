@@ -1,0 +1,113 @@
+"""Long short-term memory: a memory cell that is added to, behind three gates."""
+
+import jax
+from jax.nn import initializers
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dlx.layers import shapes, unroll
+
+Carry = tuple[Float[Array, "... H"], Float[Array, "... H"]]
+
+
+def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
+  """Draws `input (d_in, 4h)`, `hidden (h, 4h)` and `bias (4h,)`, gates i, f, g, o.
+
+  Kernels of W are LeCun-normal and of U orthogonal, gate by gate. The forget gate's
+  bias is 1, so that memory is kept before anything has been learned.
+
+  Source: Jozefowicz, Zaremba, Sutskever, "An empirical exploration of recurrent
+    network architectures" (2015), for the bias.
+  """
+  input_rng, *gate_rngs = jax.random.split(rng, 5)
+  orthogonal = initializers.orthogonal()
+  return {
+      "input": initializers.lecun_normal()(input_rng, (d_in, 4 * d_hidden)),
+      "hidden": jnp.concatenate(
+          [orthogonal(gate_rng, (d_hidden, d_hidden)) for gate_rng in gate_rngs], axis=-1
+      ),
+      "bias": jnp.zeros((4 * d_hidden,)).at[d_hidden : 2 * d_hidden].set(1.0),
+  }
+
+
+def _step(params, carry, gates):
+  c, h = carry
+  hidden_gates = jnp.split(h @ params["hidden"], 4, axis=-1)
+  i, f, g, o = (from_x + from_h for from_x, from_h in zip(gates, hidden_gates))
+  c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+  h = jax.nn.sigmoid(o) * jnp.tanh(c)
+  return (c, h), h
+
+
+def cell(
+    params: dict[str, Array], carry: Carry, x: Float[Array, "... D"]
+) -> tuple[Carry, Float[Array, "... H"]]:
+  """One step of an LSTM; returns ((c', h'), h').
+
+  i = s(x W_i + h U_i + b_i)      input gate, s the logistic function
+  f = s(x W_f + h U_f + b_f)      forget gate
+  g = tanh(x W_g + h U_g + b_g)   candidate
+  o = s(x W_o + h U_o + b_o)      output gate
+  c' = f * c + i * g,  h' = o * tanh(c')
+
+  Args:
+    params: `input (D, 4H)`, `hidden (H, 4H)`, `bias (4H,)`, gates in the order i, f, g, o.
+    carry: (c, h), each `(..., H)`.
+    x: `(..., D)`.
+
+  Raises:
+    ValueError: a last dimension does not fit the kernels.
+
+  Source: Hochreiter and Schmidhuber (1997); the forget gate from Gers, Schmidhuber,
+    Cummins, "Learning to forget" (2000).
+  """
+  for name, state in zip(("carry's c", "carry's h"), carry):
+    shapes.expect_last(name, state, params["hidden"].shape[0])
+  return _step(params, carry, unroll.gate_inputs(params, x, 4))
+
+
+def initial_carry(params: dict[str, Array], batch_shape: tuple[int, ...], dtype=None) -> Carry:
+  """Zeros (c, h), each `(*batch_shape, H)`."""
+  hidden = params["hidden"]
+  zeros = jnp.zeros((*batch_shape, hidden.shape[0]), dtype or hidden.dtype)
+  return zeros, zeros
+
+
+def scan(
+    params: dict[str, Array],
+    xs: Float[Array, "... T D"],
+    carry: Carry | None = None,
+    *,
+    lengths: Int[Array, "..."] | None = None,
+    reverse: bool = False,
+) -> tuple[Carry, Float[Array, "... T H"]]:
+  """Runs `cell` over the time axis of (..., T, D).
+
+  Args:
+    params: as for `cell`.
+    xs: `(..., T, D)`.
+    carry: the first (c, h), each `(..., H)`; zeros when None.
+    lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
+      zero and the carry stays that of the last valid step.
+    reverse: run from the last valid step to the first; ys stay in place.
+
+  Returns:
+    (carry, ys): the last (c, h) and all h, `(..., T, H)`.
+
+  Raises:
+    ValueError: a shape does not fit; the message names the argument.
+  """
+  xs = unroll.time_first(xs)
+  gates = unroll.gate_inputs(params, xs, 4)
+  if carry is None:
+    carry = initial_carry(params, xs.shape[1:-1], gates[0].dtype)
+  for name, state in zip(("carry's c", "carry's h"), carry):
+    shapes.expect_shape(name, state, (*xs.shape[1:-1], params["hidden"].shape[0]))
+  carry, ys = unroll.scan(
+      lambda state, g: _step(params, state, g),
+      gates,
+      carry,
+      valid=unroll.valid_steps(lengths, xs),
+      reverse=reverse,
+  )
+  return carry, unroll.time_last(ys)

@@ -1,0 +1,94 @@
+"""The simple (Elman) recurrent layer, h_t = tanh(x_t W + h_{t-1} U + b)."""
+
+import jax
+from jax.nn import initializers
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dlx.layers import shapes, unroll
+
+
+def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
+  """Draws `input (d_in, h)` (LeCun), an orthogonal `hidden (h, h)` and a zero `bias (h,)`.
+
+  An orthogonal U keeps the norm of the state, and of its gradient, where tanh is
+  near linear.
+
+  Source: Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks" (2014).
+  """
+  input_rng, hidden_rng = jax.random.split(rng)
+  return {
+      "input": initializers.lecun_normal()(input_rng, (d_in, d_hidden)),
+      "hidden": initializers.orthogonal()(hidden_rng, (d_hidden, d_hidden)),
+      "bias": jnp.zeros((d_hidden,)),
+  }
+
+
+def _step(params, h, gates):
+  h = jnp.tanh(gates[0] + h @ params["hidden"])
+  return h, h
+
+
+def cell(
+    params: dict[str, Array], carry: Float[Array, "... H"], x: Float[Array, "... D"]
+) -> tuple[Float[Array, "... H"], Float[Array, "... H"]]:
+  """One step: h' = tanh(x W + h U + b); returns (h', h').
+
+  Args:
+    params: `input (D, H)`, `hidden (H, H)`, `bias (H,)`.
+    carry: h, `(..., H)`.
+    x: `(..., D)`.
+
+  Raises:
+    ValueError: the last dimension of x or of carry does not fit the kernels.
+
+  Source: Elman, "Finding structure in time" (1990).
+  """
+  shapes.expect_last("carry", carry, params["hidden"].shape[0])
+  return _step(params, carry, unroll.gate_inputs(params, x, 1))
+
+
+def initial_carry(params: dict[str, Array], batch_shape: tuple[int, ...], dtype=None) -> Array:
+  """Zeros, `(*batch_shape, H)`."""
+  hidden = params["hidden"]
+  return jnp.zeros((*batch_shape, hidden.shape[0]), dtype or hidden.dtype)
+
+
+def scan(
+    params: dict[str, Array],
+    xs: Float[Array, "... T D"],
+    carry: Float[Array, "... H"] | None = None,
+    *,
+    lengths: Int[Array, "..."] | None = None,
+    reverse: bool = False,
+) -> tuple[Float[Array, "... H"], Float[Array, "... T H"]]:
+  """Runs `cell` over the time axis of (..., T, D).
+
+  Args:
+    params: as for `cell`.
+    xs: `(..., T, D)`.
+    carry: the first state `(..., H)`; zeros when None.
+    lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
+      zero and the carry stays that of the last valid step.
+    reverse: run from the last valid step to the first; ys stay in place.
+
+  Returns:
+    (carry, ys): the last state `(..., H)` and all states `(..., T, H)`.
+
+  Raises:
+    ValueError: a shape does not fit; the message names the argument.
+  """
+  xs = unroll.time_first(xs)
+  gates = unroll.gate_inputs(params, xs, 1)
+  if carry is None:
+    carry = initial_carry(params, xs.shape[1:-1], gates[0].dtype)
+  shapes.expect_shape("carry", carry, (*xs.shape[1:-1], params["hidden"].shape[0]))
+  carry, ys = unroll.scan(
+      lambda h, g: _step(params, h, g),
+      gates,
+      carry,
+      valid=unroll.valid_steps(lengths, xs),
+      reverse=reverse,
+  )
+  return carry, unroll.time_last(ys)

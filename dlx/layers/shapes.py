@@ -1,0 +1,21 @@
+"""Checks of shapes that name the argument, what came and what was expected."""
+
+import jax
+
+
+def expect_last(name: str, x: jax.Array, size: int) -> None:
+  """Raises ValueError unless the last dimension of `x` is `size`."""
+  if x.ndim == 0 or x.shape[-1] != size:
+    raise ValueError(f"{name}: expected a last dimension of {size}, got shape {x.shape}")
+
+
+def expect_rank(name: str, x: jax.Array, least: int, form: str) -> None:
+  """Raises ValueError unless `x` has at least `least` dimensions, as in `form`."""
+  if x.ndim < least:
+    raise ValueError(f"{name}: expected shape {form}, got {x.shape}")
+
+
+def expect_shape(name: str, x: jax.Array, shape: tuple[int, ...]) -> None:
+  """Raises ValueError unless `x.shape` is `shape`."""
+  if tuple(x.shape) != tuple(shape):
+    raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(x.shape)}")

@@ -1,0 +1,94 @@
+"""Steps through time: what rnn, gru and lstm share.
+
+A recurrent layer computes one thing per step from the input alone (its input
+product, which is hoisted out of the loop into one large matrix product) and the
+rest from the state. Inside, time is the first axis, because `lax.scan` walks the
+first axis; outside, sequences are (..., T, D).
+"""
+
+from collections.abc import Callable
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from dlx.layers import shapes
+
+
+def time_first(xs: Float[Array, "... T D"]) -> Float[Array, "T ... D"]:
+  """Moves the time axis of (..., T, D) to the front.
+
+  Raises:
+    ValueError: xs has fewer than two dimensions.
+  """
+  shapes.expect_rank("xs", xs, 2, "(..., T, D)")
+  return jnp.moveaxis(xs, -2, 0)
+
+
+def time_last(ys: Float[Array, "T ... D"]) -> Float[Array, "... T D"]:
+  """Undoes `time_first`."""
+  return jnp.moveaxis(ys, 0, -2)
+
+
+def gate_inputs(
+    params: dict[str, Array], xs: Float[Array, "T ... D"], gates: int
+) -> tuple[Float[Array, "T ... H"], ...]:
+  """The hoisted input product x W + b of all steps, one array per gate.
+
+  One array per gate, not one wide array that is sliced in the loop: the pointwise
+  part of a step then reads contiguous memory, which makes the forward loop of a GRU
+  a quarter faster on CPU.
+
+  Raises:
+    ValueError: the last dimension of xs is not that of the kernel.
+  """
+  shapes.expect_last("xs", xs, params["input"].shape[0])
+  kernels = jnp.split(params["input"], gates, axis=-1)
+  biases = jnp.split(params["bias"], gates, axis=-1)
+  return tuple(xs @ kernel + bias for kernel, bias in zip(kernels, biases))
+
+
+def valid_steps(
+    lengths: Int[Array, "..."] | None, xs: Float[Array, "T ... D"]
+) -> Bool[Array, "T ... 1"] | None:
+  """True where step t < length; None (no mask at all) when lengths is None.
+
+  Raises:
+    ValueError: lengths does not have the batch shape of xs.
+  """
+  if lengths is None:
+    return None
+  lengths = jnp.asarray(lengths)
+  shapes.expect_shape("lengths", lengths, xs.shape[1:-1])
+  steps = jnp.arange(xs.shape[0]).reshape((-1,) + (1,) * lengths.ndim)
+  return (steps < lengths)[..., None]
+
+
+def mask_outputs(valid: Bool[Array, "T ... 1"] | None, ys: Float[Array, "T ... H"]) -> Array:
+  """Zeroes the outputs beyond each sequence's length."""
+  return ys if valid is None else jnp.where(valid, ys, jnp.zeros((), ys.dtype))
+
+
+def scan(
+    step: Callable, inputs: tuple[Array, ...], carry, *, valid: Array | None, reverse: bool
+) -> tuple:
+  """Runs `step(carry, inputs[t]) -> (carry, y)` for all t by lax.scan.
+
+  A step that is not valid leaves the carry as it was. With `reverse` it runs from
+  the last step to the first and keeps ys in place; because padding leaves the carry
+  alone, that is from the last valid step to the first.
+
+  Returns:
+    (carry, ys), ys with zeros where a step is not valid.
+  """
+
+  def masked_step(carry, x):
+    x, keep = x
+    new_carry, y = step(carry, x)
+    if keep is not None:
+      new_carry = jax.tree.map(lambda new, old: jnp.where(keep, new, old), new_carry, carry)
+    return new_carry, y
+
+  carry, ys = lax.scan(masked_step, carry, (inputs, valid), reverse=reverse)
+  return carry, mask_outputs(valid, ys)

@@ -1,0 +1,1 @@
+"""Linen modules: they own parameter names and random keys, nothing else."""

@@ -1,0 +1,74 @@
+"""A recurrent language model: embedding, a stack of recurrent layers, output layer."""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Int
+
+from dlx.layers import embedding, gru, linear, lstm, recurrent, rnn
+from dlx.layers.dropout import dropout
+
+CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
+
+
+class RecurrentLanguageModel(nn.Module):
+  """Scores of the next token after each token of a sequence.
+
+  Attributes:
+    vocab_size: V.
+    d_embed: D, the size of a token's vector.
+    d_hidden: H, the size of a layer's state.
+    num_layers: L.
+    cell: "rnn", "gru" or "lstm".
+    reset_after: the form of the GRU; the other cells have no forms.
+    dropout_rate: between the layers and before the output layer.
+    recurrent_dropout_rate: on the hidden kernels.
+    residual: add the input of each layer but the first to its output.
+  """
+
+  vocab_size: int
+  d_embed: int
+  d_hidden: int
+  num_layers: int
+  cell: str = "gru"
+  reset_after: bool = True
+  dropout_rate: float = 0.0
+  recurrent_dropout_rate: float = 0.0
+  residual: bool = False
+
+  @nn.compact
+  def __call__(
+      self, ids: Int[Array, "... T"], carries: list | None = None, *, train: bool = False
+  ) -> tuple[Float[Array, "... T V"], list]:
+    """Maps ids `(..., T)` to (logits `(..., T, V)`, the last carry of each layer).
+
+    Args:
+      ids: token ids.
+      carries: the first carry of each layer, zeros when None.
+      train: draw dropout masks, from the key "dropout".
+    """
+    cell = CELLS[self.cell]
+    options = {"reset_after": self.reset_after} if cell is gru else {}
+    table = self.param("embedding", embedding.init, self.vocab_size, self.d_embed)
+    layers = self.param(
+        "recurrent",
+        lambda rng: recurrent.init(
+            rng, self.d_embed, self.d_hidden, self.num_layers, cell=cell, **options
+        ),
+    )
+    output = self.param("output", linear.init, self.d_hidden, self.vocab_size)
+
+    stack_rng, output_rng = jax.random.split(self.make_rng("dropout")) if train else (None, None)
+    carries, ys = recurrent.scan(
+        layers,
+        embedding.lookup(table, ids),
+        carries,
+        cell=cell,
+        dropout_rate=self.dropout_rate,
+        recurrent_dropout_rate=self.recurrent_dropout_rate,
+        residual=self.residual,
+        rng=stack_rng,
+        **options,
+    )
+    if train:
+      ys = dropout(output_rng, ys, rate=self.dropout_rate, broadcast_dims=(-2,))
+    return linear.apply(output, ys), carries

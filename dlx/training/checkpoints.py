@@ -1,0 +1,198 @@
+"""Checkpoints of a run: Orbax v1, asynchronous and atomic, the latest few and the best."""
+
+from collections.abc import Callable
+import contextlib
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from dlx.errors import UserError
+from dlx.training import checksums
+
+PyTree = Any
+
+
+class Checkpoints:
+  """The checkpoints below a directory; a context manager that waits for the last save.
+
+  A checkpoint is first written to a temporary folder and then renamed, so a process
+  that is killed while saving leaves the ones before it whole.
+  """
+
+  def __init__(
+      self,
+      directory: str | pathlib.Path,
+      *,
+      keep: int = 2,
+      metric: str = "loss",
+      warn: Callable[[str], None] = print,
+      read_only: bool = False,
+  ):
+    """Opens (or makes) the directory.
+
+    Args:
+      directory: where checkpoints are, one folder a step.
+      keep: how many of the latest stay; the best one stays besides.
+      metric: the validation metric of which the smallest value is the best.
+      warn: is given one line for each checkpoint that turns out to be damaged.
+      read_only: leave the unfinished folders of a save, which another process may be
+        writing at this moment.
+    """
+    # Orbax logs a paragraph for every save, and errors that it also raises.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # A failed read leaves tasks whose errors asyncio would print besides ours.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    self._directory = pathlib.Path(directory).absolute()
+    self._metric, self._warn = metric, warn
+    policies = ocp.training.preservation_policies
+    self._checkpointer = ocp.training.Checkpointer(
+        self._directory,
+        save_decision_policy=_EveryCall(),
+        preservation_policy=policies.AnyPreservationPolicy([
+            policies.LatestN(keep),
+            policies.BestN(
+                get_metric_fn=lambda metrics: metrics[metric],
+                reverse=True,
+                n=1,
+                keep_checkpoints_without_metrics=False,
+            ),
+        ]),
+        cleanup_tmp_directories=not read_only,
+    )
+    self._directory = pathlib.Path(str(self._checkpointer.directory))
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *exception):
+    self._checkpointer.close()
+
+  @property
+  def steps(self) -> list[int]:
+    """The steps of all checkpoints, in order."""
+    return sorted(info.step for info in self._checkpointer.checkpoints)
+
+  @property
+  def best(self) -> int | None:
+    """The step with the smallest validation metric (the first of equal ones)."""
+    scored = [
+        (info.metrics[self._metric], info.step)
+        for info in self._checkpointer.checkpoints
+        if info.metrics and self._metric in info.metrics
+    ]
+    return min(scored)[1] if scored else None
+
+  def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
+    """Starts a save; the arrays are copied before this returns, the files come later.
+
+    Args:
+      step: the checkpoint's name.
+      tree: arrays in dicts, lists and dataclasses.
+      metrics: of validation, when there was one at this step.
+
+    Raises:
+      OSError, ValueError: this save, or the one before it, failed.
+    """
+    saving = self._checkpointer.save_async(step, tree, metrics=metrics)
+    saving.on_complete(lambda _: self._record(step))
+
+  def wait(self) -> None:
+    """Returns when the last save is on disk.
+
+    Raises:
+      OSError, ValueError: it failed.
+    """
+    self._checkpointer.wait()
+
+  def restore_latest(self, target: PyTree) -> PyTree | None:
+    """The newest checkpoint that can be read, or None when there is none at all.
+
+    A damaged one is said with one line and moved aside to "damaged-STEP" beside the
+    directory, so that nothing is deleted and its step can be saved again.
+
+    Args:
+      target: a tree of jax.ShapeDtypeStruct with shardings; arrays come back placed
+        so, on whatever devices there are now.
+
+    Raises:
+      UserError: there are checkpoints, and none can be read.
+    """
+    steps = self.steps
+    for step in reversed(steps):
+      reason = checksums.damage(self._directory / str(step), self._record_path(step))
+      try:
+        if reason is None:
+          return self._load(step, target)
+      except Exception as e:  # Orbax and TensorStore raise many kinds for damaged files.
+        reason = type(e).__name__
+      if reason:
+        self._move_aside(step)
+        earlier = "continuing from the one before" if step != steps[0] else "none is left"
+        self._warn(f"checkpoint {step} is damaged ({reason}); {earlier}")
+    if steps:
+      raise UserError(
+          f"no checkpoint in {self._directory} can be read; they were moved beside it. "
+          f"Start again in another --workdir"
+      )
+    return None
+
+  def restore(self, step: int) -> PyTree:
+    """One checkpoint as nested dicts, on the first device, in the saved shapes.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+      tree = self._checkpointer.metadata(step).metadata
+      device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+      target = jax.tree.map(
+          lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
+      )
+      return self._load(step, target)
+    except Exception as e:
+      raise UserError(
+          f"checkpoint {step} in {self._directory} is damaged ({type(e).__name__}); "
+          f"name another one"
+      ) from None
+
+  def _record_path(self, step: int) -> pathlib.Path:
+    return self._directory.parent / "checksums" / f"{step}.json"
+
+  def _record(self, step: int) -> None:
+    checksums.write(self._directory / str(step), self._record_path(step))
+    for path in self._record_path(step).parent.glob("*.json"):
+      if not (self._directory / path.stem).exists():
+        path.unlink()
+
+  def _load(self, step: int, target: PyTree) -> PyTree:
+    tree = self._checkpointer.load(step, target)
+    for leaf in jax.tree.leaves(tree):
+      leaf.block_until_ready()
+    return tree
+
+  def _move_aside(self, step: int) -> None:
+    place = self._directory.parent / f"damaged-{step}"
+    with contextlib.suppress(FileNotFoundError):
+      shutil.rmtree(place)
+    (self._directory / str(step)).rename(place)
+    self._checkpointer.reload()
+
+
+class _EveryCall:
+  """Saves whenever `save` is called: the loop decides when."""
+
+  def should_save(self, step, previous_steps, *, context) -> bool:
+    del step, previous_steps, context
+    return True
+
+
+def target_of(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
+  """What to restore a tree like `tree` to: its shapes and dtypes, placed by `sharding`."""
+  return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), tree
+  )

@@ -1,0 +1,160 @@
+"""The one training loop."""
+
+from collections.abc import Callable
+import pathlib
+import time
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+
+from dlx.errors import UserError
+from dlx.training import sharding, step as steps_lib
+from dlx.training.checkpoints import Checkpoints, target_of
+from dlx.training.interrupts import Interrupted, Interrupts
+from dlx.training.metrics import MetricsWriter
+from dlx.training.progress import Progress
+from dlx.training.state import State
+
+
+class Diverged(Exception):
+  """Loss or gradient stopped being finite; the last good checkpoint is kept."""
+
+
+def fit(
+    workdir: str | pathlib.Path,
+    config: ml_collections.ConfigDict,
+    *,
+    seed: int,
+    init: Callable[[], State],
+    loss_fn: Callable,
+    batch_fn: Callable,
+    data,
+    optimizer: optax.GradientTransformation,
+    validate: Callable[[State], dict[str, float]],
+    best: str = "loss",
+) -> State:
+  """Trains from the newest checkpoint in workdir, or from `init`, to the last step.
+
+  A run that was stopped at any moment and started again gives the same parameters and
+  the same metrics.jsonl, bit for bit, as one that was left alone: a step is a function
+  of the state, the data and (seed, step), and the number of steps in a compiled call
+  depends on the step alone.
+
+  Args:
+    workdir: an existing folder.
+    config: total_steps; steps_per_call (how many run between two looks at signals and
+      files); eval_every and save_every, in steps; keep, the number of latest
+      checkpoints that stay; ema_decay of averaged params or None.
+    seed: of all that is random.
+    init: the state before the first step; see dlx.training.state.create.
+    loss_fn, batch_fn, optimizer: see dlx.training.step.make_step.
+    data: arrays for batch_fn, copied to every device.
+    validate: metrics of the validation split; use state.eval_params.
+    best: the key of `validate` whose least value marks the best checkpoint.
+
+  Returns:
+    The last state.
+
+  Raises:
+    Interrupted: on SIGTERM or SIGINT, after saving.
+    Diverged: when loss or gradient is not finite.
+    UserError: files cannot be written or read.
+  """
+  workdir = pathlib.Path(workdir).absolute()
+  mesh = sharding.make_mesh()
+  step_fn = steps_lib.make_step(
+      loss_fn, batch_fn, optimizer, seed=seed, mesh=mesh, ema_decay=config.ema_decay
+  )
+  run_steps = steps_lib.make_steps(step_fn, mesh)
+  everywhere = sharding.replicated(mesh)
+  try:
+    with Checkpoints(workdir / "checkpoints", keep=config.keep, metric=best) as checkpoints:
+      state = checkpoints.restore_latest(target_of(jax.eval_shape(init), everywhere))
+      resumed = state is not None
+      if not resumed:
+        state = jax.jit(init, out_shardings=everywhere)()
+      first = int(state.step)
+      with (
+          Interrupts() as interrupts,
+          MetricsWriter(workdir, after_step=first) as writer,
+          Progress(config.total_steps, first) as progress,
+      ):
+        if resumed:
+          progress.say(f"resuming from step {first}")
+        loop = _Loop(config, run_steps, validate, checkpoints, writer, progress, interrupts)
+        return loop.run(state, jax.device_put(data, everywhere))
+  except OSError as e:
+    raise UserError(
+        f"{workdir} cannot be written ({e.strerror or e}); the checkpoints that are there "
+        f"are intact. Mend that, and the same command resumes"
+    ) from None
+
+
+class _Loop:
+  """What happens between two compiled calls; see `fit` for the parts."""
+
+  def __init__(self, config, run_steps, validate, checkpoints, writer, progress, interrupts):
+    self._config, self._run_steps, self._validate = config, run_steps, validate
+    self._checkpoints, self._writer = checkpoints, writer
+    self._progress, self._interrupts = progress, interrupts
+
+  def run(self, state: State, data) -> State:
+    step, last = int(state.step), self._config.total_steps
+    while step < last:
+      count = self._next_stop(step) - step
+      began = time.monotonic()
+      state, metrics = self._run_steps(state, data, count)
+      metrics = jax.device_get(metrics)
+      seconds = time.monotonic() - began
+      self._stop_if_not_finite(step, metrics)
+      step += count
+      values = {name: float(np.mean(value)) for name, value in metrics.items()}
+      self._writer.write(step, values)
+      self._writer.write_timing(step, {"seconds": seconds, "steps": count})
+      self._progress.update(step, {"loss": values["loss"]})
+      self._after_call(step, state)
+    self._checkpoints.wait()
+    return state
+
+  def _next_stop(self, step: int) -> int:
+    """The next step at which the host has something to do: a function of step alone."""
+    config = self._config
+    periods = (config.steps_per_call, config.eval_every, config.save_every)
+    return min([(step // period + 1) * period for period in periods] + [config.total_steps])
+
+  def _after_call(self, step: int, state: State) -> None:
+    """Validates and saves when it is time, or when the run is asked to stop."""
+    last = step == self._config.total_steps
+    scores = None
+    if last or step % self._config.eval_every == 0:
+      scores = {name: float(value) for name, value in self._validate(state).items()}
+      named = {f"validation/{name}": value for name, value in scores.items()}
+      self._writer.write(step, named)
+      self._progress.update(step, named, always=True)
+    stop = self._interrupts.received
+    if stop or scores or step % self._config.save_every == 0:
+      self._writer.sync()
+      self._save(step, state, scores)
+    if stop and not last:
+      self._checkpoints.wait()
+      raise Interrupted(f"saved at step {step}; the same command resumes", stop)
+
+  def _save(self, step: int, state: State, scores: dict | None) -> None:
+    try:
+      self._checkpoints.save(step, state, scores)
+    except ValueError as e:  # TensorStore's errors of a full or broken disk.
+      raise OSError(f"the save before step {step} failed: {str(e).splitlines()[0][:160]}") from e
+
+  def _stop_if_not_finite(self, step: int, metrics: dict) -> None:
+    finite = np.asarray(steps_lib.finite(metrics))
+    if finite.all():
+      return
+    self._checkpoints.wait()
+    steps = self._checkpoints.steps
+    kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "there is no checkpoint yet"
+    raise Diverged(
+        f"loss or gradient is not finite at step {step + int(finite.argmin()) + 1}; {kept}. "
+        f"A lower learning rate or clip_norm may help"
+    )

@@ -1,0 +1,66 @@
+"""Progress of a run: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+
+from rich import console as rich_console
+from rich import progress as rich_progress
+
+
+def duration(seconds: float) -> str:
+  """Seconds as h:mm:ss or m:ss."""
+  minutes, rest = divmod(int(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+  """Shows step, metrics, steps/s and the time left; a context manager.
+
+  On a terminal it is one bar; in a log file, a line at most every `log_seconds`.
+  """
+
+  def __init__(self, total_steps: int, first_step: int, *, log_seconds: float = 15.0):
+    self._total, self._first, self._log_seconds = total_steps, first_step, log_seconds
+    self._start = self._last_line = time.monotonic()
+    self._texts = {}
+    self._bar = None
+    console = rich_console.Console(file=sys.stderr)
+    if console.is_terminal:
+      self._bar = rich_progress.Progress(
+          rich_progress.TextColumn("step {task.completed}/{task.total}"),
+          rich_progress.BarColumn(),
+          rich_progress.TextColumn("{task.fields[text]}"),
+          rich_progress.TimeRemainingColumn(),
+          console=console,
+      )
+      self._task = self._bar.add_task("", total=total_steps, completed=first_step, text="")
+
+  def __enter__(self):
+    if self._bar:
+      self._bar.start()
+    return self
+
+  def __exit__(self, *exception):
+    if self._bar:
+      self._bar.stop()
+
+  def update(self, step: int, values: dict[str, float], *, always: bool = False) -> None:
+    """Shows that `step` was reached; `always` prints a line outside a terminal."""
+    now = time.monotonic()
+    self._texts.update({name: f"{name} {value:.4g}" for name, value in values.items()})
+    rate = (step - self._first) / max(now - self._start, 1e-9)
+    text = "  ".join([*self._texts.values(), f"{rate:.3g} steps/s"])
+    if self._bar:
+      self._bar.update(self._task, completed=step, text=text)
+    elif always or now - self._last_line >= self._log_seconds or step == self._total:
+      self._last_line = now
+      left = duration((self._total - step) / max(rate, 1e-9))
+      print(f"step {step}/{self._total}  {text}  {left} left", file=sys.stderr, flush=True)
+
+  def say(self, line: str) -> None:
+    """Prints a line above the bar."""
+    if self._bar:
+      self._bar.console.print(line, highlight=False, markup=False)
+    else:
+      print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Experiments, one folder each: config.py, experiment.py, README.md, results/."""

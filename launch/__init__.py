@@ -1,0 +1,1 @@
+"""Programs: python -m launch.train, launch.evaluate, launch.sample, launch.export."""

@@ -1,0 +1,49 @@
+"""Trains an experiment, or resumes it: the same command does both.
+
+  python -m launch.train --config=experiments/gru_lm/config.py:quickstart
+      [--workdir=DIR] [--config.KEY=VALUE ...] [--override]
+  python -m launch.train --list
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from launch import command
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", None, "Folder of the run; a new one is made when not given.")
+flags.DEFINE_bool("override", False, "Go on in a workdir even though its config differs.")
+flags.DEFINE_bool("list", False, "Show the experiments and their presets, and stop.")
+
+
+def main() -> None:
+  """Trains."""
+  from dlx import doctor
+  from dlx.training import run, workdir as workdirs
+
+  config = FLAGS.config
+  workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
+  workdirs.check(workdir, config, override=FLAGS.override)
+  experiment = run.experiment(config)
+  doctor.check()
+  if not FLAGS.workdir:
+    print(f"--workdir={workdir}", flush=True)
+  experiment.train(config, workdir)
+  print(f"trained: {workdir}")
+
+
+def list_experiments() -> None:
+  """Prints every config file with its presets."""
+  from launch import configs
+
+  for path, presets in configs.experiments().items():
+    print(f"{path}: {', '.join(presets)}")
+
+
+if __name__ == "__main__":
+  if "--list" in sys.argv[1:]:
+    command.run(list_experiments)
+  else:
+    command.run(main, with_config=True)

@@ -1,0 +1,39 @@
+"""The package dlx with its experiments and programs."""
+
+import setuptools
+
+JAX = "jax>=0.10.1,!=0.10.2,!=0.11.0,!=0.11.1"  # The excluded ones miscompile on CPU or GPU.
+
+setuptools.setup(
+    name="dlx",
+    version="0.1.0",
+    description="Deep learning as pure functions, in JAX",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["dlx*", "experiments*", "launch*", "benchmarks*"]),
+    install_requires=[
+        JAX,
+        "flax>=0.12",
+        "optax>=0.2.6",
+        "orbax-checkpoint>=0.12.8,<0.13",
+        "jaxtyping",
+        "numpy",
+        "absl-py",
+        "ml_collections",
+        # tensorflow-datasets needs the next two without declaring them.
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources",
+        "pillow",
+        "tensorboardX",
+        "matplotlib",
+        "rich",
+        "safetensors",
+    ],
+    extras_require={
+        "cuda": [JAX.replace("jax", "jax[cuda12]", 1)],
+        "tpu": [JAX.replace("jax", "jax[tpu]", 1)],
+        "test": ["pytest", "hypothesis", "ruff"],
+        "bench": ["torch>=2.5"],
+        "prepare": ["tensorflow"],
+    },
+)
