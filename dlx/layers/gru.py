@@ -33,27 +33,26 @@ def init(
   return params
 
 
-def _hidden_bias(params, reset_after):
-  """The params' hidden_bias, which must be there exactly when reset_after says so."""
-  hidden_bias = params.get("hidden_bias")
-  if (hidden_bias is not None) != reset_after:
-    have, wants = ("no ", "a") if hidden_bias is None else ("a ", "no")
+def _weights(params, reset_after):
+  """What a step uses besides the input product; checks that params have the form."""
+  if ("hidden_bias" in params) != reset_after:
+    have, wants = ("a", "no") if "hidden_bias" in params else ("no", "a")
     raise ValueError(
-        f"reset_after: params have {have}hidden_bias, but reset_after={reset_after} "
+        f"reset_after: params have {have} hidden_bias, but reset_after={reset_after} "
         f"means {wants} hidden_bias"
     )
-  return hidden_bias
+  return {name: value for name, value in params.items() if name != "input"}
 
 
-def _step(hidden, hidden_bias, h, gates):
-  h, _ = gradients.step(h, gates, hidden, hidden_bias)
+def _step(weights, h, gates):
+  h, _ = gradients.step(weights, h, gates)
   return h, h
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unroll(reverse, hidden, hidden_bias, gates, carry):
+def _unroll(reverse, weights, gates, carry):
   """All steps, (last state, ys), with the hand-derived gradient."""
-  return gradients.unroll_fwd(hidden, hidden_bias, gates, carry, reverse=reverse)[0]
+  return gradients.unroll_fwd(weights, gates, carry, reverse=reverse)[0]
 
 
 _unroll.defvjp(
@@ -101,8 +100,8 @@ def cell(
     (2014); Chung et al. (2014) for the first form's gate convention.
   """
   shapes.expect_last("carry", carry, params["hidden"].shape[0])
-  hidden_bias = _hidden_bias(params, reset_after)
-  return _step(params["hidden"], hidden_bias, carry, unroll.gate_inputs(params, x, 3))
+  weights = _weights(params, reset_after)
+  return _step(weights, carry, unroll.gate_inputs(params, x, 3))
 
 
 def initial_carry(params: dict[str, Array], batch_shape: tuple[int, ...], dtype=None) -> Array:
@@ -143,20 +142,20 @@ def scan(
   """
   if implementation not in ("auto", "autodiff"):
     raise ValueError(f'implementation: expected "auto" or "autodiff", got {implementation!r}')
-  hidden, hidden_bias = params["hidden"], _hidden_bias(params, reset_after)
+  weights = _weights(params, reset_after)
   xs = unroll.time_first(xs)
   gates = unroll.gate_inputs(params, xs, 3)
   valid = unroll.valid_steps(lengths, xs)
   if carry is None:
     carry = initial_carry(params, xs.shape[1:-1], gates[0].dtype)
-  shapes.expect_shape("carry", carry, (*xs.shape[1:-1], hidden.shape[0]))
+  shapes.expect_shape("carry", carry, (*xs.shape[1:-1], params["hidden"].shape[0]))
   if implementation == "auto":
     if valid is not None:
       gates = gradients.hold(gates, valid, reset_after)
-    carry, ys = _unroll(reverse, hidden, hidden_bias, gates, carry)
+    carry, ys = _unroll(reverse, weights, gates, carry)
     ys = unroll.mask_outputs(valid, ys)
   else:
     carry, ys = unroll.scan(
-        functools.partial(_step, hidden, hidden_bias), gates, carry, valid=valid, reverse=reverse
+        functools.partial(_step, weights), gates, carry, valid=valid, reverse=reverse
     )
   return carry, unroll.time_last(ys)

@@ -32,7 +32,7 @@ def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
 
 def _step(params, carry, gates):
   c, h = carry
-  hidden_gates = jnp.split(h @ params["hidden"], 4, axis=-1)
+  hidden_gates = jnp.split(h @ params["hidden"] + params["bias"], 4, axis=-1)
   i, f, g, o = (from_x + from_h for from_x, from_h in zip(gates, hidden_gates))
   c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
   h = jax.nn.sigmoid(o) * jnp.tanh(c)

@@ -26,7 +26,7 @@ def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
 
 
 def _step(params, h, gates):
-  h = jnp.tanh(gates[0] + h @ params["hidden"])
+  h = jnp.tanh(gates[0] + h @ params["hidden"] + params["bias"])
   return h, h
 
 

@@ -32,21 +32,19 @@ def time_last(ys: Float[Array, "T ... D"]) -> Float[Array, "... T D"]:
 
 
 def gate_inputs(
-    params: dict[str, Array], xs: Float[Array, "T ... D"], gates: int
-) -> tuple[Float[Array, "T ... H"], ...]:
-  """The hoisted input product x W + b of all steps, one array per gate.
+    params: dict[str, Array], xs: Float[Array, "... D"], gates: int
+) -> tuple[Float[Array, "... H"], ...]:
+  """The hoisted input product x W of all steps, one array per gate.
 
   One array per gate, not one wide array that is sliced in the loop: the pointwise
   part of a step then reads contiguous memory, which makes the forward loop of a GRU
-  a quarter faster on CPU.
+  a quarter faster on CPU. The bias is left to the step.
 
   Raises:
     ValueError: the last dimension of xs is not that of the kernel.
   """
   shapes.expect_last("xs", xs, params["input"].shape[0])
-  kernels = jnp.split(params["input"], gates, axis=-1)
-  biases = jnp.split(params["bias"], gates, axis=-1)
-  return tuple(xs @ kernel + bias for kernel, bias in zip(kernels, biases))
+  return tuple(xs @ kernel for kernel in jnp.split(params["input"], gates, axis=-1))
 
 
 def valid_steps(

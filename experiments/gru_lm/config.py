@@ -80,8 +80,9 @@ def _base(preset: str) -> ml_collections.ConfigDict:
 def _shakespeare(config):
   config.data.update({"source": "tiny_shakespeare", "window": 256})
   config.model.update({"d_embed": 128, "d_hidden": 512, "num_layers": 2, "dropout_rate": 0.4})
+  config.optimizer.update({"learning_rate": 6e-3, "weight_decay": 0.1})
   config.training.update({
-      "total_steps": 1800, "steps_per_call": 2, "eval_every": 100, "save_every": 50,
+      "total_steps": 1600, "steps_per_call": 2, "eval_every": 100, "save_every": 50,
       "ema_decay": 0.998,
   })  # fmt: skip
 

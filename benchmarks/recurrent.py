@@ -1,0 +1,310 @@
+"""The GRU language model in dlx, Flax Linen and PyTorch, side by side on this machine.
+
+  python -m benchmarks.recurrent --output=recurrent.json
+
+The model is an embedding (65 x D), one GRU layer (D -> H), a linear layer (H -> 65) and
+the mean cross-entropy, trained by Adam in float32. Two measurements: the loss alone,
+and loss + gradients + update. The rows of one size start from the same weights, and
+the program first makes sure that the three libraries compute the same loss from them.
+
+Terms, equal for all: a row is timed as one call of several steps (in JAX one jitted
+lax.scan with a donated state, as dlx trains; in PyTorch a Python loop), the rows take
+turns in rounds, and the minimum over rounds counts. Nothing else may run meanwhile.
+Compile time is apart. With N = B T tokens a forward pass needs 2 N (3HD + 3HH + 65 H)
+FLOPs, products only, and loss + gradients three times that; the share of peak compares
+them with a 2048 x 2048 product measured in the same run.
+"""
+
+from collections.abc import Callable
+import functools
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import NamedTuple
+
+from absl import app, flags, logging
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dlx import doctor
+from dlx.layers import embedding, gru, linear, losses
+
+try:
+  import torch
+except ImportError:
+  torch = None
+
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "How many times each row is timed.", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", None, "Also write the result to this file, as JSON.")
+
+VOCAB = 65
+LEARNING_RATE = 1e-3
+PEAK_SIZE = 2048
+MEASUREMENTS = ("forward", "training")
+COLUMNS = {  # of the table: the number's name and format
+    "ms_per_step": ".2f",
+    "tokens_per_second": ",.0f",
+    "share_of_peak": ".0%",
+    "compile_seconds": ".1f",
+    "dlx_divided_by_this": ".2f",
+}
+
+
+class Size(NamedTuple):
+  """Of a batch (B, T), of the layers (D, H), and how many steps one call runs."""
+
+  batch: int
+  length: int
+  d: int
+  hidden: int
+  steps: int
+
+  def __str__(self):
+    return f"B{self.batch} T{self.length} D{self.d} H{self.hidden}"
+
+
+SIZES = (Size(64, 128, 128, 512, 5), Size(32, 64, 64, 256, 20))
+
+
+def flops(size: Size, measurement: str) -> int:
+  """Of one step: the products of the forward pass, three times for training."""
+  products = size.hidden * (3 * size.d + 3 * size.hidden + VOCAB)
+  return 2 * size.batch * size.length * products * {"forward": 1, "training": 3}[measurement]
+
+
+def make_params(size: Size) -> dict:
+  """dlx's weights with reset_after, with biases that are not all zero.
+
+  Flax has no hidden bias for the gates r and z, so these are zero.
+  """
+  rngs = jax.random.split(jax.random.key(0), 4)
+  weights = gru.init(rngs[0], size.d, size.hidden, reset_after=True)
+  bias, hidden_bias = 0.1 * jax.random.normal(rngs[1], (2, 3 * size.hidden))
+  weights |= {"bias": bias, "hidden_bias": hidden_bias.at[: 2 * size.hidden].set(0)}
+  table = embedding.init(rngs[2], VOCAB, size.d)
+  return {"embedding": table, "gru": weights, "out": linear.init(rngs[3], size.hidden, VOCAB)}
+
+
+def make_tokens(size: Size) -> np.ndarray:
+  """Ids (steps, B, T + 1): a step's inputs and, one later, its targets."""
+  shape = (size.steps, size.batch, size.length + 1)
+  return np.random.default_rng(0).integers(VOCAB, size=shape, dtype=np.int32)
+
+
+def dlx_loss(params: dict, tokens: jax.Array, *, reset_after: bool = True) -> jax.Array:
+  """The loss of ids (B, T + 1) by dlx's layers."""
+  x = embedding.lookup(params["embedding"], tokens[:, :-1])
+  _, ys = gru.scan(params["gru"], x, reset_after=reset_after)
+  return losses.cross_entropy(linear.apply(params["out"], ys), tokens[:, 1:])
+
+
+def flax_params(params: dict) -> dict:
+  """dlx's weights under Flax's names."""
+  gates = {name: np.split(value, 3, axis=-1) for name, value in params["gru"].items()}
+  cell = {}
+  for i, gate in enumerate("rzn"):
+    cell[f"i{gate}"] = {"kernel": gates["input"][i], "bias": gates["bias"][i]}
+    cell[f"h{gate}"] = {"kernel": gates["hidden"][i]}
+  cell["hn"]["bias"] = gates["hidden_bias"][2]
+  return {**params, "gru": cell}
+
+
+def flax_loss(params: dict, tokens: jax.Array) -> jax.Array:
+  """The loss of ids (B, T + 1) by Flax Linen's layers."""
+  d, hidden = params["gru"]["in"]["kernel"].shape
+  x = nn.Embed(VOCAB, d).apply({"params": params["embedding"]}, tokens[:, :-1])
+  unroll = nn.RNN(nn.GRUCell(hidden, parent=None))
+  x = unroll.apply({"params": {"cell": params["gru"]}}, x)
+  logits = nn.Dense(VOCAB).apply({"params": params["out"]}, x)
+  return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+
+
+class TorchModel:
+  """The same model of PyTorch's layers, with dlx's weights."""
+
+  def __init__(self, params: dict):
+    weights = params["gru"]
+    d, hidden = weights["input"].shape[0], weights["hidden"].shape[0]
+    self.layers = torch.nn.ModuleList([
+        torch.nn.Embedding(VOCAB, d),
+        torch.nn.GRU(d, hidden, batch_first=True),
+        torch.nn.Linear(hidden, VOCAB),
+    ])
+    values = [params["embedding"]["embedding"], weights["input"].T, weights["hidden"].T]
+    values += [weights["bias"], weights["hidden_bias"], params["out"]["kernel"].T]
+    values += [params["out"]["bias"]]
+    with torch.no_grad():
+      for parameter, value in zip(self.layers.parameters(), values, strict=True):
+        parameter.copy_(torch.tensor(np.array(value)))
+
+  def loss(self, tokens):
+    """The loss of ids (B, T + 1), an int64 tensor."""
+    lookup, unroll, out = self.layers
+    logits = out(unroll(lookup(tokens[:, :-1]))[0])
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def check_equal(size: Size, params: dict) -> dict[str, float]:
+  """The loss of each library on one batch; RuntimeError unless they agree to 1e-5."""
+  tokens = make_tokens(size)[0]
+  values = {"dlx": float(jax.jit(dlx_loss)(params, tokens))}
+  values["Flax"] = float(jax.jit(flax_loss)(flax_params(params), tokens))
+  if torch is not None:
+    values["PyTorch"] = TorchModel(params).loss(torch.tensor(tokens, dtype=torch.long)).item()
+  if not max(values.values()) - min(values.values()) <= 1e-5:
+    raise RuntimeError(f"{size}: the losses of the same weights differ: {values}")
+  return values
+
+
+def _jax_call(loss_fn: Callable, params: dict, tokens, measurement: str):
+  """A call that runs all steps, and the seconds that compiling it took."""
+  optimizer = optax.adam(LEARNING_RATE)
+
+  def step(state, batch):
+    params, opt_state = state
+    if measurement == "forward":
+      return state, loss_fn(params, batch)
+    loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return (optax.apply_updates(params, updates), opt_state), loss
+
+  params = jax.tree.map(jnp.array, params)  # a copy, because the state is donated
+  state = params, optimizer.init(params)
+  steps = jax.jit(functools.partial(lax.scan, step), donate_argnums=0)
+  start = time.perf_counter()
+  compiled = steps.lower(state, tokens).compile()
+  seconds = time.perf_counter() - start
+
+  def call():
+    nonlocal state
+    state, values = jax.block_until_ready(compiled(state, tokens))
+    return values
+
+  return call, seconds
+
+
+def _torch_call(params: dict, tokens, measurement: str):
+  """The same for PyTorch, which compiles nothing."""
+  model = TorchModel(params)
+  optimizer = torch.optim.Adam(model.layers.parameters(), lr=LEARNING_RATE)
+  tokens = torch.tensor(np.array(tokens), dtype=torch.long)
+
+  training = measurement == "training"
+
+  def call():
+    with torch.inference_mode(not training):
+      for batch in tokens:
+        loss = model.loss(batch)
+        if training:
+          optimizer.zero_grad()
+          loss.backward()
+          optimizer.step()
+
+  return call, 0.0
+
+
+def _fastest(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
+  """Seconds of each call: the minimum over rounds in which the calls take turns."""
+  for call in calls.values():
+    call()
+  best = dict.fromkeys(calls, float("inf"))
+  for _ in range(rounds):
+    for name, call in calls.items():
+      time.sleep(0.1)  # the threads of the library before spin a while, waiting for work
+      start = time.perf_counter()
+      call()
+      best[name] = min(best[name], time.perf_counter() - start)
+  return best
+
+
+def _peak(rounds: int) -> float:
+  """FLOP/s of a square float32 product."""
+  x, product = jnp.ones((PEAK_SIZE, PEAK_SIZE)), jax.jit(jnp.matmul)
+  seconds = _fastest({"": lambda: product(x, x).block_until_ready()}, rounds)[""]
+  return 2 * PEAK_SIZE**3 / seconds
+
+
+def _measure(size: Size, measurement: str, rounds: int, peak: float) -> list[dict]:
+  """The rows of one table."""
+  params, tokens = make_params(size), make_tokens(size)
+  before = {**params, "gru": {k: v for k, v in params["gru"].items() if k != "hidden_bias"}}
+  before_loss = functools.partial(dlx_loss, reset_after=False)
+  calls = {
+      "dlx": _jax_call(dlx_loss, params, tokens, measurement),
+      "dlx, reset_after=False": _jax_call(before_loss, before, tokens, measurement),
+      "Flax": _jax_call(flax_loss, flax_params(params), tokens, measurement),
+  }
+  if torch is not None:
+    calls["PyTorch"] = _torch_call(params, tokens, measurement)
+  best = _fastest({name: call for name, (call, _) in calls.items()}, rounds)
+  rows = []
+  for name, (_, compile_seconds) in calls.items():
+    seconds = best[name] / size.steps
+    rows.append({
+        "size": str(size), "measurement": measurement, "library": name,
+        "ms_per_step": 1e3 * seconds,
+        "tokens_per_second": size.batch * size.length / seconds,
+        "share_of_peak": flops(size, measurement) / seconds / peak,
+        "compile_seconds": compile_seconds,
+        "dlx_divided_by_this": best["dlx"] / best[name],
+    })  # fmt: skip
+  return rows
+
+
+def _run(sizes: tuple[Size, ...], rounds: int) -> dict:
+  """All measurements: machine, peak, losses per size, rows."""
+  result = {"machine": doctor.facts(), "rounds": rounds, "load_before": os.getloadavg()[0]}
+  if torch is not None:
+    torch.set_num_threads(doctor.cores())
+    result["machine"]["versions"]["torch"] = torch.__version__
+  peak = _peak(rounds)
+  result |= {"peak_gflops": peak / 1e9, "losses": {}, "rows": []}
+  for size in sizes:
+    result["losses"][str(size)] = check_equal(size, make_params(size))
+    for measurement in MEASUREMENTS:
+      result["rows"] += _measure(size, measurement, rounds, peak)
+  return result
+
+
+def _print(result: dict) -> None:
+  console = Console()
+  console.print(
+      f"{result['machine']['cores']} cores, matrix-product peak "
+      f"{result['peak_gflops']:.0f} GFLOP/s, load {result['load_before']:.1f} before the start"
+  )
+  for size, values in result["losses"].items():
+    console.print(f"{size}: same loss, {', '.join(f'{k} {v:.6f}' for k, v in values.items())}")
+    for measurement in MEASUREMENTS:
+      table = Table("", title=f"{size}, {measurement}", box=box.SIMPLE)
+      for column in COLUMNS:
+        table.add_column(column.replace("_", " "), justify="right")
+      for row in result["rows"]:
+        if (row["size"], row["measurement"]) == (size, measurement):
+          table.add_row(row["library"], *(f"{row[key]:{form}}" for key, form in COLUMNS.items()))
+      console.print(table)
+
+
+def main(argv: list[str]) -> None:
+  """Measures, prints, and writes --output."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unknown argument {argv[1]}")
+  logging.set_verbosity(logging.WARNING)
+  if torch is None:
+    print('PyTorch is missing, so its rows are too; pip install -e ".[bench]"', file=sys.stderr)
+  result = _run(SIZES, _ROUNDS.value)
+  _print(result)
+  if _OUTPUT.value:
+    pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+  app.run(main)
