@@ -2,7 +2,7 @@
 
 import setuptools
 
-JAX = "jax>=0.10.1,!=0.10.2,!=0.11.0,!=0.11.1"  # The excluded ones miscompile on CPU or GPU.
+JAX = "jax>=0.10.1,!=0.10.2,!=0.11.0,!=0.11.1"  # 0.10.2 miscompiles on CPU: jax issue 39103.
 
 setuptools.setup(
     name="dlx",

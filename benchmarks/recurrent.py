@@ -50,18 +50,13 @@ VOCAB = 65
 LEARNING_RATE = 1e-3
 PEAK_SIZE = 2048
 MEASUREMENTS = ("forward", "training")
-COLUMNS = {  # of the table: the number's name and format
-    "ms_per_step": ".2f",
-    "tokens_per_second": ",.0f",
-    "share_of_peak": ".0%",
-    "compile_seconds": ".1f",
-    "dlx_divided_by_this": ".2f",
-}
+# Of the table: the number's name and format.
+COLUMNS = {"ms_per_step": ".2f", "tokens_per_second": ",.0f", "share_of_peak": ".0%"}
+COLUMNS |= {"compile_seconds": ".1f", "dlx_divided_by_this": ".2f"}
 
 
 class Size(NamedTuple):
   """Of a batch (B, T), of the layers (D, H), and how many steps one call runs."""
-
   batch: int
   length: int
   d: int
@@ -102,8 +97,8 @@ def make_tokens(size: Size) -> np.ndarray:
 
 def dlx_loss(params: dict, tokens: jax.Array, *, reset_after: bool = True) -> jax.Array:
   """The loss of ids (B, T + 1) by dlx's layers."""
-  x = embedding.lookup(params["embedding"], tokens[:, :-1])
-  _, ys = gru.scan(params["gru"], x, reset_after=reset_after)
+  layer = embedding.through(params["embedding"], params["gru"])
+  _, ys = gru.scan(layer, tokens[:, :-1], reset_after=reset_after)
   return losses.cross_entropy(linear.apply(params["out"], ys), tokens[:, 1:])
 
 
@@ -140,8 +135,8 @@ class TorchModel:
         torch.nn.Linear(hidden, VOCAB),
     ])
     values = [params["embedding"]["embedding"], weights["input"].T, weights["hidden"].T]
-    values += [weights["bias"], weights["hidden_bias"], params["out"]["kernel"].T]
-    values += [params["out"]["bias"]]
+    values += [weights["bias"], weights["hidden_bias"]]
+    values += [params["out"]["kernel"].T, params["out"]["bias"]]
     with torch.no_grad():
       for parameter, value in zip(self.layers.parameters(), values, strict=True):
         parameter.copy_(torch.tensor(np.array(value)))
@@ -186,8 +181,7 @@ def _jax_call(loss_fn: Callable, params: dict, tokens, measurement: str):
 
   def call():
     nonlocal state
-    state, values = jax.block_until_ready(compiled(state, tokens))
-    return values
+    state, _ = jax.block_until_ready(compiled(state, tokens))
 
   return call, seconds
 
@@ -198,13 +192,12 @@ def _torch_call(params: dict, tokens, measurement: str):
   optimizer = torch.optim.Adam(model.layers.parameters(), lr=LEARNING_RATE)
   tokens = torch.tensor(np.array(tokens), dtype=torch.long)
 
-  training = measurement == "training"
 
   def call():
-    with torch.inference_mode(not training):
+    with torch.inference_mode(measurement == "forward"):
       for batch in tokens:
         loss = model.loss(batch)
-        if training:
+        if measurement == "training":
           optimizer.zero_grad()
           loss.backward()
           optimizer.step()
@@ -251,11 +244,9 @@ def _measure(size: Size, measurement: str, rounds: int, peak: float) -> list[dic
     seconds = best[name] / size.steps
     rows.append({
         "size": str(size), "measurement": measurement, "library": name,
-        "ms_per_step": 1e3 * seconds,
-        "tokens_per_second": size.batch * size.length / seconds,
+        "ms_per_step": 1e3 * seconds, "tokens_per_second": size.batch * size.length / seconds,
         "share_of_peak": flops(size, measurement) / seconds / peak,
-        "compile_seconds": compile_seconds,
-        "dlx_divided_by_this": best["dlx"] / best[name],
+        "compile_seconds": compile_seconds, "dlx_divided_by_this": best["dlx"] / best[name],
     })  # fmt: skip
   return rows
 
@@ -276,11 +267,9 @@ def _run(sizes: tuple[Size, ...], rounds: int) -> dict:
 
 
 def _print(result: dict) -> None:
-  console = Console()
-  console.print(
-      f"{result['machine']['cores']} cores, matrix-product peak "
-      f"{result['peak_gflops']:.0f} GFLOP/s, load {result['load_before']:.1f} before the start"
-  )
+  console = Console(width=120)  # a file gets whole lines too
+  cores, peak, load = result["machine"]["cores"], result["peak_gflops"], result["load_before"]
+  console.print(f"{cores} cores, product peak {peak:.0f} GFLOP/s, load {load:.1f} before the start")
   for size, values in result["losses"].items():
     console.print(f"{size}: same loss, {', '.join(f'{k} {v:.6f}' for k, v in values.items())}")
     for measurement in MEASUREMENTS:

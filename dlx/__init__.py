@@ -4,11 +4,21 @@ __version__ = "0.1.0"
 
 
 def load_run(workdir, *, checkpoint="best"):
-  """Opens a run's workdir: its config, parameters, model and vocabulary.
+  """Opens a run: `run = dlx.load_run("runs/mine"); run.params`.
 
-  See `dlx.training.run.load`.
+  Args:
+    workdir: the folder of a run, or what launch.export wrote.
+    checkpoint: "best" by the validation metric, or "latest"; an export has only one.
+
+  Returns:
+    A dlx.training.run.Run: workdir, config, experiment, step, params.
+
+  Raises:
+    dlx.errors.UserError: the folder is not a run, or has no checkpoint yet.
   """
   # Imported here so that `import dlx` stays quick.
-  from dlx.training import run
+  from dlx.training import export, run
 
+  if export.is_export(workdir):
+    return export.load(workdir)
   return run.load(workdir, checkpoint=checkpoint)

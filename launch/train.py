@@ -21,9 +21,10 @@ flags.DEFINE_bool("list", False, "Show the experiments and their presets, and st
 def main() -> None:
   """Trains."""
   from dlx import doctor
-  from dlx.training import run, workdir as workdirs
+  from dlx.training import fit, run, workdir as workdirs
 
   config = FLAGS.config
+  fit.check_config(config.training)
   workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
   workdirs.check(workdir, config, override=FLAGS.override)
   experiment = run.experiment(config)

@@ -12,12 +12,14 @@ import numpy as np
 from dlx.errors import UserError
 
 
-def check_length(name: str, num_tokens: int, needed: int) -> None:
-  """Raises UserError unless a text of `num_tokens` holds `needed` of them."""
-  if num_tokens < needed:
+def check_length(split: str, num_tokens: int, window: int, lanes: int = 1) -> None:
+  """Raises UserError unless `lanes` windows, and one token more, fit into a text."""
+  if window < 1:
+    raise UserError(f"a window of {window} characters is too short; it must be at least 1")
+  if num_tokens < lanes * window + 1:
     raise UserError(
-        f"the {name} text has {num_tokens} characters, but {needed} are needed for one "
-        f"window; give a longer text or lower config.data.window"
+        f"the {split} text has {num_tokens} characters, but {lanes} window(s) of {window} and one "
+        f"more are needed; give a longer text, or lower config.data.window and eval_window"
     )
 
 

@@ -69,9 +69,15 @@ def from_file(path: str | pathlib.Path) -> Corpus:
 def tiny_shakespeare() -> Corpus:
   """TFDS tiny_shakespeare, 1,115,394 characters in 90, 5 and 5 %.
 
+  Raises:
+    UserError: it is not prepared on this machine.
+
   Source: Karpathy, "The unreasonable effectiveness of recurrent neural networks" (2015).
   """
-  parts = {split: tfds.load("tiny_shakespeare", split)[0]["text"].decode() for split in SPLITS}
+  try:
+    parts = {split: tfds.load("tiny_shakespeare", split)[0]["text"].decode() for split in SPLITS}
+  except UserError as e:
+    raise UserError(f"{e}; or train on a file with --config.data.text=PATH") from None
   return Corpus("tiny_shakespeare", **parts)
 
 

@@ -28,8 +28,7 @@ def load(name: str, split: str) -> Sequence[dict]:
     return tfds.data_source(name, split=split, download=False)
   except Exception as e:
     raise UserError(
-        f"the TFDS data set {name} is not prepared in "
-        f"{tfds.core.constants.DATA_DIR} ({type(e).__name__}). Prepare it with: "
-        f'pip install "dlx[prepare]" && tfds build {name} --file_format=array_record'
-        f" , or set TFDS_DATA_DIR to a folder that has it"
+        f"the TFDS data set {name} is not prepared in {tfds.core.constants.DATA_DIR} "
+        f'({type(e).__name__}). Prepare it with: pip install -e ".[prepare]" && tfds build {name} '
+        f"--file_format=array_record ; or set TFDS_DATA_DIR to a folder that has it"
     ) from None

@@ -53,3 +53,21 @@ def logits(params: dict[str, Array], x: Float[Array, "... d"]) -> Float[Array, "
   """
   shapes.expect_last("x", x, params["embedding"].shape[1])
   return x @ params["embedding"].T
+
+
+def through(params: dict[str, Array], layer: dict[str, Array]) -> dict[str, Array]:
+  """Moves the embedding into the layer that reads it: `layer` for ids instead of vectors.
+
+  With E the table and W the layer's `input` kernel, E[ids] W = (E W)[ids]: the layer
+  with the kernel E W, given ids, computes what it computes from looked-up vectors.
+  It multiplies vocab_size rows instead of one per token, so it is faster when there
+  are more tokens than ids, as there are with characters. Gradients reach E and W.
+
+  Args:
+    params: `embedding (vocab_size, d)`.
+    layer: the params of a recurrent layer, `input (d, ...)` among them.
+
+  Returns:
+    The layer's params with `input (vocab_size, ...)`.
+  """
+  return {**layer, "input": params["embedding"] @ layer["input"]}

@@ -112,7 +112,7 @@ def initial_carry(params: dict[str, Array], batch_shape: tuple[int, ...], dtype=
 
 def scan(
     params: dict[str, Array],
-    xs: Float[Array, "... T D"],
+    xs: Float[Array, "... T D"] | Int[Array, "... T"],
     carry: Float[Array, "... H"] | None = None,
     *,
     lengths: Int[Array, "..."] | None = None,
@@ -124,7 +124,7 @@ def scan(
 
   Args:
     params: as for `cell`.
-    xs: `(..., T, D)`.
+    xs: `(..., T, D)`, or integer ids `(..., T)` that stand for one-hot vectors.
     carry: the first state `(..., H)`; zeros when None.
     lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
       zero and the carry stays that of the last valid step.
@@ -146,9 +146,10 @@ def scan(
   xs = unroll.time_first(xs)
   gates = unroll.gate_inputs(params, xs, 3)
   valid = unroll.valid_steps(lengths, xs)
+  batch = unroll.batch_shape(xs)
   if carry is None:
-    carry = initial_carry(params, xs.shape[1:-1], gates[0].dtype)
-  shapes.expect_shape("carry", carry, (*xs.shape[1:-1], params["hidden"].shape[0]))
+    carry = initial_carry(params, batch, gates[0].dtype)
+  shapes.expect_shape("carry", carry, (*batch, params["hidden"].shape[0]))
   if implementation == "auto":
     if valid is not None:
       gates = gradients.hold(gates, valid, reset_after)

@@ -75,7 +75,7 @@ def initial_carry(params: dict[str, Array], batch_shape: tuple[int, ...], dtype=
 
 def scan(
     params: dict[str, Array],
-    xs: Float[Array, "... T D"],
+    xs: Float[Array, "... T D"] | Int[Array, "... T"],
     carry: Carry | None = None,
     *,
     lengths: Int[Array, "..."] | None = None,
@@ -85,7 +85,7 @@ def scan(
 
   Args:
     params: as for `cell`.
-    xs: `(..., T, D)`.
+    xs: `(..., T, D)`, or integer ids `(..., T)` that stand for one-hot vectors.
     carry: the first (c, h), each `(..., H)`; zeros when None.
     lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
       zero and the carry stays that of the last valid step.
@@ -99,10 +99,11 @@ def scan(
   """
   xs = unroll.time_first(xs)
   gates = unroll.gate_inputs(params, xs, 4)
+  batch = unroll.batch_shape(xs)
   if carry is None:
-    carry = initial_carry(params, xs.shape[1:-1], gates[0].dtype)
+    carry = initial_carry(params, batch, gates[0].dtype)
   for name, state in zip(("carry's c", "carry's h"), carry):
-    shapes.expect_shape(name, state, (*xs.shape[1:-1], params["hidden"].shape[0]))
+    shapes.expect_shape(name, state, (*batch, params["hidden"].shape[0]))
   carry, ys = unroll.scan(
       lambda state, g: _step(params, state, g),
       gates,

@@ -30,7 +30,7 @@ def init(
 
 def scan(
     params: list[dict[str, Array]],
-    xs: Float[Array, "... T D"],
+    xs: Float[Array, "... T D"] | Int[Array, "... T"],
     carries: list | None = None,
     *,
     cell: ModuleType,
@@ -52,7 +52,7 @@ def scan(
 
   Args:
     params: of each layer, as `init` gives them.
-    xs: `(..., T, D)`.
+    xs: `(..., T, D)`, or integer ids `(..., T)` that stand for one-hot vectors.
     carries: the first carry of each layer; zeros when None.
     cell: rnn, gru or lstm.
     lengths: valid steps of each sequence, `(...)`.
@@ -102,7 +102,7 @@ def init_bidirectional(
 
 def bidirectional(
     params: dict[str, dict[str, Array]],
-    xs: Float[Array, "... T D"],
+    xs: Float[Array, "... T D"] | Int[Array, "... T"],
     *,
     cell: ModuleType,
     lengths: Int[Array, "..."] | None = None,

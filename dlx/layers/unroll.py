@@ -13,17 +13,30 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.layers import shapes
+from dlx.layers import embedding, shapes
 
 
-def time_first(xs: Float[Array, "... T D"]) -> Float[Array, "T ... D"]:
-  """Moves the time axis of (..., T, D) to the front.
+def time_first(xs: Float[Array, "... T D"] | Int[Array, "... T"]) -> Array:
+  """Moves the time axis of (..., T, D), or of integer ids (..., T), to the front.
 
   Raises:
-    ValueError: xs has fewer than two dimensions.
+    ValueError: xs has too few dimensions.
   """
+  if is_ids(xs):
+    shapes.expect_rank("xs", xs, 1, "(..., T) of ids")
+    return jnp.moveaxis(xs, -1, 0)
   shapes.expect_rank("xs", xs, 2, "(..., T, D)")
   return jnp.moveaxis(xs, -2, 0)
+
+
+def is_ids(xs: Array) -> bool:
+  """Whether xs are integers, which stand for one-hot vectors."""
+  return jnp.issubdtype(xs.dtype, jnp.integer)
+
+
+def batch_shape(xs: Array) -> tuple[int, ...]:
+  """The leading dimensions of what `time_first` gave: (T, ..., D) or ids (T, ...)."""
+  return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
 
 
 def time_last(ys: Float[Array, "T ... D"]) -> Float[Array, "... T D"]:
@@ -32,9 +45,11 @@ def time_last(ys: Float[Array, "T ... D"]) -> Float[Array, "... T D"]:
 
 
 def gate_inputs(
-    params: dict[str, Array], xs: Float[Array, "... D"], gates: int
+    params: dict[str, Array], xs: Float[Array, "... D"] | Int[Array, "..."], gates: int
 ) -> tuple[Float[Array, "... H"], ...]:
   """The hoisted input product x W of all steps, one array per gate.
+
+  The product of a one-hot x is a row of W, so integer xs are looked up.
 
   One array per gate, not one wide array that is sliced in the loop: the pointwise
   part of a step then reads contiguous memory, which makes the forward loop of a GRU
@@ -43,14 +58,21 @@ def gate_inputs(
   Raises:
     ValueError: the last dimension of xs is not that of the kernel.
   """
+  kernels = jnp.split(params["input"], gates, axis=-1)
+  if is_ids(xs):
+    return tuple(embedding.lookup({"embedding": kernel}, xs) for kernel in kernels)
   shapes.expect_last("xs", xs, params["input"].shape[0])
-  return tuple(xs @ kernel for kernel in jnp.split(params["input"], gates, axis=-1))
+  return tuple(xs @ kernel for kernel in kernels)
 
 
 def valid_steps(
-    lengths: Int[Array, "..."] | None, xs: Float[Array, "T ... D"]
+    lengths: Int[Array, "..."] | None, xs: Array
 ) -> Bool[Array, "T ... 1"] | None:
   """True where step t < length; None (no mask at all) when lengths is None.
+
+  Args:
+    lengths: `(...)`.
+    xs: what `time_first` gave.
 
   Raises:
     ValueError: lengths does not have the batch shape of xs.
@@ -58,7 +80,7 @@ def valid_steps(
   if lengths is None:
     return None
   lengths = jnp.asarray(lengths)
-  shapes.expect_shape("lengths", lengths, xs.shape[1:-1])
+  shapes.expect_shape("lengths", lengths, batch_shape(xs))
   steps = jnp.arange(xs.shape[0]).reshape((-1,) + (1,) * lengths.ndim)
   return (steps < lengths)[..., None]
 

@@ -57,10 +57,16 @@ class RecurrentLanguageModel(nn.Module):
     )
     output = self.param("output", linear.init, self.d_hidden, self.vocab_size)
 
+    xs = ids
+    if ids.size >= self.vocab_size:
+      layers = [embedding.through(table, layers[0]), *layers[1:]]
+    else:
+      xs = embedding.lookup(table, ids)
+
     stack_rng, output_rng = jax.random.split(self.make_rng("dropout")) if train else (None, None)
     carries, ys = recurrent.scan(
         layers,
-        embedding.lookup(table, ids),
+        xs,
         carries,
         cell=cell,
         dropout_rate=self.dropout_rate,

@@ -70,7 +70,8 @@ class Checkpoints:
     return self
 
   def __exit__(self, *exception):
-    self._checkpointer.close()
+    with _as_oserror():
+      self._checkpointer.close()
 
   @property
   def steps(self) -> list[int]:
@@ -96,18 +97,20 @@ class Checkpoints:
       metrics: of validation, when there was one at this step.
 
     Raises:
-      OSError, ValueError: this save, or the one before it, failed.
+      OSError: this save, or the one before it, failed.
     """
-    saving = self._checkpointer.save_async(step, tree, metrics=metrics)
+    with _as_oserror():
+      saving = self._checkpointer.save_async(step, tree, metrics=metrics)
     saving.on_complete(lambda _: self._record(step))
 
   def wait(self) -> None:
     """Returns when the last save is on disk.
 
     Raises:
-      OSError, ValueError: it failed.
+      OSError: it failed.
     """
-    self._checkpointer.wait()
+    with _as_oserror():
+      self._checkpointer.wait()
 
   def restore_latest(self, target: PyTree) -> PyTree | None:
     """The newest checkpoint that can be read, or None when there is none at all.
@@ -181,6 +184,15 @@ class Checkpoints:
       shutil.rmtree(place)
     (self._directory / str(step)).rename(place)
     self._checkpointer.reload()
+
+
+@contextlib.contextmanager
+def _as_oserror():
+  """TensorStore reports a full or broken disk as ValueError; the rest of Python as OSError."""
+  try:
+    yield
+  except ValueError as e:
+    raise OSError(f"a checkpoint could not be saved: {str(e).splitlines()[0][:160]}") from e
 
 
 class _EveryCall:

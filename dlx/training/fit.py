@@ -18,6 +18,16 @@ from dlx.training.progress import Progress
 from dlx.training.state import State
 
 
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError unless every count of config.training is at least 1."""
+  for name in ("total_steps", "steps_per_call", "eval_every", "save_every", "keep"):
+    if config[name] < 1:
+      raise UserError(f"config.training.{name} is {config[name]}; it must be at least 1")
+  decay = config.ema_decay
+  if decay is not None and not 0 <= decay < 1:
+    raise UserError(f"config.training.ema_decay is {decay}; use 0 <= ema_decay < 1, or leave it out")
+
+
 class Diverged(Exception):
   """Loss or gradient stopped being finite; the last good checkpoint is kept."""
 
@@ -82,7 +92,8 @@ def fit(
           Progress(config.total_steps, first) as progress,
       ):
         if resumed:
-          progress.say(f"resuming from step {first}")
+          done = first >= config.total_steps
+          progress.say(f"{'already trained to' if done else 'resuming from'} step {first}")
         loop = _Loop(config, run_steps, validate, checkpoints, writer, progress, interrupts)
         return loop.run(state, jax.device_put(data, everywhere))
   except OSError as e:
@@ -136,16 +147,10 @@ class _Loop:
     stop = self._interrupts.received
     if stop or scores or step % self._config.save_every == 0:
       self._writer.sync()
-      self._save(step, state, scores)
+      self._checkpoints.save(step, state, scores)
     if stop and not last:
       self._checkpoints.wait()
       raise Interrupted(f"saved at step {step}; the same command resumes", stop)
-
-  def _save(self, step: int, state: State, scores: dict | None) -> None:
-    try:
-      self._checkpoints.save(step, state, scores)
-    except ValueError as e:  # TensorStore's errors of a full or broken disk.
-      raise OSError(f"the save before step {step} failed: {str(e).splitlines()[0][:160]}") from e
 
   def _stop_if_not_finite(self, step: int, metrics: dict) -> None:
     finite = np.asarray(steps_lib.finite(metrics))

@@ -16,9 +16,12 @@ def schedule(config: ml_collections.ConfigDict, total_steps: int) -> optax.Sched
     total_steps: the length of the run.
 
   Raises:
-    UserError: decay is unknown or warmup_steps is not below total_steps.
+    UserError: decay is unknown, warmup_steps is not below total_steps, or
+      learning_rate is not a positive number.
   """
   peak, warmup = config.learning_rate, config.warmup_steps
+  if not 0 < peak < float("inf"):
+    raise UserError(f"config.optimizer.learning_rate is {peak}; it must be above 0")
   if not 0 <= warmup < total_steps:
     raise UserError(
         f"config.optimizer.warmup_steps is {warmup}; it must be below "

@@ -47,7 +47,7 @@ def experiment(config: ml_collections.ConfigDict) -> ModuleType:
 
 
 def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
-  """Opens a run: `run = dlx.load_run("runs/mine"); run.params`.
+  """Opens a run from its checkpoints; dlx.load_run opens an exported folder, too.
 
   Args:
     workdir: the folder of a run.

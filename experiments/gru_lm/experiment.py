@@ -15,9 +15,8 @@ from dlx.errors import UserError
 from dlx.layers import decoding, losses
 from dlx.models.language_model import CELLS, RecurrentLanguageModel
 from dlx.training import optimizer as optimizers
-from dlx.training import report, sharding, state as states, workdir as workdirs
+from dlx.training import report, run as runs, sharding, state as states, workdir as workdirs
 from dlx.training.fit import fit
-from dlx.training.run import Run
 
 VOCABULARY, CORPUS = "vocabulary.json", "corpus.json"
 _LANES = 8  # Texts read side by side for the streaming figure.
@@ -42,6 +41,12 @@ def make_model(config: ml_collections.ConfigDict, vocab_size: int) -> RecurrentL
   """The network that `config.model` describes."""
   if config.model.cell not in CELLS:
     raise UserError(f"config.model.cell is {config.model.cell!r}; use {', '.join(CELLS)}")
+  for name in ("d_embed", "d_hidden", "num_layers"):
+    if config.model[name] < 1:
+      raise UserError(f"config.model.{name} is {config.model[name]}; it must be at least 1")
+  for name in ("dropout_rate", "recurrent_dropout_rate"):
+    if not 0 <= config.model[name] < 1:
+      raise UserError(f"config.model.{name} is {config.model[name]}; use 0 <= rate < 1")
   return RecurrentLanguageModel(vocab_size, **config.model)
 
 
@@ -80,8 +85,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   tokens = vocabulary.encode(corpus.train)
   validation = vocabulary.encode(corpus.validation)
   lanes = config.data.batch_size if config.data.stream else 1
-  batches.check_length("training", len(tokens), lanes * config.data.window + 1)
-  batches.check_length("validation", len(validation), config.data.eval_window + 1)
+  batches.check_length("training", len(tokens), config.data.window, lanes)
+  batches.check_length("validation", len(validation), config.data.eval_window)
   sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
   model = make_model(config, len(vocabulary))
   optimizer = optimizers.adamw(config.optimizer, config.training.total_steps)
@@ -110,6 +115,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       validate=lambda state: {"loss": score(state.eval_params)},
   )
   report.curves(workdir, unit="nats per character")
+  text = "".join(sample(runs.load(workdir), "\n", 1000, temperature=0.8))
+  (workdir / "samples.txt").write_text(text + "\n", encoding="utf-8")
 
 
 def make_score(model: RecurrentLanguageModel, tokens: np.ndarray, window: int):
@@ -157,7 +164,7 @@ def stream_score(model: RecurrentLanguageModel, params, tokens: np.ndarray, wind
   return float(total(params, windows(inputs), windows(targets)))
 
 
-def evaluate(run: Run, split: str) -> dict[str, float]:
+def evaluate(run: runs.Run, split: str) -> dict[str, float]:
   """Nats per character on a split: in windows without a carried state, and streaming.
 
   Args:
@@ -169,7 +176,7 @@ def evaluate(run: Run, split: str) -> dict[str, float]:
   _check_corpus(run.workdir, corpus)
   vocabulary = Vocabulary.load(run.workdir / VOCABULARY)
   tokens, window = vocabulary.encode(text), run.config.data.eval_window
-  batches.check_length(split, len(tokens), _LANES * (window + 1))
+  batches.check_length(split, len(tokens), window, _LANES)
   model = make_model(run.config, len(vocabulary))
   return {
       "characters": len(tokens),
@@ -179,7 +186,7 @@ def evaluate(run: Run, split: str) -> dict[str, float]:
 
 
 def sample(
-    run: Run, prompt: str, length: int, *, seed: int = 0, **options
+    run: runs.Run, prompt: str, length: int, *, seed: int = 0, **options
 ) -> Iterator[str]:
   """Yields the continuation of a prompt, piece by piece.
 

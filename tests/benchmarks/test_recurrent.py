@@ -12,6 +12,14 @@ from benchmarks import recurrent
 TINY = recurrent.Size(batch=2, length=3, d=4, hidden=5, steps=2)
 
 
+@pytest.fixture(autouse=True)
+def one_torch_thread(monkeypatch):
+  """Spinning OpenMP threads take minutes when another process shares the cores."""
+  monkeypatch.setattr(recurrent.doctor, "cores", lambda: 1)
+  if recurrent.torch is not None:
+    recurrent.torch.set_num_threads(1)
+
+
 def test_flops_are_those_of_the_products():
   tokens = 2 * 3
   products = tokens * (4 * 15 + 5 * 15 + 5 * 65)

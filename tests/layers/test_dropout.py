@@ -57,7 +57,8 @@ def test_broadcast_dims_share_one_mask_along_time():
 
 
 def test_broadcast_dims_may_be_several_and_positive():
-  kept = np.asarray(dropout(jax.random.key(0), jnp.ones((3, 5, 64)), rate=0.5, broadcast_dims=(0, 1)))
+  x = jnp.ones((3, 5, 64))
+  kept = np.asarray(dropout(jax.random.key(0), x, rate=0.5, broadcast_dims=(0, 1)))
   np.testing.assert_array_equal(kept, np.broadcast_to(kept[0, 0], kept.shape))
   assert 0 < (kept[0, 0] != 0).mean() < 1
 

@@ -1,0 +1,185 @@
+"""Decoding: the sets that are kept, the frequencies drawn, and generation step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.layers import decoding
+
+PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
+LOGITS = np.log(PROBABILITIES).astype(np.float32)
+eager_and_jit = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
+
+
+def kept_ids(logits):
+  return [set(np.flatnonzero(np.isfinite(row))) for row in np.atleast_2d(logits)]
+
+
+def chi_square(ids, probabilities):
+  """sum (seen - expected)^2 / expected over the ids of nonzero probability."""
+  seen = np.bincount(np.asarray(ids).ravel(), minlength=len(probabilities))
+  possible = probabilities > 0
+  assert seen[~possible].sum() == 0
+  expected = seen.sum() * probabilities[possible]
+  return np.sum((seen[possible] - expected) ** 2 / expected)
+
+
+@eager_and_jit
+def test_greedy_takes_the_largest_and_the_first_of_equals(compile_):
+  ids = compile_(decoding.greedy)(jnp.array([[1.0, 3.0, 2.0], [5.0, 7.0, 7.0], [0.0, 0.0, 0.0]]))
+  assert ids.dtype == jnp.int32
+  np.testing.assert_array_equal(ids, [1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "k, expected",
+    [(1, {1}), (2, {1, 3}), (3, {1, 3, 4}), (5, {0, 1, 2, 3, 4}), (9, {0, 1, 2, 3, 4})],
+)
+def test_top_k_keeps_the_k_likeliest_unchanged(k, expected):
+  logits = np.asarray(decoding.keep_top_k(jnp.asarray(LOGITS), k))
+  assert kept_ids(logits) == [expected]
+  np.testing.assert_array_equal(logits[sorted(expected)], LOGITS[sorted(expected)])
+  assert np.all(logits[sorted(set(range(5)) - expected)] == -np.inf)
+
+
+def test_top_k_keeps_what_equals_the_kth():
+  assert kept_ids(decoding.keep_top_k(jnp.array([2.0, 1.0, 2.0, 0.0, 1.0]), 3)) == [{0, 1, 2, 4}]
+
+
+# Sorted: 1 (0.4), 3 (0.3), 4 (0.15), 0 (0.1), 2 (0.05); what is likelier than each adds to
+# 0, 0.4, 0.7, 0.85, 0.95.
+@pytest.mark.parametrize(
+    "p, expected",
+    [
+        (0.01, {1}),
+        (0.39, {1}),
+        (0.41, {1, 3}),
+        (0.69, {1, 3}),
+        (0.71, {1, 3, 4}),
+        (0.84, {1, 3, 4}),
+        (0.86, {0, 1, 3, 4}),
+        (0.96, {0, 1, 2, 3, 4}),
+        (1, {0, 1, 2, 3, 4}),
+    ],
+)
+@eager_and_jit
+def test_top_p_keeps_the_smallest_set_that_reaches_p_unchanged(p, expected, compile_):
+  logits = np.asarray(compile_(lambda a: decoding.keep_top_p(a, p))(jnp.asarray(LOGITS)))
+  assert kept_ids(logits) == [expected]
+  np.testing.assert_array_equal(logits[sorted(expected)], LOGITS[sorted(expected)])
+  assert np.all(logits[sorted(set(range(5)) - expected)] == -np.inf)
+
+
+def test_the_kept_sets_are_found_row_by_row():
+  rows = jnp.stack([jnp.asarray(LOGITS), jnp.asarray(LOGITS[::-1])])[None]
+  np.testing.assert_array_equal(
+      np.isfinite(decoding.keep_top_k(rows, 2)),
+      [[[0, 1, 0, 1, 0], [0, 1, 0, 1, 0]]],
+  )
+  np.testing.assert_array_equal(
+      np.isfinite(decoding.keep_top_p(rows, 0.71)),
+      [[[0, 1, 0, 1, 1], [1, 1, 0, 1, 0]]],
+  )
+
+
+def test_temperature_zero_is_greedy_for_every_key():
+  logits = jnp.stack([jnp.asarray(LOGITS), jnp.asarray(LOGITS[::-1])])
+  for seed in range(3):
+    ids = decoding.sample(jax.random.key(seed), logits, temperature=0, top_k=3, top_p=0.5)
+    np.testing.assert_array_equal(ids, [1, 3])
+
+
+@pytest.mark.parametrize(
+    "options, weights",
+    [
+        ({}, PROBABILITIES),
+        ({"temperature": 0.5}, PROBABILITIES**2),
+        ({"temperature": 2.0}, PROBABILITIES**0.5),
+        ({"top_k": 2}, PROBABILITIES * [0, 1, 0, 1, 0]),
+        ({"top_p": 0.8}, PROBABILITIES * [0, 1, 0, 1, 1]),
+        # The nucleus is taken after the temperature: 0.4^2, 0.3^2 are 0.56, 0.32 of the whole.
+        ({"temperature": 0.5, "top_p": 0.8}, PROBABILITIES**2 * [0, 1, 0, 1, 0]),
+        # ... and after top_k: of 0.4 and 0.3 the first is 0.57.
+        ({"top_k": 2, "top_p": 0.5}, PROBABILITIES * [0, 1, 0, 0, 0]),
+    ],
+)
+def test_frequencies_are_those_of_the_softmax_of_what_is_kept(options, weights):
+  logits = jnp.broadcast_to(LOGITS, (200, 100, 5))
+  draw = jax.jit(lambda key, logits: decoding.sample(key, logits, **options))
+  ids = draw(jax.random.key(0), logits)
+  assert ids.shape == (200, 100) and ids.dtype == jnp.int32
+  # With 4 degrees of freedom 23.5 is exceeded once in 10,000 keys; with fewer, more rarely.
+  assert chi_square(ids, weights / weights.sum()) < 23.5
+
+
+def test_the_frequency_check_rejects_a_slightly_wrong_distribution():
+  logits = jnp.broadcast_to(LOGITS, (200, 100, 5))
+  ids = decoding.sample(jax.random.key(0), logits, temperature=1.1)
+  assert chi_square(ids, PROBABILITIES) > 23.5
+
+
+def counter_step(table):
+  """A model whose next logits depend on all ids so far through a decaying sum."""
+
+  def step(carry, ids):
+    carry = 0.5 * carry + table[ids]
+    return carry, jnp.sin(7 * carry)
+
+  return step
+
+
+@eager_and_jit
+def test_generate_is_a_loop_of_sample_and_step(compile_):
+  table = jnp.asarray(np.random.default_rng(0).normal(size=(5, 5)), jnp.float32)
+  step, carry, logits = counter_step(table), jnp.ones((3, 5)), jnp.tile(jnp.asarray(LOGITS), (3, 1))
+  options = {"temperature": 0.8, "top_k": 4}
+  rng = jax.random.key(0)
+  run = compile_(lambda rng, *first: decoding.generate(rng, step, *first, 6, **options))
+  ids, state = run(rng, carry, logits)
+  assert ids.shape == (3, 6) and ids.dtype == jnp.int32
+  for t, key in enumerate(jax.random.split(rng, 6)):
+    drawn = decoding.sample(key, logits, **options)
+    np.testing.assert_array_equal(ids[:, t], drawn)
+    carry, logits = step(carry, drawn)
+  np.testing.assert_allclose(state[0], carry, atol=1e-5)
+  np.testing.assert_allclose(state[1], logits, atol=1e-5)
+  assert len({tuple(row) for row in np.asarray(ids)}) > 1
+
+
+def test_generate_at_temperature_zero_follows_the_likeliest_path():
+  table = np.random.default_rng(0).normal(size=(5, 5)).astype(np.float32)
+  carry, logits, expected = np.ones(5, np.float32), LOGITS, []
+  for _ in range(8):
+    expected.append(int(np.argmax(logits)))
+    carry = 0.5 * carry + table[expected[-1]]
+    logits = np.sin(7 * carry)
+  step = counter_step(jnp.asarray(table))
+  first = jnp.ones(5), jnp.asarray(LOGITS)
+  ids, _ = decoding.generate(jax.random.key(0), step, *first, 8, temperature=0)
+  np.testing.assert_array_equal(ids, expected)
+  assert len(set(expected)) > 1
+
+
+def test_generation_goes_on_from_the_state_it_returns():
+  table = jnp.asarray(np.random.default_rng(0).normal(size=(5, 5)), jnp.float32)
+  step, first, rng = counter_step(table), (jnp.ones(5), jnp.asarray(LOGITS)), jax.random.key(0)
+  whole, _ = decoding.generate(rng, step, *first, 6, temperature=0)
+  one, state = decoding.generate(rng, step, *first, 2, temperature=0)
+  two, _ = decoding.generate(rng, step, *state, 4, temperature=0)
+  np.testing.assert_array_equal(np.concatenate([one, two]), whole)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"temperature": -0.5}, "temperature: expected 0 or more, got -0.5"),
+        ({"temperature": float("nan")}, "temperature: expected 0 or more, got nan"),
+        ({"top_k": 0}, "top_k: expected at least 1, got 0"),
+        ({"top_p": 0}, "top_p: expected 0 < top_p <= 1, got 0"),
+        ({"top_p": 1.5}, "top_p: expected 0 < top_p <= 1, got 1.5"),
+    ],
+)
+def test_an_option_out_of_range_is_named(options, message):
+  with pytest.raises(ValueError, match=message):
+    decoding.sample(jax.random.key(0), jnp.asarray(LOGITS), **options)

@@ -1,0 +1,191 @@
+"""What scans over time promise, for each recurrent layer: batches, lengths, direction, causality."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.layers import gru, lstm, rnn, unroll
+
+B, T, D, H = 3, 4, 2, 3
+LENGTHS = np.array([4, 2, 0])
+
+each_cell = pytest.mark.parametrize(
+    "cell, options",
+    [(rnn, ()), (gru, ()), (gru, (("reset_after", True),)), (lstm, ())],
+    ids=["rnn", "gru", "gru_reset_after", "lstm"],
+)
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+@functools.partial(jax.jit, static_argnames=("cell", "options", "reverse"))
+def scan(params, xs, carry, lengths=None, *, cell, options, reverse=False):
+  return cell.scan(params, xs, carry, lengths=lengths, reverse=reverse, **dict(options))
+
+
+def draw(cell, options, batch=(B,)):
+  """(params, xs, carry) of a layer, none of them zero."""
+  rng = np.random.default_rng(0)
+
+  def noise(a):
+    return jnp.asarray(rng.normal(size=a.shape))
+
+  params = jax.tree.map(noise, cell.init(jax.random.key(0), D, H, **dict(options)))
+  xs = jnp.asarray(rng.normal(size=(*batch, T, D)))
+  return params, xs, jax.tree.map(noise, cell.initial_carry(params, batch))
+
+
+def assert_close(actual, expected):
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12, rtol=0), actual, expected)
+
+
+def assert_same(actual, expected):
+  jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def flip_valid(xs, lengths):
+  """Each sequence's valid steps from last to first, its padding left in place."""
+  return jnp.stack([jnp.concatenate([x[:n][::-1], x[n:]]) for x, n in zip(xs, lengths)])
+
+
+@each_cell
+def test_leading_dimensions_equal_vmap_and_one_by_one(cell, options):
+  params, xs, carry = draw(cell, options, (2, B))
+  lengths = jnp.asarray([LENGTHS, LENGTHS[::-1]])
+  one = functools.partial(scan, cell=cell, options=options)
+  whole = one(params, xs, carry, lengths)
+  over = jax.vmap(jax.vmap(one, (None, 0, 0, 0)), (None, 0, 0, 0))
+  assert_close(over(params, xs, carry, lengths), whole)
+  for i in np.ndindex(2, B):
+    pick = functools.partial(jax.tree.map, lambda a, i=i: a[i])
+    assert_close(one(params, xs[i], pick(carry), lengths[i]), pick(whole))
+
+
+@each_cell
+def test_scan_is_the_cell_step_by_step(cell, options):
+  params, xs, carry = draw(cell, options)
+  step = jax.jit(functools.partial(cell.cell, **dict(options)))
+  last, ys = scan(params, xs, carry, cell=cell, options=options)
+  for t in range(T):
+    carry, y = step(params, carry, xs[:, t])
+    assert_close(ys[:, t], y)
+  assert_close(last, carry)
+
+
+@each_cell
+def test_the_first_carry_is_initial_carry_unless_given(cell, options):
+  params, xs, _ = draw(cell, options)
+  zeros = cell.initial_carry(params, (B,))
+  for leaf in jax.tree.leaves(zeros):
+    assert leaf.shape == (B, H)
+    np.testing.assert_array_equal(leaf, 0)
+  run = functools.partial(scan, cell=cell, options=options)
+  assert_same(run(params, xs, None), run(params, xs, zeros))
+
+
+@each_cell
+def test_beyond_its_length_a_sequence_stands_still_with_zero_outputs(cell, options):
+  params, xs, carry = draw(cell, options)
+  run = functools.partial(scan, cell=cell, options=options)
+  last, ys = run(params, xs, carry, jnp.asarray(LENGTHS))
+  for steps in (4, 2):
+    prefix_last, prefix_ys = run(params, xs[:, :steps], carry)
+    (i,) = np.flatnonzero(LENGTHS == steps)
+    assert_close(ys[i, :steps], prefix_ys[i])
+    np.testing.assert_array_equal(ys[i, steps:], 0)
+    assert_close(*(jax.tree.map(lambda a, i=i: a[i], c) for c in (last, prefix_last)))
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_length_zero_gives_the_first_carry_back(cell, options, reverse):
+  params, xs, carry = draw(cell, options)
+  run = functools.partial(scan, cell=cell, options=options, reverse=reverse)
+  last, ys = run(params, xs, carry, jnp.asarray(LENGTHS))
+  assert_same(*(jax.tree.map(lambda a: a[2], c) for c in (last, carry)))
+  np.testing.assert_array_equal(ys[2], 0)
+
+
+@each_cell
+def test_reverse_is_the_scan_of_each_flipped_valid_prefix(cell, options):
+  params, xs, carry = draw(cell, options)
+  run = functools.partial(scan, cell=cell, options=options)
+  for lengths in (None, jnp.asarray(LENGTHS)):
+    flip = functools.partial(flip_valid, lengths=[T] * B if lengths is None else LENGTHS)
+    last, ys = run(params, xs, carry, lengths, reverse=True)
+    expected_last, expected_ys = run(params, flip(xs), carry, lengths)
+    assert_close(last, expected_last)
+    assert_close(ys, flip(expected_ys))
+
+
+@each_cell
+def test_two_halves_with_the_carry_handed_on_are_one_scan(cell, options):
+  params, xs, carry = draw(cell, options)
+  run = functools.partial(scan, cell=cell, options=options)
+  last, ys = run(params, xs, carry)
+  middle, first = run(params, xs[:, :2], carry)
+  end, second = run(params, xs[:, 2:], middle)
+  assert_close(jnp.concatenate([first, second], axis=1), ys)
+  assert_close(end, last)
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_padding_changes_no_value_and_no_gradient_and_receives_none(cell, options, reverse):
+  params, xs, carry = draw(cell, options)
+  rng = np.random.default_rng(1)
+  weights = jax.tree.map(
+      lambda a: jnp.asarray(rng.normal(size=a.shape)), (carry, jnp.zeros((B, T, H)))
+  )
+  valid = np.arange(T)[:, None] < LENGTHS[:, None, None]
+
+  @jax.jit
+  def run(params, xs, carry, weights):
+    out, vjp = jax.vjp(
+        functools.partial(
+            cell.scan, lengths=jnp.asarray(LENGTHS), reverse=reverse, **dict(options)
+        ),
+        params,
+        xs,
+        carry,
+    )
+    return out, vjp(weights)
+
+  out, (d_params, d_xs, d_carry) = run(params, xs, carry, weights)
+  np.testing.assert_array_equal(np.where(valid, 0, d_xs), 0)
+  assert np.all(np.where(valid, d_xs, 1) != 0)
+  # Garbage in the padding, of the input and of what comes back for the outputs.
+  d_last, d_ys = weights
+  garbage = jnp.where(valid, xs, 1e30), carry, (d_last, jnp.where(valid, d_ys, -1e30))
+  assert_same(run(params, *garbage), (out, (d_params, d_xs, d_carry)))
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_no_step_depends_on_a_later_one(cell, options, reverse):
+  params, xs, carry = draw(cell, options, ())
+  run = functools.partial(scan, cell=cell, options=options, reverse=reverse)
+  jacobian = jax.jit(jax.jacrev(lambda xs: run(params, xs, carry)[1]))(xs)  # (T, H, T, D)
+  depends = np.any(np.asarray(jacobian) != 0, axis=(1, 3))
+  expected = np.tri(T, dtype=bool)
+  np.testing.assert_array_equal(depends, expected.T if reverse else expected)
+
+
+def test_the_shared_loop_skips_steps_that_are_not_valid():
+  def add(total, x):
+    return total + x[0], 10 * x[0]
+
+  inputs = (jnp.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])[..., None],)
+  valid = unroll.valid_steps(jnp.array([3, 1]), inputs[0])
+  for reverse in (False, True):
+    total, ys = unroll.scan(add, inputs, jnp.zeros((2, 1)), valid=valid, reverse=reverse)
+    np.testing.assert_array_equal(total[:, 0], [7, 1])
+    np.testing.assert_array_equal(ys[..., 0], [[10, 10], [20, 0], [40, 0]])
+
+
+def test_time_first_moves_the_axis_before_the_last_and_time_last_undoes_it():
+  xs = jnp.arange(24.0).reshape(2, 3, 4)
+  np.testing.assert_array_equal(unroll.time_first(xs), np.transpose(xs, (1, 0, 2)))
+  np.testing.assert_array_equal(unroll.time_last(unroll.time_first(xs)), xs)
