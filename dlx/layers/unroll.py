@@ -58,11 +58,15 @@ def gate_inputs(
   Raises:
     ValueError: the last dimension of xs is not that of the kernel.
   """
-  kernels = jnp.split(params["input"], gates, axis=-1)
+  kernel = params["input"]
   if is_ids(xs):
-    return tuple(embedding.lookup({"embedding": kernel}, xs) for kernel in kernels)
-  shapes.expect_last("xs", xs, params["input"].shape[0])
-  return tuple(xs @ kernel for kernel in kernels)
+    product, rows = lambda w: embedding.lookup({"embedding": w}, xs), xs.size
+  else:
+    shapes.expect_last("xs", xs, kernel.shape[0])
+    product, rows = lambda w: xs @ w, xs.size // xs.shape[-1]
+  if rows < kernel.shape[0]:  # A few rows: splitting the result copies less than the kernel.
+    return tuple(jnp.split(product(kernel), gates, axis=-1))
+  return tuple(product(w) for w in jnp.split(kernel, gates, axis=-1))
 
 
 def valid_steps(

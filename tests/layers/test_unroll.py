@@ -1,4 +1,4 @@
-"""What scans over time promise, for each recurrent layer: batches, lengths, direction, causality."""
+"""Scans over time, for each recurrent layer: batches, lengths, direction, causality."""
 
 import functools
 
