@@ -21,7 +21,8 @@ flags.DEFINE_bool("list", False, "Show the experiments and their presets, and st
 def main() -> None:
   """Trains."""
   from dlx import doctor
-  from dlx.training import fit, run, workdir as workdirs
+  from dlx.training import fit, run
+  from dlx.training import workdir as workdirs
 
   config = FLAGS.config
   fit.check_config(config.training)

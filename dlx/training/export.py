@@ -16,7 +16,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from dlx.errors import UserError
-from dlx.training import run as runs, workdir as workdirs
+from dlx.training import run as runs
+from dlx.training import workdir as workdirs
 
 WEIGHTS = "model.safetensors"
 _STEP = "exported_step"

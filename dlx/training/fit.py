@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from dlx.errors import UserError
-from dlx.training import sharding, step as steps_lib
+from dlx.training import sharding
+from dlx.training import step as steps_lib
 from dlx.training.checkpoints import Checkpoints, target_of
 from dlx.training.interrupts import Interrupted, Interrupts
 from dlx.training.metrics import MetricsWriter
@@ -25,7 +26,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise UserError(f"config.training.{name} is {config[name]}; it must be at least 1")
   decay = config.ema_decay
   if decay is not None and not 0 <= decay < 1:
-    raise UserError(f"config.training.ema_decay is {decay}; use 0 <= ema_decay < 1, or leave it out")
+    raise UserError(f"config.training.ema_decay is {decay}; use 0 <= ema_decay < 1, or None")
 
 
 class Diverged(Exception):

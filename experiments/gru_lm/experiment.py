@@ -9,13 +9,17 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from dlx.data import batches, corpus as corpora
+from dlx.data import batches
+from dlx.data import corpus as corpora
 from dlx.data.text import Vocabulary
 from dlx.errors import UserError
 from dlx.layers import decoding, losses
 from dlx.models.language_model import CELLS, RecurrentLanguageModel
 from dlx.training import optimizer as optimizers
-from dlx.training import report, run as runs, sharding, state as states, workdir as workdirs
+from dlx.training import report, sharding
+from dlx.training import run as runs
+from dlx.training import state as states
+from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
 
 VOCABULARY, CORPUS = "vocabulary.json", "corpus.json"

@@ -8,6 +8,7 @@ child is what `python -m MODULE ARGS` would be, but for two things: the seconds 
 are gone, and so is dlx.doctor's check, which tests of whole commands go through.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -51,6 +52,7 @@ def main() -> None:
   # JAX warns of forks; no backend, and so no thread of it, has started here.
   warnings.filterwarnings("ignore", message=".*fork.*")
   assert not jax._src.xla_bridge.backends_are_initialized()
+  gc.freeze()  # A child that ends need not look through what it did not make.
   for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()

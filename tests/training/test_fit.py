@@ -1,13 +1,12 @@
-"""The loop on a small regression: interruptions, resumption, divergence, best and disk."""
+"""The loop on a small regression: interruptions, resumption, divergence and the best."""
 
 import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -85,6 +84,20 @@ def assert_same_bits(a, b):
     assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory):
+  """All runs here compile the same few programs: they are kept for the next."""
+  names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+  before = [getattr(jax.config, name) for name in names]
+  for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0.0)):
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in zip(names, before):
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
   """(workdir, last state) of a run that nothing stops."""
@@ -119,7 +132,7 @@ class Crash(Exception):
   """Stands for a process that dies."""
 
 
-@pytest.mark.parametrize("crash_at", [(4,), (8,), (20,), (8, 8, 12, 20)])
+@pytest.mark.parametrize("crash_at", [(4,), (20,), (8, 8, 12)])
 def test_a_crash_in_validation_changes_nothing(alone, tmp_path, crash_at):
   crashes = list(crash_at)
 
@@ -136,7 +149,7 @@ def test_a_crash_in_validation_changes_nothing(alone, tmp_path, crash_at):
   assert not crashes
 
 
-@pytest.mark.parametrize("at", [1, 2, 5, 8, 11])
+@pytest.mark.parametrize("at", [1, 3, 8])
 def test_stopping_between_any_two_calls_changes_nothing(alone, tmp_path, monkeypatch, at):
   looks = iter(range(1, 10_000))
   # The loop looks at `received` once after each call.
@@ -144,7 +157,7 @@ def test_stopping_between_any_two_calls_changes_nothing(alone, tmp_path, monkeyp
   monkeypatch.setattr(Interrupts, "received", stopping, raising=False)
   with pytest.raises(Interrupted, match="saved at step"):
     run(tmp_path)
-  assert checkpoints_of(tmp_path)[0][-1] == [3, 4, 5, 6, 8, 9, 10, 12, 15, 16, 18, 20][at - 1]
+  assert checkpoints_of(tmp_path)[0][-1] == {1: 3, 3: 5, 8: 12}[at]
   assert_ends_as(alone, tmp_path, run(tmp_path))
 
 
@@ -198,11 +211,11 @@ def test_more_steps_than_before_go_on_from_the_end(tmp_path):
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path, bad):
   def diverging(params, variables, batch, rng):
     loss, aux = loss_fn(params, variables, batch, rng)
-    late = variables["count"] == 10  # The step after ten: the second of a call of 9 to 10, 11, 12.
+    late = variables["count"] == 10  # Step 11, the first of a call of two.
     if bad == "loss":
       return jnp.where(late, jnp.nan, loss), aux
     # sqrt's derivative at 0 is infinite while its value is not.
-    return loss + jnp.where(late, jnp.sqrt(params["w"] * 0).sum(), 0.0), aux
+    return loss + jnp.sqrt(0 * params["w"] + jnp.where(late, 0.0, 1.0)).sum(), aux
 
   with pytest.raises(fits.Diverged, match="at step 11; the checkpoint of step 10 is kept"):
     run(tmp_path, loss_fn=diverging)
@@ -264,62 +277,3 @@ def test_a_read_only_folder_is_one_line(tmp_path):
       run(tmp_path)
   finally:
     tmp_path.chmod(0o700)
-
-
-FULL_DISK = """
-import os, resource, signal, sys
-import jax, jax.numpy as jnp, ml_collections, optax
-from dlx.errors import UserError
-from dlx.training import fit, state as states
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # A write beyond the limit is then an error.
-config = ml_collections.ConfigDict({
-    "total_steps": 40, "steps_per_call": 5, "eval_every": 40, "save_every": 10, "keep": 2,
-    "ema_decay": None,
-})
-optimizer = optax.sgd(0.1)
-
-def init():
-  return states.create({"w": jax.random.normal(jax.random.key(0), (500_000,))}, optimizer)
-
-def loss(params, variables, batch, rng):
-  return jnp.sum(params["w"] ** 2) / 2, ({}, variables)
-
-def train():
-  return fit.fit(
-      sys.argv[1], config, seed=0, init=init, loss_fn=loss, validate=validate,
-      batch_fn=lambda data, step, rng: data, data=jnp.zeros((1,)), optimizer=optimizer,
-  )
-
-def validate(state):
-  return {"loss": float(jnp.sum(state.params["w"] ** 2))}
-
-config.total_steps = 20
-train()
-config.total_steps = 40
-limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-try:
-  train()
-  print("no error")
-except UserError as e:
-  print("UserError:", e)
-resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-print("kept:", sorted(name for name in os.listdir(sys.argv[1] + "/checkpoints") if name.isdigit()))
-state = train()
-print("then:", int(state.step), float(jnp.abs(state.params["w"]).max()) < 0.2)
-"""
-
-
-def test_a_full_disk_is_one_line_and_costs_no_checkpoint(tmp_path):
-  done = subprocess.run(
-      [sys.executable, "-c", FULL_DISK, str(tmp_path)],
-      capture_output=True, text=True, cwd=pathlib.Path(__file__).resolve().parents[2],
-      env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=120,
-  )  # fmt: skip
-  assert done.returncode == 0, done.stderr
-  error, kept, then = done.stdout.splitlines()
-  assert error.startswith("UserError:") and "cannot be written" in error and "resumes" in error
-  assert kept == "kept: ['10', '20']"
-  assert then == "then: 40 True"
-  assert "Traceback" not in done.stderr and "resuming from step 20" in done.stderr
