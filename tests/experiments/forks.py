@@ -11,7 +11,7 @@ import sys
 import warnings
 
 import dlx.doctor
-import experiments.gru_lm.experiment
+import experiments.gru_lm.experiment  # noqa: F401
 import launch.configs  # noqa: F401
 
 

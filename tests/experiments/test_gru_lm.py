@@ -15,7 +15,8 @@ from dlx.data import corpus as corpora
 from dlx.errors import UserError
 from dlx.training import metrics as metrics_lib
 from dlx.training.checkpoints import Checkpoints
-from experiments.gru_lm import config as configs, experiment
+from experiments.gru_lm import config as configs
+from experiments.gru_lm import experiment
 
 WORDS = "the quick brown fox jumps over the lazy dog, then sleeps.\n"
 

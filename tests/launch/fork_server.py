@@ -21,7 +21,7 @@ import jax
 
 import dlx.doctor
 import dlx.training.export
-import experiments.gru_lm.experiment
+import experiments.gru_lm.experiment  # noqa: F401
 import launch.configs  # noqa: F401
 
 

@@ -75,7 +75,11 @@ TRAINING = {
         ["the validation text has 13 characters", "32", "eval_window"],
     ),
     "text shorter than the lanes of a stream": (
-        ["--config.data.text=FOLDER/good.txt", "--config.data.stream=1", "--config.data.window=480"],
+        [
+            "--config.data.text=FOLDER/good.txt",
+            "--config.data.stream=1",
+            "--config.data.window=480",
+        ],
         ["the training text has 3690 characters", "8 window"],
     ),
     # Named sources.
@@ -152,6 +156,8 @@ VALUES = [
     "training.ema_decay=1",
     "training.ema_decay=-1",
     "training.ema_decay=nan",
+    "seed=-1",
+    "seed=4294967296",
     "seed=99999999999999999999",
 ]
 
@@ -167,7 +173,7 @@ CONFIGS = {
         ["does not exist", "did you mean experiments/gru_lm/config.py?"],
     ),
     "config file missing": (["--config=/nowhere/at/all"], ["'/nowhere/at/all' does not exist"]),
-    "config file no Python": (["--config=FOLDER/good.txt:debug"], ["good.txt", "not a Python file"]),
+    "config file no Python": (["--config=FOLDER/good.txt:debug"], ["good.txt is not a Python file"]),
 }
 
 OTHERS = {
@@ -235,7 +241,7 @@ def test_other_programs_refuse(programs, folder, name):
 
 
 FRESH = {
-    "unknown key": ("train", [DEBUG, "--config.datta.text=x"], ["did you mean --config.data.text?"]),
+    "unknown key": ("train", [DEBUG, "--config.datta.text=x"], ["mean --config.data.text?"]),
     "unusable text": ("train", [DEBUG, "--config.data.text=FOLDER/empty.txt"], ["is empty"]),
     "unprepared data set": (
         "train",

@@ -63,22 +63,22 @@ def test_top_k_keeps_what_equals_the_kth():
         (1, {0, 1, 2, 3, 4}),
     ],
 )
-@eager_and_jit
-def test_top_p_keeps_the_smallest_set_that_reaches_p_unchanged(p, expected, compile_):
-  logits = np.asarray(compile_(lambda a: decoding.keep_top_p(a, p))(jnp.asarray(LOGITS)))
+def test_top_p_keeps_the_smallest_set_that_reaches_p_unchanged(p, expected):
+  logits = np.asarray(decoding.keep_top_p(jnp.asarray(LOGITS), p))
   assert kept_ids(logits) == [expected]
   np.testing.assert_array_equal(logits[sorted(expected)], LOGITS[sorted(expected)])
   assert np.all(logits[sorted(set(range(5)) - expected)] == -np.inf)
 
 
-def test_the_kept_sets_are_found_row_by_row():
+@eager_and_jit
+def test_the_kept_sets_are_found_row_by_row(compile_):
   rows = jnp.stack([jnp.asarray(LOGITS), jnp.asarray(LOGITS[::-1])])[None]
   np.testing.assert_array_equal(
-      np.isfinite(decoding.keep_top_k(rows, 2)),
+      np.isfinite(compile_(lambda rows: decoding.keep_top_k(rows, 2))(rows)),
       [[[0, 1, 0, 1, 0], [0, 1, 0, 1, 0]]],
   )
   np.testing.assert_array_equal(
-      np.isfinite(decoding.keep_top_p(rows, 0.71)),
+      np.isfinite(compile_(lambda rows: decoding.keep_top_p(rows, 0.71))(rows)),
       [[[0, 1, 0, 1, 1], [1, 1, 0, 1, 0]]],
   )
 

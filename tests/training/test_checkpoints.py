@@ -10,8 +10,12 @@ import optax
 import pytest
 
 from dlx.errors import UserError
-from dlx.training import sharding, state as states
+from dlx.training import sharding
+from dlx.training import state as states
 from dlx.training.checkpoints import Checkpoints, target_of
+
+# Orbax leaves reads that fail for the garbage collector to complain about.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def make_state(step=0):
@@ -226,7 +230,7 @@ def test_reading_one_damaged_checkpoint_is_a_user_error_and_moves_nothing(two_sa
   assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "checksums"]
 
 
-def test_reading_notices_changed_content_by_the_record(two_saved, tmp_path):
+def test_reading_a_changed_file_is_a_user_error_or_exact(two_saved, tmp_path):
   folder = tmp_path / "run"
   shutil.copytree(two_saved, folder)
   names = files_of_a_checkpoint(folder / "checkpoints", 2)
@@ -239,8 +243,9 @@ def test_reading_notices_changed_content_by_the_record(two_saved, tmp_path):
     except UserError:
       pass
     else:
-      kernel, expected = tree["params"]["kernel"], make_state(2).params["kernel"]
-      assert np.asarray(kernel).tobytes() == np.asarray(expected).tobytes(), path
+      state = make_state(2)
+      for name in ("params", "variables", "ema"):
+        assert_same_bits(tree[name], getattr(state, name))
     path.write_bytes(content)
 
 

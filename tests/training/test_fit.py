@@ -14,7 +14,9 @@ import optax
 import pytest
 
 from dlx.errors import UserError
-from dlx.training import fit as fits, metrics as metrics_lib, state as states
+from dlx.training import fit as fits
+from dlx.training import metrics as metrics_lib
+from dlx.training import state as states
 from dlx.training.checkpoints import Checkpoints
 from dlx.training.interrupts import Interrupted, Interrupts
 

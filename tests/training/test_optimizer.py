@@ -98,6 +98,7 @@ def test_adamw_is_the_equation_with_clipping_and_undecayed_biases(x64):
 def test_without_a_gradient_kernels_shrink_and_biases_stay():
   optimizer = optimizers.adamw(make_config(warmup_steps=0, decay="constant"), 20)
   params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "scale": jnp.ones(())}
-  updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = optimizer.update(zeros, optimizer.init(params), params)
   np.testing.assert_allclose(updates["kernel"], -0.02 * 0.5, rtol=1e-6)
   assert not updates["bias"].any() and not updates["scale"].any()

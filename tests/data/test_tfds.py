@@ -1,0 +1,48 @@
+"""TFDS: a set that is not prepared is said at once, with how to prepare it."""
+
+import socket
+import sys
+import time
+
+import pytest
+
+from dlx.data import tfds
+from dlx.errors import UserError
+
+
+@pytest.fixture
+def no_sets(tmp_path, monkeypatch):
+  """No prepared set anywhere, and no network."""
+  import tensorflow_datasets
+
+  def refuse(*args, **kwargs):
+    raise AssertionError("the network was asked")
+
+  monkeypatch.setattr(tensorflow_datasets.core.constants, "DATA_DIR", str(tmp_path))
+  monkeypatch.setattr(socket, "getaddrinfo", refuse)
+  monkeypatch.setattr(socket.socket, "connect", refuse)
+  return tmp_path
+
+
+@pytest.mark.parametrize("name", ["tiny_shakespeare", "mnist", "glue/sst2"])
+def test_an_unprepared_set_is_refused_at_once_without_the_network(no_sets, name):
+  began = time.monotonic()
+  with pytest.raises(UserError) as caught:
+    tfds.load(name, "train")
+  assert time.monotonic() - began < 10
+  message = str(caught.value)
+  assert f"the TFDS data set {name} is not prepared in {no_sets}" in message
+  assert f"tfds build {name} --file_format=array_record" in message
+  assert "TFDS_DATA_DIR" in message
+  assert caught.value.__suppress_context__  # Not a traceback of TFDS's own.
+
+
+def test_an_unknown_set_is_refused(no_sets):
+  with pytest.raises(UserError, match="no_such_set"):
+    tfds.load("no_such_set", "train")
+
+
+def test_reading_needs_no_tensorflow(no_sets, monkeypatch):
+  monkeypatch.setitem(sys.modules, "tensorflow", None)
+  with pytest.raises(UserError, match="is not prepared"):
+    tfds.load("tiny_shakespeare", "train")

@@ -1,0 +1,141 @@
+"""Many devices give the numbers of one, and read each other's checkpoints."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from dlx.errors import UserError
+from dlx.training import sharding
+
+# Runs where the host pretends to be eight devices, in float64. Meshes over the first few
+# of them stand for machines with fewer.
+PROGRAM = '''
+import pathlib, sys, tempfile
+import jax, jax.numpy as jnp, numpy as np, optax
+from jax.sharding import AxisType, Mesh
+from dlx.errors import UserError
+from dlx.models.language_model import RecurrentLanguageModel
+from dlx.layers import losses
+from dlx.training import sharding, state as states, step as steps
+from dlx.training.checkpoints import Checkpoints, target_of
+
+assert jax.device_count() == 8 and sharding.make_mesh().size == 8
+
+def mesh_of(count):
+  return Mesh(np.array(jax.devices()[:count]), ("data",), axis_types=(AxisType.Auto,))
+
+model = RecurrentLanguageModel(11, 4, 6, 2)
+tokens = jnp.asarray(np.random.default_rng(0).integers(0, 11, 400))
+params = jax.tree.map(
+    lambda p: p.astype(jnp.float64), model.init(jax.random.key(0), tokens[None, :1])["params"]
+)
+
+def loss_fn(params, variables, batch, rng):
+  logits, _ = model.apply({"params": params}, batch[0])
+  return losses.cross_entropy(logits, batch[1]), ({}, variables)
+
+def batch_fn(tokens, step, rng):
+  starts = jax.random.randint(rng, (16, 1), 0, 380)
+  windows = tokens[starts + jnp.arange(13)]
+  return windows[:, :-1], windows[:, 1:]
+
+def train(optimizer, mesh, count):
+  # The compiled step's inputs are placed as fit places them.
+  place = lambda tree: jax.device_put(jax.tree.map(jnp.copy, tree), sharding.replicated(mesh))
+  state = place(states.create(params, optimizer, averaged=True))
+  step = steps.make_step(
+      loss_fn, batch_fn, optimizer, seed=5, mesh=mesh, ema_decay=0.9
+  )
+  run = steps.make_steps(step, mesh)
+  return run(state, place(tokens), count), run.lower(state, place(tokens), count)
+
+# With rate 1 and no momentum, params - params' is the gradient.
+(one, metrics), _ = train(optax.sgd(1.0), mesh_of(1), 1)
+for count in (2, 4, 8):
+  (many, many_metrics), lowered = train(optax.sgd(1.0), mesh_of(count), 1)
+  text = lowered.compile().as_text()
+  # Gradients are summed over devices; activations and the batch are never gathered.
+  assert "all-reduce" in text, count
+  np.testing.assert_allclose(many_metrics["loss"], metrics["loss"], rtol=1e-12)
+  for a, b, p in zip(*map(jax.tree.leaves, (many.params, one.params, params))):
+    grad, expected = np.asarray(p) - np.asarray(a), np.asarray(p) - np.asarray(b)
+    np.testing.assert_allclose(grad, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+    assert np.abs(expected).max() > 1e-8
+print("gradients agree")
+
+# The batch is really split: each device has an equal part.
+mesh = mesh_of(8)
+parts = jax.jit(lambda x: sharding.split_batch({"x": x, "n": x[0, 0]}, mesh))(jnp.ones((16, 3)))
+assert {s.data.shape for s in parts["x"].addressable_shards} == {(2, 3)}
+print("batches are split")
+
+optimizer = optax.adamw(0.01)
+(trained, _), _ = train(optimizer, mesh_of(8), 3)
+template = jax.eval_shape(lambda: trained)
+expected = [np.asarray(leaf) for leaf in jax.tree.leaves(trained)]
+folder = pathlib.Path(sys.argv[1])
+for saved_by in (8, 1):
+  place = sharding.replicated(mesh_of(saved_by))
+  with Checkpoints(folder / str(saved_by)) as checkpoints:
+    checkpoints.save(3, jax.device_put(trained, place))
+    checkpoints.wait()
+  for count in (1, 2, 4, 8):
+    place = sharding.replicated(mesh_of(count))
+    with Checkpoints(folder / str(saved_by)) as checkpoints:
+      state = checkpoints.restore_latest(target_of(template, place))
+    for leaf, value in zip(jax.tree.leaves(state), expected):
+      assert len(leaf.sharding.device_set) == count
+      for shard in leaf.addressable_shards:
+        assert np.asarray(shard.data).tobytes() == value.tobytes()
+  with Checkpoints(folder / str(saved_by), read_only=True) as checkpoints:
+    assert len(jax.tree.leaves(checkpoints.restore(3))[0].sharding.device_set) == 1
+print("checkpoints restore on 1, 2, 4 and 8")
+
+for size in (0, 4, 12, -8):
+  try:
+    sharding.check_batch_size(size, mesh_of(8))
+    raise AssertionError(size)
+  except UserError as e:
+    assert "8 device(s) cannot share" in str(e) and "multiple of 8" in str(e)
+sharding.check_batch_size(24, mesh_of(8))
+print("sizes are checked")
+'''
+
+
+def test_eight_devices_give_the_numbers_of_one_and_share_checkpoints(tmp_path):
+  environment = {
+      **os.environ,
+      "JAX_PLATFORMS": "cpu",
+      "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+      "JAX_ENABLE_X64": "1",
+  }
+  done = subprocess.run(
+      [sys.executable, "-c", PROGRAM, str(tmp_path)],
+      capture_output=True,
+      text=True,
+      cwd=pathlib.Path(__file__).resolve().parents[2],
+      env=environment,
+      timeout=240,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines() == [
+      "gradients agree",
+      "batches are split",
+      "checkpoints restore on 1, 2, 4 and 8",
+      "sizes are checked",
+  ]
+
+
+def test_a_mesh_has_all_devices_on_one_axis():
+  mesh = sharding.make_mesh()
+  assert mesh.axis_names == ("data",) and mesh.size == jax.device_count()
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_nothing_is_refused(size):
+  with pytest.raises(UserError, match=f"batch_size is {size}"):
+    sharding.check_batch_size(size, sharding.make_mesh())
