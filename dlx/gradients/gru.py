@@ -152,7 +152,10 @@ def unroll_vjp(saved, d_out, *, reverse=False):
   weights, carry, ys, steps = saved
   d_last, d_ys = d_out
   reset_after = "hidden_bias" in weights
-  before = jnp.concatenate([ys[1:], carry[None]] if reverse else [carry[None], ys[:-1]])
+  if reverse:
+    before = jnp.concatenate([ys, carry[None]])[1:]
+  else:
+    before = jnp.concatenate([carry[None], ys])[:-1]
   hidden_t = weights["hidden"].T
 
   def body(d_h, x):
@@ -198,12 +201,14 @@ def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False, reset_aft
   d_last, d_ys = d_out
   x = jnp.moveaxis(xs, -2, 0)
   d_y = jnp.moveaxis(d_ys, -2, 0)
-  gates = jnp.split(x @ params["input"], 3, axis=-1)
+  valid = None
   if lengths is not None:
     steps = jnp.arange(x.shape[0]).reshape((-1,) + (1,) * jnp.ndim(lengths))
     valid = (steps < lengths)[..., None]
+    x, d_y = (jnp.where(valid, v, jnp.zeros((), v.dtype)) for v in (x, d_y))
+  gates = jnp.split(x @ params["input"], 3, axis=-1)
+  if valid is not None:
     gates = hold(gates, valid, reset_after)
-    d_y = jnp.where(valid, d_y, jnp.zeros((), d_y.dtype))
   weights = {name: params[name] for name in ("hidden", "bias", "hidden_bias") if name in params}
   _, saved = unroll_fwd(weights, gates, carry, reverse=reverse)
   d_weights, d_gates, d_carry = unroll_vjp(saved, (d_last, d_y), reverse=reverse)

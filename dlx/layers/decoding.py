@@ -13,6 +13,10 @@ def greedy(logits: Float[Array, "... vocab"]) -> Int[Array, "..."]:
   return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
+def _at_least_float32(logits):
+  return jnp.promote_types(logits.dtype, jnp.float32)
+
+
 def keep_top_k(logits: Float[Array, "... vocab"], k: int) -> Float[Array, "... vocab"]:
   """Sets all but the k largest logits to -inf; logits equal to the k-th stay too.
 
@@ -38,8 +42,11 @@ def keep_top_p(logits: Float[Array, "... vocab"], p: float) -> Float[Array, "...
   """
   if not 0 < p <= 1:
     raise ValueError(f"top_p: expected 0 < top_p <= 1, got {p}")
+  if p == 1:  # All; a sum of float32 probabilities would reach 1 before the last id.
+    return logits
   order = jnp.argsort(-logits, axis=-1)
-  probabilities = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1), axis=-1)
+  ordered = jnp.take_along_axis(logits, order, axis=-1)
+  probabilities = jax.nn.softmax(ordered.astype(_at_least_float32(logits)), axis=-1)
   before = jnp.cumsum(probabilities, axis=-1) - probabilities
   keep = jnp.take_along_axis(before < p, jnp.argsort(order, axis=-1), axis=-1)
   return jnp.where(keep, logits, -jnp.inf)
@@ -72,7 +79,9 @@ def sample(
     raise ValueError(f"temperature: expected 0 or more, got {temperature}")
   if temperature == 0:
     return greedy(logits)
-  logits = logits / temperature
+  logits = logits.astype(_at_least_float32(logits))
+  # From the largest down, so that a tiny temperature gives -inf and not inf - inf.
+  logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
   if top_k is not None:
     logits = keep_top_k(logits, top_k)
   if top_p is not None:

@@ -144,8 +144,8 @@ def scan(
     raise ValueError(f'implementation: expected "auto" or "autodiff", got {implementation!r}')
   weights = _weights(params, reset_after)
   xs = unroll.time_first(xs)
-  gates = unroll.gate_inputs(params, xs, 3)
   valid = unroll.valid_steps(lengths, xs)
+  gates = unroll.gate_inputs(params, unroll.zero_padding(valid, xs), 3)
   batch = unroll.batch_shape(xs)
   if carry is None:
     carry = initial_carry(params, batch, gates[0].dtype)
@@ -154,7 +154,7 @@ def scan(
     if valid is not None:
       gates = gradients.hold(gates, valid, reset_after)
     carry, ys = _unroll(reverse, weights, gates, carry)
-    ys = unroll.mask_outputs(valid, ys)
+    ys = unroll.zero_padding(valid, ys)
   else:
     carry, ys = unroll.scan(
         functools.partial(_step, weights), gates, carry, valid=valid, reverse=reverse

@@ -24,8 +24,10 @@ def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."] | None = N
   return total / jnp.maximum(mask.sum(), 1)
 
 
-def _at_least_float32(x):
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def _counted(x, mask):
+  """x in at least float32, and 0 where the mask is False: a nan there has no gradient."""
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  return x if mask is None else jnp.where(mask, x, 0)
 
 
 def cross_entropy(
@@ -40,8 +42,8 @@ def cross_entropy(
     labels: class ids, `(...)`.
     mask: True where a position counts, `(...)`.
   """
-  terms = optax.softmax_cross_entropy_with_integer_labels(_at_least_float32(logits), labels)
-  return masked_mean(terms, mask)
+  logits = _counted(logits, None if mask is None else jnp.asarray(mask)[..., None])
+  return masked_mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels), mask)
 
 
 def binary_cross_entropy(
@@ -50,7 +52,7 @@ def binary_cross_entropy(
     mask: Bool[Array, "..."] | None = None,
 ) -> Array:
   """Mean of -y log s(a) - (1 - y) log(1 - s(a)) in nats, s logistic, a the logits."""
-  return masked_mean(optax.sigmoid_binary_cross_entropy(_at_least_float32(logits), labels), mask)
+  return masked_mean(optax.sigmoid_binary_cross_entropy(_counted(logits, mask), labels), mask)
 
 
 def squared_error(
@@ -59,4 +61,4 @@ def squared_error(
     mask: Bool[Array, "..."] | None = None,
 ) -> Array:
   """Mean of (prediction - target)^2."""
-  return masked_mean(optax.squared_error(_at_least_float32(predictions), targets), mask)
+  return masked_mean(optax.squared_error(_counted(predictions, mask), _counted(targets, mask)), mask)

@@ -98,7 +98,8 @@ def scan(
     ValueError: a shape does not fit; the message names the argument.
   """
   xs = unroll.time_first(xs)
-  gates = unroll.gate_inputs(params, xs, 4)
+  valid = unroll.valid_steps(lengths, xs)
+  gates = unroll.gate_inputs(params, unroll.zero_padding(valid, xs), 4)
   batch = unroll.batch_shape(xs)
   if carry is None:
     carry = initial_carry(params, batch, gates[0].dtype)
@@ -108,7 +109,7 @@ def scan(
       lambda state, g: _step(params, state, g),
       gates,
       carry,
-      valid=unroll.valid_steps(lengths, xs),
+      valid=valid,
       reverse=reverse,
   )
   return carry, unroll.time_last(ys)

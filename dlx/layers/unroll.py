@@ -89,9 +89,14 @@ def valid_steps(
   return (steps < lengths)[..., None]
 
 
-def mask_outputs(valid: Bool[Array, "T ... 1"] | None, ys: Float[Array, "T ... H"]) -> Array:
-  """Zeroes the outputs beyond each sequence's length."""
-  return ys if valid is None else jnp.where(valid, ys, jnp.zeros((), ys.dtype))
+def zero_padding(valid: Bool[Array, "T ... 1"] | None, xs: Array) -> Array:
+  """Zeroes inputs (ids, too) or outputs beyond each sequence's length.
+
+  Inputs as well, so that not even a nan in the padding reaches a gradient.
+  """
+  if valid is None:
+    return xs
+  return jnp.where(valid[..., 0] if is_ids(xs) else valid, xs, jnp.zeros((), xs.dtype))
 
 
 def scan(
@@ -115,4 +120,4 @@ def scan(
     return new_carry, y
 
   carry, ys = lax.scan(masked_step, carry, (inputs, valid), reverse=reverse)
-  return carry, mask_outputs(valid, ys)
+  return carry, zero_padding(valid, ys)

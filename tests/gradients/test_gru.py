@@ -200,3 +200,13 @@ def test_held_steps_pass_the_state_and_its_cotangent_on_exactly(reset_after):
   np.testing.assert_array_equal(d_carry, d_last)
   for leaf in jax.tree.leaves((d_params, d_xs)):
     np.testing.assert_array_equal(leaf, 0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_steps_pass_the_gradient_of_the_carry_on(reverse):
+  params = gru.init(jax.random.key(0), 3, 4)
+  carry = jnp.arange(4.0)
+  scan = lambda p, h: gru.scan(p, jnp.zeros((0, 3)), h, reverse=reverse)[0] @ jnp.arange(1.0, 5.0)
+  d_params, d_carry = jax.grad(scan, argnums=(0, 1))(params, carry)
+  np.testing.assert_array_equal(d_carry, jnp.arange(1.0, 5.0))
+  assert all((d == 0).all() for d in jax.tree.leaves(d_params))

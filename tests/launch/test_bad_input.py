@@ -173,7 +173,7 @@ CONFIGS = {
         ["does not exist", "did you mean experiments/gru_lm/config.py?"],
     ),
     "config file missing": (["--config=/nowhere/at/all"], ["'/nowhere/at/all' does not exist"]),
-    "config file no Python": (["--config=FOLDER/good.txt:debug"], ["good.txt is not a Python file"]),
+    "config file no Python": (["--config=FOLDER/good.txt:debug"], ["is not a Python file"]),
 }
 
 OTHERS = {

@@ -187,3 +187,18 @@ def test_time_first_moves_the_axis_before_the_last_and_time_last_undoes_it():
   xs = jnp.arange(24.0).reshape(2, 3, 4)
   np.testing.assert_array_equal(unroll.time_first(xs), np.transpose(xs, (1, 0, 2)))
   np.testing.assert_array_equal(unroll.time_last(unroll.time_first(xs)), xs)
+
+
+@pytest.mark.parametrize("padding", [np.nan, np.inf])
+@pytest.mark.parametrize("cell", [rnn, gru, lstm])
+def test_nan_in_the_padding_reaches_neither_states_nor_gradients(cell, padding):
+  params = cell.init(jax.random.key(0), 3, 4)
+  xs = jax.random.normal(jax.random.key(1), (2, 5, 3))
+
+  def loss(params, xs):
+    carry, ys = cell.scan(params, xs, lengths=jnp.array([2, 5]))
+    return (ys**2).sum() + sum((c**2).sum() for c in jax.tree.leaves(carry))
+
+  run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+  clean, padded = run(params, xs), run(params, xs.at[0, 2:].set(padding))
+  jax.tree.map(np.testing.assert_array_equal, padded, clean)
