@@ -61,4 +61,5 @@ def squared_error(
     mask: Bool[Array, "..."] | None = None,
 ) -> Array:
   """Mean of (prediction - target)^2."""
-  return masked_mean(optax.squared_error(_counted(predictions, mask), _counted(targets, mask)), mask)
+  terms = optax.squared_error(_counted(predictions, mask), _counted(targets, mask))
+  return masked_mean(terms, mask)

@@ -206,7 +206,11 @@ def test_held_steps_pass_the_state_and_its_cotangent_on_exactly(reset_after):
 def test_no_steps_pass_the_gradient_of_the_carry_on(reverse):
   params = gru.init(jax.random.key(0), 3, 4)
   carry = jnp.arange(4.0)
-  scan = lambda p, h: gru.scan(p, jnp.zeros((0, 3)), h, reverse=reverse)[0] @ jnp.arange(1.0, 5.0)
-  d_params, d_carry = jax.grad(scan, argnums=(0, 1))(params, carry)
+
+  def weighted(params, carry):
+    carry, _ = gru.scan(params, jnp.zeros((0, 3)), carry, reverse=reverse)
+    return carry @ jnp.arange(1.0, 5.0)
+
+  d_params, d_carry = jax.grad(weighted, argnums=(0, 1))(params, carry)
   np.testing.assert_array_equal(d_carry, jnp.arange(1.0, 5.0))
   assert all((d == 0).all() for d in jax.tree.leaves(d_params))

@@ -80,18 +80,18 @@ expected = [np.asarray(leaf) for leaf in jax.tree.leaves(trained)]
 folder = pathlib.Path(sys.argv[1])
 for saved_by in (8, 1):
   place = sharding.replicated(mesh_of(saved_by))
-  with Checkpoints(folder / str(saved_by)) as checkpoints:
+  with Checkpoints(folder / str(saved_by) / "checkpoints") as checkpoints:
     checkpoints.save(3, jax.device_put(trained, place))
     checkpoints.wait()
   for count in (1, 2, 4, 8):
     place = sharding.replicated(mesh_of(count))
-    with Checkpoints(folder / str(saved_by)) as checkpoints:
+    with Checkpoints(folder / str(saved_by) / "checkpoints") as checkpoints:
       state = checkpoints.restore_latest(target_of(template, place))
     for leaf, value in zip(jax.tree.leaves(state), expected):
       assert len(leaf.sharding.device_set) == count
       for shard in leaf.addressable_shards:
         assert np.asarray(shard.data).tobytes() == value.tobytes()
-  with Checkpoints(folder / str(saved_by), read_only=True) as checkpoints:
+  with Checkpoints(folder / str(saved_by) / "checkpoints", read_only=True) as checkpoints:
     assert len(jax.tree.leaves(checkpoints.restore(3))[0].sharding.device_set) == 1
 print("checkpoints restore on 1, 2, 4 and 8")
 
