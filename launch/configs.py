@@ -31,7 +31,7 @@ def check_flags(argv: Sequence[str]) -> list[str]:
     UserError: the file or the preset does not exist, or a key is unknown or its value
       of the wrong type; the message names the nearest right one.
   """
-  argv, config = list(argv), None
+  argv, config = _with_equals(argv), None
   for i, argument in enumerate(argv):
     if argument.startswith(("--config=", "-config=")):
       path, _, preset = argument.partition("=")[2].partition(":")
@@ -45,13 +45,23 @@ def check_flags(argv: Sequence[str]) -> list[str]:
         "(--list shows all)"
     )
   known = flatten(config.to_dict())
-  for i, argument in enumerate(argv):
+  for argument in argv:
     if argument.startswith(("--config.", "-config.")):
-      key, equals, value = argument.lstrip("-").removeprefix("config.").partition("=")
-      if not equals:
-        value = argv[i + 1] if i + 1 < len(argv) else ""
+      key, _, value = argument.lstrip("-").removeprefix("config.").partition("=")
       _check_value(key, value, known, config)
   return argv
+
+
+def _with_equals(argv: Sequence[str]) -> list[str]:
+  """["--config", "FILE"] as ["--config=FILE"], which absl takes for the same."""
+  joined = []
+  for argument in argv:
+    flag = joined[-1] if joined else ""
+    if flag.startswith(("--config", "-config")) and "=" not in flag:
+      joined[-1] = f"{flag}={argument}"
+    else:
+      joined.append(argument)
+  return joined
 
 
 def _find(path: str) -> pathlib.Path:

@@ -10,12 +10,12 @@ from launch import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run.")
-flags.DEFINE_string("prompt", "\n", "What the model reads first.")
+flags.DEFINE_string("prompt", "", "What the model reads first; a newline when empty.")
 flags.DEFINE_integer("length", 500, "Characters to draw.")
 flags.DEFINE_float("temperature", 0.8, "1 draws from the model, less is sharper, 0 the likeliest.")
 flags.DEFINE_integer("top_k", None, "Draw among the K likeliest.")
 flags.DEFINE_float("top_p", None, "Draw among the likeliest that reach probability P.")
-flags.DEFINE_integer("seed", 0, "Seed of the draws.")
+flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upper_bound=2**32 - 1)
 flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
 
 
@@ -27,6 +27,12 @@ def main() -> None:
 
   if FLAGS.length < 1:
     raise UserError(f"--length={FLAGS.length}: expected at least 1")
+  if not FLAGS.temperature >= 0:
+    raise UserError(f"--temperature={FLAGS.temperature}: expected 0 or more")
+  if FLAGS.top_k is not None and FLAGS.top_k < 1:
+    raise UserError(f"--top_k={FLAGS.top_k}: expected at least 1")
+  if FLAGS.top_p is not None and not 0 < FLAGS.top_p <= 1:
+    raise UserError(f"--top_p={FLAGS.top_p}: expected 0 < top_p <= 1")
   run = dlx.load_run(command.required("workdir"), checkpoint=FLAGS.checkpoint)
   doctor.check()
   if not hasattr(run.experiment, "sample"):

@@ -21,11 +21,14 @@ flags.DEFINE_bool("list", False, "Show the experiments and their presets, and st
 def main() -> None:
   """Trains."""
   from dlx import doctor
+  from dlx.errors import UserError
   from dlx.training import fit, run
   from dlx.training import workdir as workdirs
 
   config = FLAGS.config
   fit.check_config(config.training)
+  if not 0 <= config.seed < 2**32:  # Beyond it, jax.random.key keeps the low bits only.
+    raise UserError(f"config.seed is {config.seed}; use 0 <= seed < 2**32")
   workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
   workdirs.check(workdir, config, override=FLAGS.override)
   experiment = run.experiment(config)

@@ -90,7 +90,12 @@ def python_source(max_characters: int) -> Corpus:
 
   Args:
     max_characters: the size of all parts together, at most.
+
+  Raises:
+    UserError: max_characters is below 1.
   """
+  if max_characters < 1:
+    raise UserError(f"config.data.max_characters is {max_characters}; it must be at least 1")
   root = pathlib.Path(sysconfig.get_paths()["stdlib"])
   left = {split: int(share * max_characters) for split, share in zip(SPLITS, (0.9, 0.05, 0.05))}
   parts = {split: [] for split in SPLITS}

@@ -20,7 +20,8 @@ def load(name: str, split: str) -> Sequence[dict]:
     UserError: the set is not prepared on this machine; the message says how to.
   """
   # TFDS takes a second to import and warns about TensorFlow, which is not needed here.
-  logging.getLogger("tensorflow_datasets").setLevel(logging.ERROR)
+  for logger in ("tensorflow_datasets", "absl"):
+    logging.getLogger(logger).setLevel(logging.ERROR)
   import tensorflow_datasets as tfds
 
   try:

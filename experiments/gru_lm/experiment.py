@@ -119,7 +119,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       validate=lambda state: {"loss": score(state.eval_params)},
   )
   report.curves(workdir, unit="nats per character")
-  text = "".join(sample(runs.load(workdir), "\n", 1000, temperature=0.8))
+  text = "".join(sample(runs.load(workdir), "", 1000, temperature=0.8))
   (workdir / "samples.txt").write_text(text + "\n", encoding="utf-8")
 
 
@@ -196,13 +196,15 @@ def sample(
 
   Args:
     run: an opened run.
-    prompt: read by the model in one scan; a newline when empty.
+    prompt: read by the model in one scan; a newline when empty (or, in a text
+      of one line, the first of its characters in order).
     length: characters to draw.
     seed: of the draws.
     **options: temperature, top_k, top_p of dlx.layers.decoding.sample.
   """
   vocabulary = Vocabulary.load(run.workdir / VOCABULARY)
-  ids = jnp.asarray(vocabulary.encode(prompt or "\n"))
+  first = "\n" if "\n" in vocabulary.characters else vocabulary.characters[0]
+  ids = jnp.asarray(vocabulary.encode(prompt or first))
   model = make_model(run.config, len(vocabulary))
 
   read = jax.jit(lambda params, ids: model.apply({"params": params}, ids))
