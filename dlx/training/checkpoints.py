@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 import contextlib
+import json
 import logging
 import pathlib
 import shutil
+import threading
 from typing import Any
 
 import jax
@@ -49,6 +51,8 @@ class Checkpoints:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     self._directory = pathlib.Path(directory).absolute()
     self._metric, self._warn = metric, warn
+    self._recording, self._last_saved = threading.Lock(), None
+    self._set_aside = self._check_metrics(read_only)
     policies = ocp.training.preservation_policies
     self._checkpointer = ocp.training.Checkpointer(
         self._directory,
@@ -56,7 +60,7 @@ class Checkpoints:
         preservation_policy=policies.AnyPreservationPolicy([
             policies.LatestN(keep),
             policies.BestN(
-                get_metric_fn=lambda metrics: metrics[metric],
+                get_metric_fn=lambda metrics: metrics.get(metric, float("inf")),
                 reverse=True,
                 n=1,
                 keep_checkpoints_without_metrics=False,
@@ -72,6 +76,7 @@ class Checkpoints:
   def __exit__(self, *exception):
     with _as_oserror():
       self._checkpointer.close()
+      self._record(self._last_saved)
 
   @property
   def steps(self) -> list[int]:
@@ -80,13 +85,13 @@ class Checkpoints:
 
   @property
   def best(self) -> int | None:
-    """The step with the smallest validation metric (the first of equal ones)."""
+    """The step with the smallest validation metric (the last of equal ones)."""
     scored = [
-        (info.metrics[self._metric], info.step)
+        (info.metrics[self._metric], -info.step)
         for info in self._checkpointer.checkpoints
         if info.metrics and self._metric in info.metrics
     ]
-    return min(scored)[1] if scored else None
+    return -min(scored)[1] if scored else None
 
   def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
     """Starts a save; the arrays are copied before this returns, the files come later.
@@ -99,8 +104,11 @@ class Checkpoints:
     Raises:
       OSError: this save, or the one before it, failed.
     """
+    # What was here before under this step must not be what the new files are judged by.
+    self._record_path(step).unlink(missing_ok=True)
     with _as_oserror():
       saving = self._checkpointer.save_async(step, tree, metrics=metrics)
+    self._last_saved = step
     saving.on_complete(lambda _: self._record(step))
 
   def wait(self) -> None:
@@ -111,6 +119,7 @@ class Checkpoints:
     """
     with _as_oserror():
       self._checkpointer.wait()
+      self._record(self._last_saved)
 
   def restore_latest(self, target: PyTree) -> PyTree | None:
     """The newest checkpoint that can be read, or None when there is none at all.
@@ -137,7 +146,7 @@ class Checkpoints:
         self._move_aside(step)
         earlier = "continuing from the one before" if step != steps[0] else "none is left"
         self._warn(f"checkpoint {step} is damaged ({reason}); {earlier}")
-    if steps:
+    if steps or self._set_aside:
       raise UserError(
           f"no checkpoint in {self._directory} can be read; they were moved beside it. "
           f"Start again in another --workdir"
@@ -166,11 +175,38 @@ class Checkpoints:
   def _record_path(self, step: int) -> pathlib.Path:
     return self._directory.parent / "checksums" / f"{step}.json"
 
-  def _record(self, step: int) -> None:
-    checksums.write(self._directory / str(step), self._record_path(step))
-    for path in self._record_path(step).parent.glob("*.json"):
-      if not (self._directory / path.stem).exists():
-        path.unlink()
+  def _record(self, step: int | None) -> None:
+    """Writes the checksums of a finished save; Orbax's thread and the caller's may ask."""
+    with self._recording:
+      folder = self._directory / str(step)
+      if step is None or not folder.exists() or self._record_path(step).exists():
+        return
+      checksums.write(folder, self._record_path(step))
+      for path in self._record_path(step).parent.glob("*.json"):
+        if not (self._directory / path.stem).exists():
+          path.unlink()
+
+  def _check_metrics(self, read_only: bool) -> int:
+    """Moves checkpoints aside whose metrics Orbax, which reads all at once, would fail on."""
+    count = 0
+    for path in sorted(self._directory.glob("*/metrics/metrics")):
+      step = path.parent.parent.name
+      try:
+        if not step.isdecimal() or isinstance(json.loads(path.read_text()), dict):
+          continue
+      except FileNotFoundError:  # Another process has just removed this checkpoint.
+        continue
+      except (OSError, ValueError):
+        pass
+      if read_only:
+        raise UserError(
+            f"checkpoint {step} in {self._directory} is damaged (its metrics); the command "
+            f"that trained this run moves it aside and goes on"
+        )
+      self._put_aside(int(step))
+      self._warn(f"checkpoint {step} is damaged (its metrics); continuing from the one before")
+      count += 1
+    return count
 
   def _load(self, step: int, target: PyTree) -> PyTree:
     tree = self._checkpointer.load(step, target)
@@ -179,11 +215,14 @@ class Checkpoints:
     return tree
 
   def _move_aside(self, step: int) -> None:
+    self._put_aside(step)
+    self._checkpointer.reload()
+
+  def _put_aside(self, step: int) -> None:
     place = self._directory.parent / f"damaged-{step}"
     with contextlib.suppress(FileNotFoundError):
       shutil.rmtree(place)
     (self._directory / str(step)).rename(place)
-    self._checkpointer.reload()
 
 
 @contextlib.contextmanager

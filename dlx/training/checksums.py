@@ -30,7 +30,7 @@ def damage(folder: pathlib.Path, record: pathlib.Path) -> str | None:
   """
   try:
     expected = json.loads(record.read_text())
-  except (FileNotFoundError, json.JSONDecodeError):
+  except (FileNotFoundError, ValueError):
     return None
   actual = _files(folder)
   for name, (size, crc) in expected.items():

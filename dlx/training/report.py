@@ -45,7 +45,8 @@ def curves(workdir: str | pathlib.Path, *, metric: str = "loss", unit: str = "")
   axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)
-  axes.legend(frameon=False)
+  if training or validation:
+    axes.legend(frameon=False)
   figure.tight_layout()
   path = workdir / "curves.png"
   figure.savefig(path)
