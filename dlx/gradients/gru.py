@@ -45,29 +45,37 @@ import jax.numpy as jnp
 _sigmoid = jax.nn.sigmoid
 
 
-def _step_after(weights, h, gates):
+def _kernels(weights):
+  """(U, c) with reset_after, else (U_rz, U_n): cut once, before the loop."""
+  hidden = weights["hidden"]
+  if "hidden_bias" in weights:
+    return hidden, weights["hidden_bias"]
+  return tuple(jnp.split(hidden, [2 * hidden.shape[0]], axis=-1))
+
+
+def _step_after(kernels, biases, h, gates):
   """One step with reset_after: (h', what the backward pass needs)."""
-  a_r, a_z, a_n = gates
-  b_r, b_z, b_n = jnp.split(weights["bias"], 3)
-  h_r, h_z, q = jnp.split(h @ weights["hidden"] + weights["hidden_bias"], 3, axis=-1)
+  (hidden, hidden_bias), (a_r, a_z, a_n), (b_r, b_z, b_n) = kernels, gates, biases
+  h_r, h_z, q = jnp.split(h @ hidden + hidden_bias, 3, axis=-1)
   r, z = _sigmoid(a_r + b_r + h_r), _sigmoid(a_z + b_z + h_z)
   n = jnp.tanh(a_n + b_n + r * q)
   return (1 - z) * n + z * h, (r, z, n, q)
 
 
-def _step_before(weights, h, gates):
+def _step_before(kernels, biases, h, gates):
   """One step without reset_after: (h', what the backward pass needs)."""
-  a_r, a_z, a_n = gates
-  b_r, b_z, b_n = jnp.split(weights["bias"], 3)
-  size = h.shape[-1]
-  h_r, h_z = jnp.split(h @ weights["hidden"][:, : 2 * size], 2, axis=-1)
+  (hidden_rz, hidden_n), (a_r, a_z, a_n), (b_r, b_z, b_n) = kernels, gates, biases
+  h_r, h_z = jnp.split(h @ hidden_rz, 2, axis=-1)
   r, z = _sigmoid(a_r + b_r + h_r), _sigmoid(a_z + b_z + h_z)
-  n = jnp.tanh(a_n + b_n + (r * h) @ weights["hidden"][:, 2 * size :])
+  n = jnp.tanh(a_n + b_n + (r * h) @ hidden_n)
   return (1 - z) * h + z * n, (r, z, n)
 
 
 def _step_after_vjp(d_h, h, saved, hidden_t):
-  """The five lines of the module's text, with reset_after: d_h, (d_ar, d_az, d_an), d_q."""
+  """The lines of the module's text with reset_after: d_h, (d_ar, d_az, d_an), d_q.
+
+  hidden_t is U^T.
+  """
   r, z, n, q = saved
   d_an = d_h * (1 - z) * (1 - n * n)
   d_az = d_h * (h - n) * z * (1 - z)
@@ -78,16 +86,18 @@ def _step_after_vjp(d_h, h, saved, hidden_t):
 
 
 def _step_before_vjp(d_h, h, saved, hidden_t):
-  """The same without reset_after: d_h, (d_ar, d_az, d_an)."""
+  """The same without reset_after: d_h, (d_ar, d_az, d_an), and r * h for U_n's gradient.
+
+  hidden_t is (U_rz^T, U_n^T).
+  """
   r, z, n = saved
-  size = h.shape[-1]
+  hidden_rz_t, hidden_n_t = hidden_t
   d_an = d_h * z * (1 - n * n)
   d_az = d_h * (n - h) * z * (1 - z)
-  d_rh = d_an @ hidden_t[2 * size :]
+  d_rh = d_an @ hidden_n_t
   d_ar = d_rh * h * r * (1 - r)
-  d_rz = jnp.concatenate([d_ar, d_az], axis=-1)
-  d_h = d_h * (1 - z) + d_rh * r + d_rz @ hidden_t[: 2 * size]
-  return d_h, (d_ar, d_az, d_an)
+  d_h = d_h * (1 - z) + d_rh * r + jnp.concatenate([d_ar, d_az], axis=-1) @ hidden_rz_t
+  return d_h, (d_ar, d_az, d_an), r * h
 
 
 def step(weights, h, gates):
@@ -102,7 +112,8 @@ def step(weights, h, gates):
   Returns:
     (h', saved), saved being r, z, n and, with reset_after, q.
   """
-  return (_step_after if "hidden_bias" in weights else _step_before)(weights, h, gates)
+  one_step = _step_after if "hidden_bias" in weights else _step_before
+  return one_step(_kernels(weights), jnp.split(weights["bias"], 3), h, gates)
 
 
 def unroll_fwd(weights, gates, carry, *, reverse=False):
@@ -118,8 +129,11 @@ def unroll_fwd(weights, gates, carry, *, reverse=False):
     ((last state, ys), saved) where saved is for `unroll_vjp`.
   """
 
+  one_step = _step_after if "hidden_bias" in weights else _step_before
+  kernels, biases = _kernels(weights), jnp.split(weights["bias"], 3)
+
   def body(h, a):
-    new_h, saved = step(weights, h, a)
+    new_h, saved = one_step(kernels, biases, h, a)
     return new_h, (new_h, saved)
 
   last, (ys, saved) = lax.scan(body, carry, gates, reverse=reverse)
@@ -132,13 +146,15 @@ def _contract(x, y):
   return jnp.tensordot(x, y, axes=(axes, axes))
 
 
-def _sum_steps(x):
-  """sum over all leading dimensions of (..., A), as the product 1^T x.
+def _contract_and_sum(x, y):
+  """(sum of x^T y, sum of y) over all leading dimensions, as the product [x 1]^T y.
 
-  XLA's CPU sum over two dimensions runs on one core, 40 ms for (256, 32, 1536) where
-  the product takes 2.
+  A sum of its own over two dimensions runs on one core in XLA's CPU code, and reads
+  all of y once more.
   """
-  return _contract(jnp.ones((*x.shape[:-1], 1), x.dtype), x)[0]
+  ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
+  both = _contract(jnp.concatenate([x, ones], axis=-1), y)
+  return both[:-1], both[-1]
 
 
 def unroll_vjp(saved, d_out, *, reverse=False):
@@ -156,26 +172,31 @@ def unroll_vjp(saved, d_out, *, reverse=False):
     before = jnp.concatenate([ys, carry[None]])[1:]
   else:
     before = jnp.concatenate([carry[None], ys])[:-1]
-  hidden_t = weights["hidden"].T
+  if reset_after:
+    step_vjp, hidden_t = _step_after_vjp, weights["hidden"].T
+  else:
+    step_vjp, hidden_t = _step_before_vjp, [kernel.T for kernel in _kernels(weights)]
 
   def body(d_h, x):
     d_y, h, values = x
-    step_vjp = _step_after_vjp if reset_after else _step_before_vjp
     d_h, *d = step_vjp(d_h + d_y, h, values, hidden_t)
     return d_h, d
 
-  d_carry, d = lax.scan(body, d_last, (d_ys, before, steps), reverse=not reverse)
-  d_ar, d_az, d_an = d_gates = d[0]
-  d_rz = jnp.concatenate([d_ar, d_az], axis=-1)
-  d_rz_bias = _sum_steps(d_rz)
-  d_weights = {"bias": jnp.concatenate([d_rz_bias, _sum_steps(d_an)])}
+  d_carry, (d_gates, extra) = lax.scan(
+      body, d_last, (d_ys, before, steps), reverse=not reverse
+  )
+  d_ar, d_az, d_an = d_gates
   if reset_after:
-    d_q = d[1]
-    d_weights["hidden"] = _contract(before, jnp.concatenate([d_ar, d_az, d_q], axis=-1))
-    d_weights["hidden_bias"] = jnp.concatenate([d_rz_bias, _sum_steps(d_q)])
+    d_products = jnp.concatenate([d_ar, d_az, extra], axis=-1)
+    d_hidden, d_hidden_bias = _contract_and_sum(before, d_products)
+    d_rz_bias = d_hidden_bias[: 2 * d_an.shape[-1]]
+    d_n_bias = _contract(jnp.ones((*d_an.shape[:-1], 1), d_an.dtype), d_an)[0]
+    d_weights = {"hidden": d_hidden, "hidden_bias": d_hidden_bias}
   else:
-    d_hidden_n = _contract(steps[0] * before, d_an)
-    d_weights["hidden"] = jnp.concatenate([_contract(before, d_rz), d_hidden_n], axis=-1)
+    d_rz, d_rz_bias = _contract_and_sum(before, jnp.concatenate([d_ar, d_az], axis=-1))
+    d_n, d_n_bias = _contract_and_sum(extra, d_an)
+    d_weights = {"hidden": jnp.concatenate([d_rz, d_n], axis=-1)}
+  d_weights["bias"] = jnp.concatenate([d_rz_bias, d_n_bias])
   return d_weights, d_gates, d_carry
 
 
