@@ -190,13 +190,12 @@ def unroll_vjp(saved, d_out, *, reverse=False):
     d_products = jnp.concatenate([d_ar, d_az, extra], axis=-1)
     d_hidden, d_hidden_bias = _contract_and_sum(before, d_products)
     d_rz_bias = d_hidden_bias[: 2 * d_an.shape[-1]]
-    # Eight equal rows: a product of a single row takes XLA's slow way on CPU.
-    d_n_bias = _contract(jnp.ones((*d_an.shape[:-1], 8), d_an.dtype), d_an)[0]
     d_weights = {"hidden": d_hidden, "hidden_bias": d_hidden_bias}
   else:
     d_rz, d_rz_bias = _contract_and_sum(before, jnp.concatenate([d_ar, d_az], axis=-1))
-    d_n, d_n_bias = _contract_and_sum(extra, d_an)
-    d_weights = {"hidden": jnp.concatenate([d_rz, d_n], axis=-1)}
+    d_weights = {"hidden": jnp.concatenate([d_rz, _contract(extra, d_an)], axis=-1)}
+  # Eight equal rows: a product of a single row takes XLA's slow way on CPU.
+  d_n_bias = _contract(jnp.ones((*d_an.shape[:-1], 8), d_an.dtype), d_an)[0]
   d_weights["bias"] = jnp.concatenate([d_rz_bias, d_n_bias])
   return d_weights, d_gates, d_carry
 
