@@ -69,7 +69,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
       "training": {
           "total_steps": 1200,
           "steps_per_call": 10,
-          "eval_every": 300,
+          "eval_every": 150,
           "save_every": 100,
           "keep": 2,
           "ema_decay": config_dict.placeholder(float),
