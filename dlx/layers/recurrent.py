@@ -44,8 +44,8 @@ def scan(
   """Runs the layers one over the other: ys of a layer are xs of the next.
 
   Two kinds of dropout, both off without `rng`:
-  - between layers, y = m * y / (1 - p), one mask m per sequence and feature, the same
-    for all steps (variational dropout). Not after the last layer: what follows decides.
+  - between layers, y = m * y / (1 - p), a new mask m at every step. Not after the last
+    layer: what follows decides.
   - on the recurrence, U = M * U / (1 - p), one mask M of the hidden kernel for the
     whole call (DropConnect): the state itself is never erased, and the loop is as
     fast as without.
@@ -68,8 +68,9 @@ def scan(
   Raises:
     ValueError: the number of carries is not that of the layers.
 
-  Source: Gal and Ghahramani (2016) for the first; Merity, Keskar, Socher, "Regularizing
-    and optimizing LSTM language models" (2018) for the second.
+  Source: Zaremba, Sutskever, Vinyals, "Recurrent neural network regularization" (2014)
+    for the first; Merity, Keskar, Socher, "Regularizing and optimizing LSTM language
+    models" (2018) for the second.
   """
   if carries is None:
     carries = [None] * len(params)
@@ -80,7 +81,7 @@ def scan(
     if rng is not None:
       rng, input_rng, hidden_rng = jax.random.split(rng, 3)
       if i > 0:
-        xs = dropout(input_rng, xs, rate=dropout_rate, broadcast_dims=(-2,))
+        xs = dropout(input_rng, xs, rate=dropout_rate)
       hidden = dropout(hidden_rng, layer["hidden"], rate=recurrent_dropout_rate)
       layer = {**layer, "hidden": hidden}
     carry, ys = cell.scan(layer, xs, carry, lengths=lengths, **options)

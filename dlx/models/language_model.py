@@ -76,5 +76,5 @@ class RecurrentLanguageModel(nn.Module):
         **options,
     )
     if train:
-      ys = dropout(output_rng, ys, rate=self.dropout_rate, broadcast_dims=(-2,))
+      ys = dropout(output_rng, ys, rate=self.dropout_rate)
     return linear.apply(output, ys), carries
