@@ -2,6 +2,8 @@
 
 import jax
 
+from dlx.gradients.checks import expect_broadcast as expect_broadcast
+
 
 def expect_last(name: str, x: jax.Array, size: int) -> None:
   """Raises ValueError unless the last dimension of `x` is `size`."""
@@ -19,3 +21,10 @@ def expect_shape(name: str, x: jax.Array, shape: tuple[int, ...]) -> None:
   """Raises ValueError unless `x.shape` is `shape`."""
   if tuple(x.shape) != tuple(shape):
     raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(x.shape)}")
+
+
+def expect_implementation(implementation: str, choices: tuple[str, ...]) -> None:
+  """Raises ValueError unless `implementation` is one of `choices`."""
+  if implementation not in choices:
+    names = " or ".join(f'"{choice}"' for choice in choices)
+    raise ValueError(f"implementation: expected {names}, got {implementation!r}")

@@ -140,3 +140,104 @@ def test_binary_cross_entropy_is_finite_far_from_zero():
 def test_cross_entropy_of_equal_logits_is_the_log_of_their_number():
   loss = functools.partial(losses.cross_entropy, labels=jnp.array([3, 0]))
   np.testing.assert_allclose(loss(jnp.zeros((2, 7))), np.log(7), rtol=1e-6)
+
+
+@eager_and_jit
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+def test_label_smoothing_is_the_cross_entropy_to_smoothed_targets(
+    x64, label_smoothing, compile_
+):
+  _, logits, labels = draw(cross_entropy)
+  e = np.exp(logits)
+  log_p = np.log(e / e.sum(-1, keepdims=True))
+  each = np.zeros((2, 3))
+  for b, t, k in np.ndindex(2, 3, 4):
+    target = (1 - label_smoothing) * (labels[b, t] == k) + label_smoothing / 4
+    each[b, t] -= target * log_p[b, t, k]
+  loss = compile_(functools.partial(losses.cross_entropy, label_smoothing=label_smoothing))
+  args = jnp.asarray(logits), jnp.asarray(labels)
+  np.testing.assert_allclose(loss(*args), each.mean(), rtol=1e-12)
+  np.testing.assert_allclose(loss(*args, jnp.asarray(MASK)), each[MASK].mean(), rtol=1e-12)
+
+
+def test_label_smoothing_is_least_at_the_smoothed_targets_not_at_certainty():
+  loss = functools.partial(losses.cross_entropy, labels=jnp.array(0), label_smoothing=0.3)
+  best = jnp.log(jnp.array([0.8, 0.1, 0.1]))  # 0.7 + 0.1 for the label, 0.1 for the others.
+  np.testing.assert_allclose(jax.grad(loss)(best), 0, atol=1e-6)
+  assert loss(best) < loss(jnp.array([10.0, 0.0, 0.0])) < loss(jnp.array([1e4, 0.0, 0.0])) < 1e4
+  assert loss(jnp.array([0.0, -jnp.inf, 0.0])) == jnp.inf
+
+
+def test_cross_entropy_with_impossible_classes_is_finite_without_smoothing():
+  loss = losses.cross_entropy(jnp.array([0.0, -jnp.inf, 0.0]), jnp.array(0))
+  np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
+
+
+@eager_and_jit
+@pytest.mark.parametrize("label", [-1, -3, -100, 3, 10**6])
+def test_a_label_outside_the_classes_makes_the_loss_nan_unless_it_is_masked(label, compile_):
+  loss, logits = compile_(losses.cross_entropy), jnp.zeros((2, 3))
+  labels = jnp.array([0, label])
+  assert np.isnan(loss(logits, labels))
+  np.testing.assert_allclose(loss(logits, labels, jnp.array([True, False])), np.log(3), rtol=1e-6)
+
+
+def test_labels_of_one_byte_reach_class_255():
+  logits = jnp.zeros(256).at[255].set(1e4)
+  assert losses.cross_entropy(logits, jnp.array(255, jnp.uint8)) == 0
+
+
+@pytest.mark.parametrize("loss", [losses.binary_cross_entropy, losses.squared_error])
+def test_what_is_masked_in_the_second_argument_leaves_no_trace_either(loss):
+  mask = jnp.array([True, False])
+  grad = jax.value_and_grad(loss, argnums=(0, 1))
+  clean = grad(jnp.array([2.0, 3.0]), jnp.array([1.0, 0.0]), mask)
+  garbage = grad(jnp.array([2.0, 3.0]), jnp.array([1.0, jnp.nan]), mask)
+  jax.tree.map(np.testing.assert_array_equal, garbage, clean)
+
+
+@pytest.mark.parametrize("label_smoothing", [-0.1, 1.5, float("nan")])
+def test_label_smoothing_outside_zero_to_one_is_refused(label_smoothing):
+  expected = f"label_smoothing: expected 0 <= label_smoothing <= 1, got {label_smoothing}"
+  with pytest.raises(ValueError, match=expected):
+    losses.cross_entropy(jnp.zeros(3), jnp.array(0), label_smoothing=label_smoothing)
+
+
+def test_shapes_that_do_not_fit_are_named():
+  x, labels = jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32)
+  with pytest.raises(ValueError, match=r"labels: expected shape \(2,\), got \(3,\)"):
+    losses.cross_entropy(x, jnp.zeros(3, jnp.int32))
+  with pytest.raises(ValueError, match=r"labels: expected shape \(2, 3\), got \(3,\)"):
+    losses.binary_cross_entropy(x, x[0])
+  with pytest.raises(ValueError, match=r"targets: expected shape \(2,\), got \(2, 1\)"):
+    losses.squared_error(x[:, 0], x[:, :1])
+  wrong = jnp.ones((4, 2, 3), bool)
+  for call, shape in (
+      (functools.partial(losses.masked_mean, x), r"\(2, 3\)"),
+      (functools.partial(losses.cross_entropy, x, labels), r"\(2,\)"),
+      (functools.partial(losses.binary_cross_entropy, x, x), r"\(2, 3\)"),
+      (functools.partial(losses.squared_error, x, x), r"\(2, 3\)"),
+  ):
+    message = rf"mask: expected a shape that broadcasts to {shape}, got \(4, 2, 3\)"
+    with pytest.raises(ValueError, match=message):
+      call(mask=wrong)
+
+
+@eager_and_jit
+def test_penalties_by_hand(compile_):
+  params = {"a": jnp.array([[1.0, -2.0], [0.0, 3.0]]), "b": [jnp.array(-4.0)]}
+  assert compile_(losses.l2_penalty)(params, 0.5) == 0.25 * (1 + 4 + 9 + 16)
+  assert compile_(losses.l1_penalty)(params, 0.5) == 0.5 * (1 + 2 + 3 + 4)
+
+
+@pytest.mark.parametrize("penalty", [losses.l2_penalty, losses.l1_penalty])
+def test_penalties_sum_low_precision_in_float32_and_nothing_to_zero(penalty):
+  # 1000 and 1 next to each other: the numbers of bfloat16 are 4 apart up there.
+  total = penalty({"a": jnp.ones(1000, jnp.bfloat16), "b": jnp.ones(1, jnp.bfloat16)}, 2.0)
+  assert total.dtype == jnp.float32
+  assert total == (1001 if penalty is losses.l2_penalty else 2002)
+  assert penalty({}, 2.0) == 0
+
+
+def test_a_penalty_keeps_float64(x64):
+  assert losses.l2_penalty({"a": jnp.array([1.0, 1e-12])}, 1.0).dtype == jnp.float64

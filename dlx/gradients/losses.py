@@ -1,0 +1,174 @@
+"""The gradients of the losses, derived by hand.
+
+Each loss is the mean of terms l over the n places where the mask m is True (all of
+them without a mask), so the cotangent of a term is
+
+  d_l = m d_loss / n,   n = sum m, at least 1
+
+and a masked place has the cotangent 0, even where its input is nan: it is replaced by
+0 before anything is computed from it. What is left to derive for each loss is the
+derivative of one term. d_v is the cotangent of v, s the logistic function.
+
+Terms and means are in at least float32, and so is the loss. Every rule raises
+ValueError when d_out is not one number in the dtype of the loss.
+"""
+
+import functools
+import math
+
+from jax import lax
+import jax.numpy as jnp
+
+from dlx.gradients import checks, softmax
+
+
+def _expect_scalar(d_out, *inputs):
+  dtype = functools.reduce(jnp.promote_types, [x.dtype for x in inputs], jnp.float32)
+  checks.expect_like("d_out", d_out, (), dtype)
+
+
+def _share(d_out, shape, mask):
+  """d_out / n at each place that counts, and 0 elsewhere: the cotangent of the terms."""
+  if mask is None:
+    return jnp.full(shape, d_out / max(math.prod(shape), 1))
+  checks.expect_broadcast("mask", mask, shape)
+  mask = jnp.broadcast_to(mask, shape)
+  return jnp.where(mask, d_out / jnp.maximum(mask.sum(), 1), 0)
+
+
+def _counted(x, mask):
+  """x in at least float32, and 0 where the mask is False."""
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  return x if mask is None else jnp.where(mask, x, 0)
+
+
+def masked_mean_vjp(values, *, d_out, mask=None):
+  """The vector-Jacobian product of `dlx.layers.losses.masked_mean`, sum(m v) / sum(m).
+
+  The numerator's derivative with respect to v_i is m_i, the denominator has none:
+  d_v_i = m_i d_out / sum(m). With no True in the mask the mean is 0, and so is d_v.
+
+  Args:
+    values: any shape; only the shape and the dtype matter, the mean is linear.
+    d_out: `()`, in the dtype of the mean.
+    mask: broadcasts to values; None takes all.
+
+  Returns:
+    d_values, in the shape and dtype of values.
+
+  Raises:
+    ValueError: d_out has another shape or dtype, or mask does not broadcast.
+
+  Source: the definition.
+  """
+  _expect_scalar(d_out, values)
+  return _share(d_out, values.shape, mask).astype(values.dtype)
+
+
+def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
+  """The vector-Jacobian product of `dlx.layers.losses.cross_entropy`.
+
+  With targets q that add up to 1, q_k = (1 - a) [k = label] + a / K for a label
+  smoothing a and K classes, and L = logsumexp(x), one term is
+
+    l = -sum_k q_k log p_k = -sum_k q_k (x_k - L) = L - sum_k q_k x_k
+
+  and since dL/dx_j = p_j (dlx/gradients/softmax.py),
+
+    dl/dx_j = p_j - q_j
+
+  the difference between what is predicted and what is right. It adds up to 0 over the
+  classes and lies between -1 and 1 however wrong the prediction is.
+
+  Args:
+    logits: x, `(..., classes)`.
+    labels: integers, `(...)`; no cotangent.
+    d_out: `()`, in the dtype of the loss.
+    mask: `(...)`, or broadcasts to it; None takes all.
+    label_smoothing: a.
+
+  Returns:
+    d_logits, in the shape and dtype of logits. For a label outside 0 .. classes - 1,
+    whose loss is nan, the row is that of p alone.
+
+  Raises:
+    ValueError: d_out has another shape or dtype, labels have another shape, or mask does not
+      broadcast.
+
+  Source: Bridle (1990), as in dlx/gradients/softmax.py; Szegedy et al., "Rethinking the
+    Inception architecture for computer vision" (2016), section 7, for the smoothing.
+  """
+  _expect_scalar(d_out, logits)
+  checks.expect_like("labels", labels, logits.shape[:-1])
+  share = _share(d_out, labels.shape, mask)[..., None]
+  x = _counted(logits, None if mask is None else jnp.asarray(mask)[..., None])
+  classes = x.shape[-1]
+  right = labels[..., None] == jnp.arange(classes)
+  targets = (1 - label_smoothing) * right + label_smoothing / classes
+  return (share * (softmax.probabilities(x) - targets)).astype(logits.dtype)
+
+
+def binary_cross_entropy_vjp(logits, labels, *, d_out, mask=None):
+  """The vector-Jacobian product of `dlx.layers.losses.binary_cross_entropy`.
+
+  One term is l = -y log s(x) - (1 - y) log(1 - s(x)). With 1 - s(x) = s(-x) and
+  s' = s(x) s(-x), the logarithms have the derivatives
+
+    (log s(x))' = s(-x)     (log s(-x))' = -s(x)
+
+  so that dl/dx = (1 - y) s(x) - y s(-x). This is s(x) - y, but keeps its digits where
+  s(x) is within rounding of y. And since log s(x) - log s(-x) = log e^x = x,
+
+    dl/dy = -log s(x) + log s(-x) = -x
+
+  Args:
+    logits: x, any shape.
+    labels: y, in the shape of logits.
+    d_out: `()`, in the dtype of the loss.
+    mask: broadcasts to logits; None takes all.
+
+  Returns:
+    (d_logits, d_labels), in the shapes and dtypes of the inputs; d_labels is None for
+    labels that are integers or booleans.
+
+  Raises:
+    ValueError: d_out has another shape or dtype, labels have another shape, or mask does not
+      broadcast.
+
+  Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 6.2.2.2.
+  """
+  _expect_scalar(d_out, logits)
+  checks.expect_like("labels", labels, logits.shape)
+  share = _share(d_out, logits.shape, mask)
+  x, y = _counted(logits, mask), _counted(labels, mask)
+  d_logits = share * ((1 - y) * lax.logistic(x) - y * lax.logistic(-x))
+  if not jnp.issubdtype(labels.dtype, jnp.floating):
+    return d_logits.astype(logits.dtype), None
+  return d_logits.astype(logits.dtype), (-share * x).astype(labels.dtype)
+
+
+def squared_error_vjp(predictions, targets, *, d_out, mask=None):
+  """The vector-Jacobian product of `dlx.layers.losses.squared_error`.
+
+  One term is l = (p - t)^2, so dl/dp = 2 (p - t) and dl/dt = -2 (p - t).
+
+  Args:
+    predictions: p, any shape.
+    targets: t, in the shape of predictions.
+    d_out: `()`, in the dtype of the loss.
+    mask: broadcasts to predictions; None takes all.
+
+  Returns:
+    (d_predictions, d_targets), in the shapes and dtypes of the inputs.
+
+  Raises:
+    ValueError: d_out has another shape or dtype, targets have another shape, or mask does not
+      broadcast.
+
+  Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 6.2.1.1.
+  """
+  _expect_scalar(d_out, predictions, targets)
+  checks.expect_like("targets", targets, predictions.shape)
+  share = _share(d_out, predictions.shape, mask)
+  d_terms = 2 * (_counted(predictions, mask) - _counted(targets, mask)) * share
+  return d_terms.astype(predictions.dtype), (-d_terms).astype(targets.dtype)
