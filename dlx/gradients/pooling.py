@@ -1,0 +1,87 @@
+"""The gradient of max and average pooling, derived by hand.
+
+In one dimension, with stride s and padding p in front, element i of window u sees the
+input at u s + i - p.
+
+  max:      y[u] = max_i x[u s + i - p]       padding is -inf
+  average:  y[u] = sum_i x[u s + i - p] / n[u]    padding is 0, n[u] defined below
+
+Each channel is pooled by itself; an image has two such dimensions. The derivative of a
+maximum with respect to its largest argument is 1, with respect to the others 0; that of
+an average is 1 / n[u] with respect to each. So with the transpose of looking, which
+adds a value back where it was seen, and once for each window where windows overlap,
+
+  max:      d_x[u s + i - p] += d_y[u]          where element i is the largest of window u
+  average:  d_x[u s + i - p] += d_y[u] / n[u]   for every element i
+
+At ties the maximum is not differentiable. The first of the largest elements, row by row,
+gets all of d_y[u]; this is a subgradient (one of the slopes between which the function
+bends), and what jax's own reduce_window takes. If that element is padding (every x in
+the window is -inf), d_y[u] is lost.
+
+n[u] counts all elements of the window when padding counts, or those inside the image.
+
+Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 9.3, for pooling;
+the derivation is the chain rule above.
+"""
+
+import jax.numpy as jnp
+
+from dlx.gradients import checks, windows
+
+
+def max_pool_vjp(x, *, d_out, window, strides=None, padding="VALID"):
+  """The vector-Jacobian product of `dlx.layers.pooling.max_pool`.
+
+  d_y goes to the first element of each window that equals its maximum.
+
+  Args:
+    x: `(..., H, W, C)`.
+    d_out: d_y, `(..., U, V, C)`, in the dtype of x.
+    window, strides, padding: as in the layer.
+
+  Returns:
+    d_x, in the shape and dtype of x.
+
+  Raises:
+    ValueError: d_out does not have the shape or the dtype of y, or an option is not
+      valid.
+
+  Source: the module's.
+  """
+  w = windows.pooled(x.shape[-3:-1], window, strides, padding)
+  checks.expect_like("d_out", d_out, (*x.shape[:-3], *w.out, x.shape[-1]), x.dtype)
+  padded = w.pad(x, -jnp.inf)
+  seen = jnp.stack([w.seen(padded, i, j) for i, j in w.elements()])
+  first = jnp.argmax(seen, axis=0)
+  return sum(
+      w.unseen(jnp.where(first == n, d_out, 0), i, j) for n, (i, j) in enumerate(w.elements())
+  )
+
+
+def avg_pool_vjp(
+    x, *, d_out, window, strides=None, padding="VALID", count_include_pad=True
+):
+  """The vector-Jacobian product of `dlx.layers.pooling.avg_pool`.
+
+  Every element of a window gets an equal share of d_y; x itself does not matter.
+
+  Args:
+    x: `(..., H, W, C)`.
+    d_out: d_y, `(..., U, V, C)`, in the dtype of x.
+    window, strides, padding, count_include_pad: as in the layer.
+
+  Returns:
+    d_x, in the shape and dtype of x.
+
+  Raises:
+    ValueError: d_out does not have the shape or the dtype of y, or an option is not
+      valid.
+
+  Source: the module's.
+  """
+  w = windows.pooled(x.shape[-3:-1], window, strides, padding)
+  checks.expect_like("d_out", d_out, (*x.shape[:-3], *w.out, x.shape[-1]), x.dtype)
+  count = w.window[0] * w.window[1] if count_include_pad else w.inside()
+  share = d_out.astype(jnp.promote_types(x.dtype, jnp.float32)) / count
+  return sum(w.unseen(share, i, j) for i, j in w.elements()).astype(x.dtype)

@@ -1,0 +1,193 @@
+"""Where a sliding window looks: the geometry that convolution and pooling share.
+
+In one dimension, element i of window u looks at the input's position
+
+  u * stride + i * dilation - low,    0 <= u < out,  0 <= i < window
+
+and sees padding where that is below 0 or beyond the end. Images have two such
+dimensions, rows and columns, in front of the channels: (..., H, W, C).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+ROWS, COLUMNS = 0, 1  # The two dimensions of an image (..., H, W, C).
+Pair = tuple[int, int]
+
+
+class Windows(NamedTuple):
+  """The windows over an image, everything as (rows, columns).
+
+  Attributes:
+    size: of the image, (H, W).
+    window: elements of a window, (h, w).
+    strides: from one window to the next.
+    dilation: from one element of a window to the next.
+    pads: ((low, high), (low, high)); a negative number cuts the image instead.
+  """
+
+  size: Pair
+  window: Pair
+  strides: Pair
+  dilation: Pair
+  pads: tuple[Pair, Pair]
+
+  @property
+  def out(self) -> Pair:
+    """How many windows there are, (U, V)."""
+    return tuple(
+        (size + sum(pads) - reach) // stride + 1
+        for size, pads, reach, stride in zip(self.size, self.pads, self.reach, self.strides)
+    )
+
+  @property
+  def reach(self) -> Pair:
+    """From the first to the last element of a window, both counted."""
+    return tuple((n - 1) * d + 1 for n, d in zip(self.window, self.dilation))
+
+  def elements(self) -> Iterator[Pair]:
+    """(i, j) of all elements of a window, row by row."""
+    return np.ndindex(*self.window)
+
+  def pad(self, x: jax.Array, value: float = 0.0) -> jax.Array:
+    """x (..., H, W, C) with its padding."""
+    edges = [(0, 0, 0)] * (x.ndim - 3) + [(*pads, 0) for pads in self.pads] + [(0, 0, 0)]
+    return lax.pad(x, jnp.asarray(value, x.dtype), edges)
+
+  def look(self, padded: jax.Array, i: int, dim: int) -> jax.Array:
+    """What element i of every window sees along ROWS or COLUMNS of the padded image."""
+    first, stride = i * self.dilation[dim], self.strides[dim]
+    stop = first + (self.out[dim] - 1) * stride + 1
+    return lax.slice_in_dim(padded, first, stop, stride, axis=padded.ndim - 3 + dim)
+
+  def put(self, values: jax.Array, i: int, dim: int) -> jax.Array:
+    """The transpose of padding and looking: values where they were seen, zeros elsewhere."""
+    low = i * self.dilation[dim] - self.pads[dim][0]
+    high = self.size[dim] - low - ((self.out[dim] - 1) * self.strides[dim] + 1)
+    edges = [(0, 0, 0)] * values.ndim
+    edges[values.ndim - 3 + dim] = (low, high, self.strides[dim] - 1)
+    return lax.pad(values, jnp.zeros((), values.dtype), edges)
+
+  def seen(self, padded: jax.Array, i: int, j: int) -> jax.Array:
+    """What element (i, j) of every window sees: (..., U, V, C) of the padded image."""
+    return self.look(self.look(padded, i, ROWS), j, COLUMNS)
+
+  def unseen(self, values: jax.Array, i: int, j: int) -> jax.Array:
+    """The transpose of padding and `seen`: (..., U, V, C) to (..., H, W, C)."""
+    return self.put(self.put(values, i, ROWS), j, COLUMNS)
+
+  def inside(self) -> jax.Array:
+    """How many elements of each window are inside the image: (U, V, 1)."""
+    padded = self.pad(jnp.ones((*self.size, 1), jnp.float32))
+    return sum(self.seen(padded, i, j) for i, j in self.elements())
+
+
+def pair(name: str, value: int | Pair, least: int = 1) -> Pair:
+  """An int for both dimensions, or a pair.
+
+  Raises:
+    ValueError: it is neither, or below `least`.
+  """
+  both = (value, value) if isinstance(value, (int, np.integer)) else value
+  if (
+      not isinstance(both, (tuple, list))
+      or len(both) != 2
+      or not all(isinstance(n, (int, np.integer)) and n >= least for n in both)
+  ):
+    raise ValueError(f"{name}: expected an int or a pair of ints, each at least {least}, "
+                     f"got {value!r}")
+  return int(both[0]), int(both[1])
+
+
+def explicit(padding) -> tuple[Pair, Pair] | None:
+  """The pairs of (low, high) of a padding; None for "SAME" and "VALID".
+
+  Raises:
+    ValueError: it is none of the three.
+  """
+  if isinstance(padding, str) and padding in ("SAME", "VALID"):
+    return None
+  try:
+    rows, columns = padding
+    return pair("padding", rows, 0), pair("padding", columns, 0)
+  except (TypeError, ValueError):
+    raise ValueError(
+        f'padding: expected "SAME", "VALID" or ((low, high), (low, high)) of ints that are '
+        f"at least 0, got {padding!r}"
+    ) from None
+
+
+def over(size, window, strides, padding, dilation=1) -> Windows:
+  """The windows over an image of size (H, W).
+
+  "VALID" does not pad. "SAME" pads to ceil(size / stride) windows, half of it in front,
+  the odd row or column behind.
+
+  Args:
+    size: (H, W).
+    window, strides, dilation: an int or a pair.
+    padding: "SAME", "VALID" or ((low, high), (low, high)).
+
+  Raises:
+    ValueError: an option is not one of these, or no window fits.
+  """
+  window, strides = pair("window", window), pair("strides", strides)
+  dilation = pair("dilation", dilation)
+  pads = explicit(padding)
+  reach = tuple((n - 1) * d + 1 for n, d in zip(window, dilation))
+  if pads is None:
+    pads = ((0, 0), (0, 0))
+  if padding == "SAME":
+    missing = [
+        max((-(-n // stride) - 1) * stride + r - n, 0)
+        for n, stride, r in zip(size, strides, reach)
+    ]
+    pads = tuple((total // 2, total - total // 2) for total in missing)
+  windows = Windows(tuple(size), window, strides, dilation, pads)
+  if min(windows.out) < 1:
+    raise ValueError(
+        f"window: expected one that fits into {tuple(size)} with padding {padding!r}, got "
+        f"{window}" + (f" with dilation {dilation}" if dilation != (1, 1) else "")
+    )
+  return windows
+
+
+def transposed(size, window, strides, padding, dilation=1) -> Windows:
+  """The windows over the output of a transposed convolution of an input of size (U, V).
+
+  There is one window for each position of the input. "SAME" makes the output
+  size * stride, "VALID" the least that holds all windows, (size - 1) * stride + reach;
+  pairs of (low, high) are cut from that.
+
+  Raises:
+    ValueError: as for `over`, or nothing is left of the output.
+  """
+  strides, reach = pair("strides", strides), over((1, 1), window, 1, "SAME", dilation).reach
+  if padding == "SAME":
+    whole = tuple(n * stride for n, stride in zip(size, strides))
+  else:
+    pads = explicit(padding) or ((0, 0), (0, 0))
+    whole = tuple(
+        (n - 1) * stride + r - sum(cut) for n, stride, r, cut in zip(size, strides, reach, pads)
+    )
+  if min(whole) < 1:
+    raise ValueError(f"padding: expected to cut less than the whole output, got {padding!r}")
+  return over(whole, window, strides, padding, dilation)
+
+
+def pooled(size, window, strides, padding) -> Windows:
+  """The windows of a pooling; strides are the window's size when None.
+
+  Raises:
+    ValueError: as for `over`, or padding is not smaller than the window, so that a
+      window might see padding alone.
+  """
+  windows = over(size, window, window if strides is None else strides, padding)
+  if any(max(pads) >= n for pads, n in zip(windows.pads, windows.window)):
+    raise ValueError(f"padding: expected less than the window {windows.window}, got {padding!r}")
+  return windows
