@@ -1,0 +1,213 @@
+"""Layer norm, RMS norm and batch norm.
+
+All three scale numbers to a mean square of one and then apply a learned scale and bias.
+Statistics and the arithmetic on them are in at least float32; the result has the dtype
+that x and the parameters promote to.
+"""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dlx.gradients import norm as gradients
+from dlx.layers import shapes
+
+
+def init(rng: jax.Array, d: int, *, bias: bool = True) -> dict[str, Array]:
+  """Makes `scale (d,)` of ones and `bias (d,)` of zeros; nothing is drawn from rng.
+
+  RMS norm is commonly used with `bias=False`.
+  """
+  del rng
+  params = {"scale": jnp.ones((d,))}
+  if bias:
+    params["bias"] = jnp.zeros((d,))
+  return params
+
+
+def init_stats(d: int) -> dict[str, Array]:
+  """The running statistics of batch norm before any batch: `mean` zeros, `var` ones, (d,)."""
+  return {"mean": jnp.zeros((d,)), "var": jnp.ones((d,))}
+
+
+def _check(params, x, implementation):
+  shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  shapes.expect_last("x", x, params["scale"].shape[0])
+
+
+def _scale_and_shift(params, u, x):
+  """scale * u + bias, in the dtype of x and params."""
+  y = u * params["scale"]
+  if "bias" in params:
+    y = y + params["bias"]
+  return y.astype(jnp.result_type(x, *params.values()))
+
+
+def _layer_norm(eps, params, x):
+  mean, var = gradients.vector_moments(x)
+  return _scale_and_shift(params, (x - mean) * lax.rsqrt(var + eps), x)
+
+
+_layer_norm_by_hand = jax.custom_vjp(_layer_norm, nondiff_argnums=(0,))
+_layer_norm_by_hand.defvjp(
+    lambda eps, params, x: (_layer_norm(eps, params, x), (params, x)),
+    lambda eps, saved, d_out: gradients.layer_norm_vjp(*saved, d_out=d_out, eps=eps),
+)
+
+
+def layer_norm(
+    params: dict[str, Array],
+    x: Float[Array, "... D"],
+    *,
+    eps: float = 1e-5,
+    implementation: str = "auto",
+) -> Float[Array, "... D"]:
+  """Brings each vector to mean 0 and variance 1, then scales and shifts its entries.
+
+  m = mean(x),  v = mean((x - m)^2),  y = (x - m) / sqrt(v + eps) * scale + bias
+
+  over the D entries of the last dimension. Equal entries (v = 0, or D = 1) give bias.
+
+  Args:
+    params: `scale (D,)` and, optionally, `bias (D,)`.
+    x: `(..., D)`.
+    eps: what bounds the factor when v is small.
+    implementation: "auto" takes the gradient derived in dlx/gradients/norm.py, which is
+      faster and keeps no array of x's size but x, and has no forward mode; "autodiff" lets
+      jax differentiate.
+
+  Returns:
+    y, `(..., D)`, in the dtype that x and params promote to.
+
+  Raises:
+    ValueError: the last dimension of x is not D, or implementation is unknown.
+
+  Source: Ba, Kiros, Hinton, "Layer normalization" (2016), equation 4.
+  """
+  _check(params, x, implementation)
+  return (_layer_norm_by_hand if implementation == "auto" else _layer_norm)(eps, params, x)
+
+
+def _rms_norm(eps, params, x):
+  x_wide = gradients.widen(x)
+  square = gradients.mean_last(jnp.square(x_wide))
+  return _scale_and_shift(params, x_wide * lax.rsqrt(square + eps), x)
+
+
+_rms_norm_by_hand = jax.custom_vjp(_rms_norm, nondiff_argnums=(0,))
+_rms_norm_by_hand.defvjp(
+    lambda eps, params, x: (_rms_norm(eps, params, x), (params, x)),
+    lambda eps, saved, d_out: gradients.rms_norm_vjp(*saved, d_out=d_out, eps=eps),
+)
+
+
+def rms_norm(
+    params: dict[str, Array],
+    x: Float[Array, "... D"],
+    *,
+    eps: float = 1e-5,
+    implementation: str = "auto",
+) -> Float[Array, "... D"]:
+  """Brings each vector to a root mean square of 1, then scales its entries.
+
+  y = x / sqrt(mean(x^2) + eps) * scale + bias, without bias when `params` has none
+
+  Args:
+    params: `scale (D,)` and, optionally, `bias (D,)`.
+    x: `(..., D)`.
+    eps: what bounds the factor when x is small.
+    implementation: as in `layer_norm`.
+
+  Returns:
+    y, `(..., D)`, in the dtype that x and params promote to.
+
+  Raises:
+    ValueError: the last dimension of x is not D, or implementation is unknown.
+
+  Source: Zhang and Sennrich, "Root mean square layer normalization" (2019), equation 4.
+  """
+  _check(params, x, implementation)
+  return (_rms_norm_by_hand if implementation == "auto" else _rms_norm)(eps, params, x)
+
+
+def _from_batch(eps, params, x):
+  """(y, mean, var) with the mean and variance of the batch."""
+  mean, var = gradients.batch_moments(x)
+  return _scale_and_shift(params, (x - mean) * lax.rsqrt(var + eps), x), mean, var
+
+
+def _from_batch_fwd(eps, params, x):
+  y, mean, var = _from_batch(eps, params, x)
+  return (y, mean, var), (params, x, mean, var)
+
+
+_from_batch_by_hand = jax.custom_vjp(_from_batch, nondiff_argnums=(0,))
+_from_batch_by_hand.defvjp(
+    _from_batch_fwd,
+    lambda eps, saved, d_out: gradients.batch_moments_vjp(*saved, d_out=d_out, eps=eps),
+)
+
+
+def batch_norm(
+    params: dict[str, Array],
+    stats: dict[str, Array],
+    x: Float[Array, "... C"],
+    *,
+    train: bool,
+    momentum: float = 0.9,
+    eps: float = 1e-5,
+    implementation: str = "auto",
+) -> tuple[Float[Array, "... C"], dict[str, Array]]:
+  """Brings each channel to mean 0 and variance 1 over the batch, then scales and shifts.
+
+  y = (x - m) / sqrt(v + eps) * scale + bias
+
+  In training m and v are the mean and the (biased) variance of the channel over all
+  dimensions but the last, and the running statistics move towards them:
+
+  stats' = momentum * stats + (1 - momentum) * (m, v)
+
+  In evaluation m and v are the running statistics, which stay as they are.
+
+  Every leading dimension is a batch dimension here, and vmap, which hides one, gives
+  other statistics. A batch sharded over devices under jit is one batch: its statistics
+  are those of all shards, and only sums of size C travel. A single value for a channel
+  (v = 0) gives bias.
+
+  Args:
+    params: `scale (C,)` and, optionally, `bias (C,)`.
+    stats: `mean (C,)` and `var (C,)`.
+    x: `(..., C)`.
+    train: take the statistics of x, and update stats.
+    momentum: the share of the old statistics that is kept.
+    eps: what bounds the factor when v is small.
+    implementation: "auto" takes the gradient derived in dlx/gradients/norm.py, which is
+      faster and keeps no array of x's size but x, and has no forward mode; "autodiff" lets
+      jax differentiate.
+
+  Returns:
+    (y, stats'): y `(..., C)` in the dtype that x and params promote to, and a dict like
+    stats. Gradients reach x through both.
+
+  Raises:
+    ValueError: a shape does not fit, x is empty in training, or implementation is
+      unknown; the message names the argument.
+
+  Source: Ioffe and Szegedy, "Batch normalization" (2015), algorithms 1 and 2.
+  """
+  _check(params, x, implementation)
+  for name in ("mean", "var"):
+    shapes.expect_shape(f"stats['{name}']", stats[name], params["scale"].shape)
+  if not train:
+    u = (gradients.widen(x) - stats["mean"]) * lax.rsqrt(gradients.widen(stats["var"]) + eps)
+    return _scale_and_shift(params, u, x), stats
+  if x.size == 0:
+    raise ValueError(f"x: expected at least one example, got shape {x.shape}")
+  from_batch = _from_batch_by_hand if implementation == "auto" else _from_batch
+  y, *new = from_batch(eps, params, x)
+  stats = {
+      name: (momentum * stats[name] + (1 - momentum) * value).astype(stats[name].dtype)
+      for name, value in zip(("mean", "var"), new)
+  }
+  return y, stats
