@@ -28,28 +28,28 @@ h' = (1 - z) * h + z * n, so
   d_ar = d_rh * h * r * (1 - r)
   d_h  = d_h' * (1 - z) + d_rh * r + d_ar U_r^T + d_az U_z^T
 
-Through time, d_h of a step is the next d_h' of the step before it, plus that step's
-own output cotangent. The cotangent of b_r is that of a_r summed over steps and
-examples, and so on. A weight's gradient sums over steps, U_r: sum_t h_{t-1}^T d_ar_t.
-The sum is one matrix product over all steps and examples at once, after the loop,
-where automatic differentiation adds one small product per step inside it; this is
-what makes the rule faster.
+Through time, d_h of a step is added to the cotangent of the output before it. The
+cotangent of b_r is that of a_r summed over steps and examples, and so on; U_r's is
+sum_t h_{t-1}^T d_ar_t, U_n's has d_q in place of d_an, or r * h in place of h (see
+through_time for the sums).
 
-Source: Cho et al. (2014) for the cell; the derivation is the chain rule above.
+Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014)
+  for the cell; the derivation is the chain rule above.
 """
 
 import jax
-from jax import lax
 import jax.numpy as jnp
+
+from dlx.gradients import linear, through_time
 
 _sigmoid = jax.nn.sigmoid
 
 
-def _kernels(weights):
+def _kernels(params):
   """(U, c) with reset_after, else (U_rz, U_n): cut once, before the loop."""
-  hidden = weights["hidden"]
-  if "hidden_bias" in weights:
-    return hidden, weights["hidden_bias"]
+  hidden = params["hidden"]
+  if "hidden_bias" in params:
+    return hidden, params["hidden_bias"]
   return tuple(jnp.split(hidden, [2 * hidden.shape[0]], axis=-1))
 
 
@@ -100,11 +100,11 @@ def _step_before_vjp(d_h, h, saved, hidden_t):
   return d_h, (d_ar, d_az, d_an), r * h
 
 
-def step(weights, h, gates):
+def step(params, h, gates):
   """One step h -> h', and the values that the backward pass needs.
 
   Args:
-    weights: `hidden (H, 3H)` and `bias (3H,)`, columns r, z, n; `hidden_bias (3H,)`
+    params: `hidden (H, 3H)` and `bias (3H,)`, columns r, z, n; `hidden_bias (3H,)`
       makes it the form with reset_after.
     h: the state, `(..., H)`.
     gates: (a_r, a_z, a_n), each `(..., H)`.
@@ -112,146 +112,150 @@ def step(weights, h, gates):
   Returns:
     (h', saved), saved being r, z, n and, with reset_after, q.
   """
-  one_step = _step_after if "hidden_bias" in weights else _step_before
-  return one_step(_kernels(weights), jnp.split(weights["bias"], 3), h, gates)
+  one_step = _step_after if "hidden_bias" in params else _step_before
+  return one_step(_kernels(params), jnp.split(params["bias"], 3), h, gates)
 
 
-def unroll_fwd(weights, gates, carry, *, reverse=False):
-  """All steps, with time as the first axis: ys `(T, ..., H)` and what they leave.
+def _transposed(params):
+  """What `_step_after_vjp` or `_step_before_vjp` takes as hidden_t, and which it is."""
+  if "hidden_bias" in params:
+    return _step_after_vjp, params["hidden"].T
+  return _step_before_vjp, [kernel.T for kernel in _kernels(params)]
+
+
+def _params_vjp(params, x, h, d_gates, extra):
+  """(d_params, d_x) from what the step's vjp gives, summed over leading dimensions.
+
+  h is the state before each step.
+  """
+  d_ar, d_az, d_an = d_gates
+  if "hidden_bias" in params:
+    d_products = jnp.concatenate([d_ar, d_az, extra], axis=-1)
+    d_hidden, d_hidden_bias = through_time.contract_and_sum(h, d_products)
+    d_rz_bias = d_hidden_bias[: 2 * h.shape[-1]]
+    d_params = {"hidden": d_hidden, "hidden_bias": d_hidden_bias}
+  else:
+    d_rz = jnp.concatenate([d_ar, d_az], axis=-1)
+    d_rz, d_rz_bias = through_time.contract_and_sum(h, d_rz)
+    d_hidden = jnp.concatenate([d_rz, linear.contract(extra, d_an)], axis=-1)
+    d_params = {"hidden": d_hidden}
+  # Eight equal rows: a product of a single row takes XLA's slow way on CPU.
+  d_n_bias = linear.contract(jnp.ones((*d_an.shape[:-1], 8), d_an.dtype), d_an)[0]
+  d_params["bias"] = jnp.concatenate([d_rz_bias, d_n_bias])
+  d_a = jnp.concatenate(d_gates, axis=-1)
+  d_params["input"], d_x = through_time.gate_inputs_vjp(params["input"], x, d_a)
+  return through_time.like(d_params, params), d_x
+
+
+def cell_vjp(params, carry, x, *, d_out, reset_after=False):
+  """The vector-Jacobian product of `dlx.layers.gru.cell`.
+
+  The module's text, with d_h' the sum of both outputs' cotangents, which are one value.
 
   Args:
-    weights: as for `step`.
-    gates: (a_r, a_z, a_n), each `(T, ..., H)`.
-    carry: the first state, `(..., H)`.
-    reverse: from the last step to the first.
+    params: `input (D, 3H)`, `hidden (H, 3H)`, `bias (3H,)`, with reset_after also
+      `hidden_bias (3H,)`.
+    carry: h, `(..., H)`.
+    x: `(..., D)`.
+    d_out: (d_carry, d_y), each `(..., H)`.
+    reset_after: the form.
 
   Returns:
-    ((last state, ys), saved) where saved is for `unroll_vjp`.
+    (d_params, d_carry, d_x), in the shapes and dtypes of params, carry and x.
+
+  Raises:
+    ValueError: a part of d_out does not have the shape or the dtype of its output, or
+      reset_after and the presence of hidden_bias disagree.
   """
-
-  one_step = _step_after if "hidden_bias" in weights else _step_before
-  kernels, biases = _kernels(weights), jnp.split(weights["bias"], 3)
-
-  def body(h, a):
-    new_h, saved = one_step(kernels, biases, h, a)
-    return new_h, (new_h, saved)
-
-  last, (ys, saved) = lax.scan(body, carry, gates, reverse=reverse)
-  return (last, ys), (weights, carry, ys, saved)
+  expect_form(params, reset_after)
+  gates = through_time.gate_inputs(params["input"], x, 3)
+  h, saved = step(params, carry, gates)
+  through_time.expect_cotangents(("carry", "y"), d_out, (h, h))
+  step_vjp, hidden_t = _transposed(params)
+  d_h, *d = step_vjp(d_out[0] + d_out[1], carry, saved, hidden_t)
+  d_params, d_x = _params_vjp(params, x, carry, *d)
+  return d_params, d_h.astype(carry.dtype), d_x
 
 
-def _contract(x, y):
-  """sum over all leading dimensions of x^T y: (..., A), (..., B) -> (A, B)."""
-  axes = tuple(range(x.ndim - 1))
-  return jnp.tensordot(x, y, axes=(axes, axes))
-
-
-def _contract_and_sum(x, y):
-  """(sum of x^T y, sum of y) over all leading dimensions, as the product [x 1]^T y.
-
-  A sum of its own over two dimensions runs on one core in XLA's CPU code, and reads
-  all of y once more.
-  """
-  ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
-  both = _contract(jnp.concatenate([x, ones], axis=-1), y)
-  return both[:-1], both[-1]
-
-
-def unroll_vjp(saved, d_out, *, reverse=False):
-  """Cotangents of (weights, gates, carry) of `unroll_fwd`.
+def unroll_fwd(params, xs, carry, valid, *, reverse):
+  """All steps: (last state, all states `(T, ..., H)`), and what `unroll_vjp` needs.
 
   Args:
-    saved: the second value of `unroll_fwd`.
-    d_out: (d_last, d_ys), `(..., H)` and `(T, ..., H)`.
-    reverse: as in the forward pass.
+    params, carry: as for `cell_vjp`.
+    xs: `(T, ..., D)`, or ids `(T, ...)`; finite in padding.
+    valid: `(T, ..., 1)` or None.
+    reverse: from the last step to the first.
   """
-  weights, carry, ys, steps = saved
-  d_last, d_ys = d_out
-  reset_after = "hidden_bias" in weights
-  if reverse:
-    before = jnp.concatenate([ys, carry[None]])[1:]
-  else:
-    before = jnp.concatenate([carry[None], ys])[:-1]
-  if reset_after:
-    step_vjp, hidden_t = _step_after_vjp, weights["hidden"].T
-  else:
-    step_vjp, hidden_t = _step_before_vjp, [kernel.T for kernel in _kernels(weights)]
+  gates = through_time.gate_inputs(params["input"], xs, 3)
+  one_step = _step_after if "hidden_bias" in params else _step_before
+  kernels, biases = _kernels(params), jnp.split(params["bias"], 3)
 
-  def body(d_h, x):
+  def body(h, a):
+    return one_step(kernels, biases, h, a)
+
+  last, (hs, values) = through_time.forward(body, gates, carry, valid=valid, reverse=reverse)
+  return (last, hs), (params, xs, carry, valid, hs, values)
+
+
+def unroll_vjp(saved, d_out, *, reverse):
+  """Cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
+  params, xs, carry, valid, hs, values = saved
+  d_last, d_hs = d_out
+  one_step_vjp, hidden_t = _transposed(params)
+  before = through_time.before(carry, hs, reverse=reverse)
+
+  def step_vjp(d_h, x):
     d_y, h, values = x
-    d_h, *d = step_vjp(d_h + d_y, h, values, hidden_t)
+    d_h, *d = one_step_vjp(d_h + d_y, h, values, hidden_t)
     return d_h, d
 
-  d_carry, (d_gates, extra) = lax.scan(
-      body, d_last, (d_ys, before, steps), reverse=not reverse
+  d_carry, d = through_time.backward(
+      step_vjp, (d_hs, before, values), d_last, valid=valid, reverse=reverse
   )
-  d_ar, d_az, d_an = d_gates
-  if reset_after:
-    d_products = jnp.concatenate([d_ar, d_az, extra], axis=-1)
-    d_hidden, d_hidden_bias = _contract_and_sum(before, d_products)
-    d_rz_bias = d_hidden_bias[: 2 * d_an.shape[-1]]
-    d_weights = {"hidden": d_hidden, "hidden_bias": d_hidden_bias}
-  else:
-    d_rz, d_rz_bias = _contract_and_sum(before, jnp.concatenate([d_ar, d_az], axis=-1))
-    d_weights = {"hidden": jnp.concatenate([d_rz, _contract(extra, d_an)], axis=-1)}
-  # Eight equal rows: a product of a single row takes XLA's slow way on CPU.
-  d_n_bias = _contract(jnp.ones((*d_an.shape[:-1], 8), d_an.dtype), d_an)[0]
-  d_weights["bias"] = jnp.concatenate([d_rz_bias, d_n_bias])
-  return d_weights, d_gates, d_carry
+  d_params, d_xs = _params_vjp(params, xs, before, *d)
+  return d_params, d_xs, d_carry
 
 
 def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False, reset_after=False):
   """The vector-Jacobian product of `dlx.layers.gru.scan`.
 
-  The input product a = x W adds, with d_a = [d_ar d_az d_an] of all steps,
-  d_x = d_a W^T and d_W = sum x^T d_a. A step beyond `lengths` copies its state and
-  outputs zero: z is 1 there (0 in the form without reset_after), every factor that
-  reaches a gate or a weight vanishes, and d_h passes unchanged.
+  The module's text step by step, against the order of the steps. Beyond `lengths` a
+  step copies its state and outputs zero: d_h passes unchanged, the rest is zero.
 
   Args:
     params: `input (D, 3H)`, `hidden (H, 3H)`, `bias (3H,)`, with reset_after also
       `hidden_bias (3H,)`.
     xs: `(..., T, D)`.
-    carry: `(..., H)`.
+    carry: the first state, `(..., H)`.
     d_out: (d_carry, d_ys), `(..., H)` and `(..., T, H)`.
     lengths, reverse, reset_after: as in the layer.
 
   Returns:
-    (d_params, d_xs, d_carry), in the shapes of params, xs and carry.
+    (d_params, d_xs, d_carry), in the shapes and dtypes of params, xs and carry.
+
+  Raises:
+    ValueError: a part of d_out does not have the shape or the dtype of its output, or
+      reset_after and the presence of hidden_bias disagree.
   """
-  d_last, d_ys = d_out
-  x = jnp.moveaxis(xs, -2, 0)
-  d_y = jnp.moveaxis(d_ys, -2, 0)
-  valid = None
-  if lengths is not None:
-    steps = jnp.arange(x.shape[0]).reshape((-1,) + (1,) * jnp.ndim(lengths))
-    valid = (steps < lengths)[..., None]
-    x, d_y = (jnp.where(valid, v, jnp.zeros((), v.dtype)) for v in (x, d_y))
-  gates = jnp.split(x @ params["input"], 3, axis=-1)
-  if valid is not None:
-    gates = hold(gates, valid, reset_after)
-  weights = {name: params[name] for name in ("hidden", "bias", "hidden_bias") if name in params}
-  _, saved = unroll_fwd(weights, gates, carry, reverse=reverse)
-  d_weights, d_gates, d_carry = unroll_vjp(saved, (d_last, d_y), reverse=reverse)
-  d_a = jnp.concatenate(d_gates, axis=-1)
-  d_params = {"input": _contract(x, d_a), **d_weights}
-  return d_params, jnp.moveaxis(d_a @ params["input"].T, 0, -2), d_carry
+  expect_form(params, reset_after)
+  return through_time.scan_vjp(
+      unroll_fwd,
+      unroll_vjp,
+      params,
+      xs,
+      carry,
+      names=("carry", "ys"),
+      d_out=d_out,
+      lengths=lengths,
+      reverse=reverse,
+  )
 
 
-def hold(gates, valid, reset_after):
-  """Shuts the update gate of padding, so that the state stays as it is.
-
-  h' = h exactly where z = s(inf) = 1 with reset_after, or z = s(-inf) = 0 without;
-  the factor z (1 - z) is 0 there, so no gradient passes to a gate or a weight.
-
-  Args:
-    gates: (a_r, a_z, a_n), each `(T, ..., H)`.
-    valid: `(T, ..., 1)`, False in the padding.
-    reset_after: the form.
-
-  Returns:
-    The gates with a_z replaced in the padding.
-  """
-  a_r, a_z, a_n = gates
-  shut = jnp.array(jnp.inf if reset_after else -jnp.inf, a_z.dtype)
-  return a_r, jnp.where(valid, a_z, shut), a_n
+def expect_form(params, reset_after):
+  """Raises ValueError unless the presence of hidden_bias is that of the form."""
+  if ("hidden_bias" in params) != reset_after:
+    have, wants = ("a", "no") if "hidden_bias" in params else ("no", "a")
+    raise ValueError(
+        f"reset_after: params have {have} hidden_bias, but reset_after={reset_after} "
+        f"means {wants} hidden_bias"
+    )

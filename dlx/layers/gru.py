@@ -33,32 +33,12 @@ def init(
   return params
 
 
-def _weights(params, reset_after):
-  """What a step uses besides the input product; checks that params have the form."""
-  if ("hidden_bias" in params) != reset_after:
-    have, wants = ("a", "no") if "hidden_bias" in params else ("no", "a")
-    raise ValueError(
-        f"reset_after: params have {have} hidden_bias, but reset_after={reset_after} "
-        f"means {wants} hidden_bias"
-    )
-  return {name: value for name, value in params.items() if name != "input"}
-
-
-def _step(weights, h, gates):
-  h, _ = gradients.step(weights, h, gates)
+def _step(params, h, gates):
+  h, _ = gradients.step(params, h, gates)
   return h, h
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unroll(reverse, weights, gates, carry):
-  """All steps, (last state, ys), with the hand-derived gradient."""
-  return gradients.unroll_fwd(weights, gates, carry, reverse=reverse)[0]
-
-
-_unroll.defvjp(
-    lambda reverse, *args: gradients.unroll_fwd(*args, reverse=reverse),
-    lambda reverse, saved, d_out: gradients.unroll_vjp(saved, d_out, reverse=reverse),
-)
+_unroll = unroll.with_rule(gradients)
 
 
 def cell(
@@ -100,8 +80,8 @@ def cell(
     (2014); Chung et al. (2014) for the first form's gate convention.
   """
   shapes.expect_last("carry", carry, params["hidden"].shape[0])
-  weights = _weights(params, reset_after)
-  return _step(weights, carry, unroll.gate_inputs(params, x, 3))
+  gradients.expect_form(params, reset_after)
+  return _step(params, carry, unroll.gate_inputs(params, x, 3))
 
 
 def initial_carry(params: dict[str, Array], batch_shape: tuple[int, ...], dtype=None) -> Array:
@@ -140,23 +120,21 @@ def scan(
     ValueError: a shape does not fit, reset_after and hidden_bias disagree, or
       implementation is unknown; the message names the argument.
   """
-  if implementation not in ("auto", "autodiff"):
-    raise ValueError(f'implementation: expected "auto" or "autodiff", got {implementation!r}')
-  weights = _weights(params, reset_after)
-  xs = unroll.time_first(xs)
-  valid = unroll.valid_steps(lengths, xs)
-  gates = unroll.gate_inputs(params, unroll.zero_padding(valid, xs), 3)
+  shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  gradients.expect_form(params, reset_after)
+  xs, valid = unroll.sequences(params, xs, lengths)
   batch = unroll.batch_shape(xs)
   if carry is None:
-    carry = initial_carry(params, batch, gates[0].dtype)
+    carry = initial_carry(params, batch, unroll.dtype(params, xs))
   shapes.expect_shape("carry", carry, (*batch, params["hidden"].shape[0]))
   if implementation == "auto":
-    if valid is not None:
-      gates = gradients.hold(gates, valid, reset_after)
-    carry, ys = _unroll(reverse, weights, gates, carry)
-    ys = unroll.zero_padding(valid, ys)
-  else:
-    carry, ys = unroll.scan(
-        functools.partial(_step, weights), gates, carry, valid=valid, reverse=reverse
-    )
+    carry, ys = _unroll(reverse, params, xs, carry, valid)
+    return carry, unroll.time_last(unroll.zero_padding(valid, ys))
+  carry, ys = unroll.scan(
+      functools.partial(_step, params),
+      unroll.gate_inputs(params, xs, 3),
+      carry,
+      valid=valid,
+      reverse=reverse,
+  )
   return carry, unroll.time_last(ys)

@@ -1,10 +1,13 @@
 """Long short-term memory: a memory cell that is added to, behind three gates."""
 
+import functools
+
 import jax
 from jax.nn import initializers
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dlx.gradients import lstm as gradients
 from dlx.layers import shapes, unroll
 
 Carry = tuple[Float[Array, "... H"], Float[Array, "... H"]]
@@ -31,12 +34,11 @@ def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
 
 
 def _step(params, carry, gates):
-  c, h = carry
-  hidden_gates = jnp.split(h @ params["hidden"] + params["bias"], 4, axis=-1)
-  i, f, g, o = (from_x + from_h for from_x, from_h in zip(gates, hidden_gates))
-  c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-  h = jax.nn.sigmoid(o) * jnp.tanh(c)
+  (c, h), _ = gradients.step(params, carry, gates)
   return (c, h), h
+
+
+_unroll = unroll.with_rule(gradients)
 
 
 def cell(
@@ -80,6 +82,7 @@ def scan(
     *,
     lengths: Int[Array, "..."] | None = None,
     reverse: bool = False,
+    implementation: str = "auto",
 ) -> tuple[Carry, Float[Array, "... T H"]]:
   """Runs `cell` over the time axis of (..., T, D).
 
@@ -90,24 +93,29 @@ def scan(
     lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
       zero and the carry stays that of the last valid step.
     reverse: run from the last valid step to the first; ys stay in place.
+    implementation: "auto" takes the gradient derived in dlx/gradients/lstm.py, which
+      is faster but has no forward mode; "autodiff" lets jax differentiate the loop.
 
   Returns:
     (carry, ys): the last (c, h) and all h, `(..., T, H)`.
 
   Raises:
-    ValueError: a shape does not fit; the message names the argument.
+    ValueError: a shape does not fit, or implementation is unknown; the message names
+      the argument.
   """
-  xs = unroll.time_first(xs)
-  valid = unroll.valid_steps(lengths, xs)
-  gates = unroll.gate_inputs(params, unroll.zero_padding(valid, xs), 4)
+  shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  xs, valid = unroll.sequences(params, xs, lengths)
   batch = unroll.batch_shape(xs)
   if carry is None:
-    carry = initial_carry(params, batch, gates[0].dtype)
+    carry = initial_carry(params, batch, unroll.dtype(params, xs))
   for name, state in zip(("carry's c", "carry's h"), carry):
     shapes.expect_shape(name, state, (*batch, params["hidden"].shape[0]))
+  if implementation == "auto":
+    carry, ys = _unroll(reverse, params, xs, carry, valid)
+    return carry, unroll.time_last(unroll.zero_padding(valid, ys))
   carry, ys = unroll.scan(
-      lambda state, g: _step(params, state, g),
-      gates,
+      functools.partial(_step, params),
+      unroll.gate_inputs(params, xs, 4),
       carry,
       valid=valid,
       reverse=reverse,

@@ -1,10 +1,13 @@
 """The simple (Elman) recurrent layer, h_t = tanh(x_t W + h_{t-1} U + b)."""
 
+import functools
+
 import jax
 from jax.nn import initializers
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dlx.gradients import rnn as gradients
 from dlx.layers import shapes, unroll
 
 
@@ -26,8 +29,11 @@ def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
 
 
 def _step(params, h, gates):
-  h = jnp.tanh(gates[0] + h @ params["hidden"] + params["bias"])
+  h = gradients.step(params, h, gates)
   return h, h
+
+
+_unroll = unroll.with_rule(gradients)
 
 
 def cell(
@@ -62,6 +68,7 @@ def scan(
     *,
     lengths: Int[Array, "..."] | None = None,
     reverse: bool = False,
+    implementation: str = "auto",
 ) -> tuple[Float[Array, "... H"], Float[Array, "... T H"]]:
   """Runs `cell` over the time axis of (..., T, D).
 
@@ -72,23 +79,28 @@ def scan(
     lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
       zero and the carry stays that of the last valid step.
     reverse: run from the last valid step to the first; ys stay in place.
+    implementation: "auto" takes the gradient derived in dlx/gradients/rnn.py, which
+      is faster but has no forward mode; "autodiff" lets jax differentiate the loop.
 
   Returns:
     (carry, ys): the last state `(..., H)` and all states `(..., T, H)`.
 
   Raises:
-    ValueError: a shape does not fit; the message names the argument.
+    ValueError: a shape does not fit, or implementation is unknown; the message names
+      the argument.
   """
-  xs = unroll.time_first(xs)
-  valid = unroll.valid_steps(lengths, xs)
-  gates = unroll.gate_inputs(params, unroll.zero_padding(valid, xs), 1)
+  shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  xs, valid = unroll.sequences(params, xs, lengths)
   batch = unroll.batch_shape(xs)
   if carry is None:
-    carry = initial_carry(params, batch, gates[0].dtype)
+    carry = initial_carry(params, batch, unroll.dtype(params, xs))
   shapes.expect_shape("carry", carry, (*batch, params["hidden"].shape[0]))
+  if implementation == "auto":
+    carry, ys = _unroll(reverse, params, xs, carry, valid)
+    return carry, unroll.time_last(unroll.zero_padding(valid, ys))
   carry, ys = unroll.scan(
-      lambda h, g: _step(params, h, g),
-      gates,
+      functools.partial(_step, params),
+      unroll.gate_inputs(params, xs, 1),
       carry,
       valid=valid,
       reverse=reverse,

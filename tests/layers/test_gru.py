@@ -135,8 +135,6 @@ def test_autodiff_has_forward_mode_and_it_is_the_transpose_of_auto(x64, reset_af
   forward = sum(jnp.vdot(a, b) for a, b in zip(cotangents, d_out))
   backward = jax.tree.map(jnp.vdot, jax.vjp(auto, *inputs)[1](cotangents), tangents)
   np.testing.assert_allclose(forward, sum(jax.tree.leaves(backward)), rtol=1e-12)
-  with pytest.raises(TypeError, match="custom_vjp"):
-    jax.jvp(auto, inputs, tangents)
 
 
 @both_forms
@@ -177,17 +175,11 @@ def test_a_form_that_the_params_do_not_have_is_named(reset_after, have, wants):
     gru.cell(params, jnp.zeros(H), jnp.zeros(3), reset_after=reset_after)
 
 
-def test_an_unknown_implementation_is_named():
-  params = gru.init(jax.random.key(0), 3, H)
-  with pytest.raises(ValueError, match="""implementation: expected "auto" .*"autodiff".*'fast'"""):
-    gru.scan(params, jnp.zeros((5, 3)), implementation="fast")
-
-
 @pytest.mark.parametrize(
     "xs, carry, lengths, message",
     [
         ((3,), None, None, r"xs: expected shape \(\.\.\., T, D\), got \(3,\)"),
-        ((2, 5, 4), None, None, r"xs: expected a last dimension of 3, got shape \(5, 2, 4\)"),
+        ((2, 5, 4), None, None, r"xs: expected a last dimension of 3, got shape \(2, 5, 4\)"),
         ((2, 5, 3), (4,), None, r"carry: expected shape \(2, 4\), got \(4,\)"),
         ((2, 5, 3), None, (3,), r"lengths: expected shape \(2,\), got \(3,\)"),
     ],

@@ -129,7 +129,7 @@ def test_bfloat16_stays_bfloat16():
     "xs, carry, lengths, message",
     [
         ((3,), None, None, r"xs: expected shape \(\.\.\., T, D\), got \(3,\)"),
-        ((2, 5, 4), None, None, r"xs: expected a last dimension of 3, got shape \(5, 2, 4\)"),
+        ((2, 5, 4), None, None, r"xs: expected a last dimension of 3, got shape \(2, 5, 4\)"),
         ((2, 5, 3), [(4,), (2, 4)], None, r"carry's c: expected shape \(2, 4\), got \(4,\)"),
         ((2, 5, 3), [(2, 4), (2, 3)], None, r"carry's h: expected shape \(2, 4\), got \(2, 3\)"),
         ((2, 5, 3), None, (3,), r"lengths: expected shape \(2,\), got \(3,\)"),

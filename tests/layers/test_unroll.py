@@ -163,6 +163,51 @@ def test_padding_changes_no_value_and_no_gradient_and_receives_none(cell, option
 
 
 @each_cell
+@pytest.mark.parametrize("batch", [(B,), (2, B), ()], ids=str)
+def test_auto_has_the_values_and_gradients_of_autodiff(cell, options, batch):
+  params, xs, carry = draw(cell, options, batch)
+  lengths = jnp.asarray(np.broadcast_to(LENGTHS, batch) if batch else 3)
+  reverse = len(batch) != 1
+
+  @jax.jit
+  def both(inputs, weights):
+    found = []
+    for implementation in ("auto", "autodiff"):
+      chosen = dict(options) | {"implementation": implementation}
+      run = functools.partial(cell.scan, lengths=lengths, reverse=reverse, **chosen)
+      out, vjp = jax.vjp(run, *inputs)
+      found.append((out, vjp(jax.tree.map(jnp.multiply, out, weights))))
+    return found
+
+  weights = jax.tree.map(lambda a: 1 + jnp.cos(a), (carry, jnp.ones((*batch, T, H))))
+  auto, autodiff = both((params, xs, carry), weights)
+  assert_close(auto, autodiff)
+  assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(auto))
+
+
+@each_cell
+def test_auto_has_no_forward_mode_and_autodiff_has(cell, options):
+  params, xs, carry = draw(cell, options)
+
+  def along(implementation):
+    chosen = dict(options) | {"implementation": implementation}
+    return jax.jvp(functools.partial(cell.scan, **chosen), (params, xs, carry), (params, xs, carry))
+
+  with pytest.raises(TypeError, match="custom_vjp"):
+    along("auto")
+  out, d_out = jax.eval_shape(lambda: along("autodiff"))
+  assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, d_out)
+
+
+@each_cell
+def test_an_unknown_implementation_is_named(cell, options):
+  params, xs, carry = draw(cell, options)
+  message = """implementation: expected "auto" or "autodiff", got 'fast'"""
+  with pytest.raises(ValueError, match=message):
+    cell.scan(params, xs, carry, implementation="fast", **dict(options))
+
+
+@each_cell
 def test_a_step_depends_on_each_earlier_one_and_on_no_later_one(cell, options):
   params, xs, carry = draw(cell, options, ())
   run = functools.partial(scan, cell=cell, options=options)

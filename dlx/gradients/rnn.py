@@ -1,0 +1,120 @@
+"""The gradient of the simple recurrent layer through time, derived by hand.
+
+One step is h' = tanh(a), a = x W + h U + b. Since tanh' = 1 - tanh^2, with d_v the
+cotangent of v and * the elementwise product,
+
+  d_a = d_h' * (1 - h'^2)
+  d_h = d_a U^T      d_x = d_a W^T
+  d_U = h^T d_a      d_W = x^T d_a      d_b = d_a
+
+Through time, d_h of a step is added to the cotangent of the output before it, and
+d_W, d_U and d_b are sums over the steps (see through_time).
+
+Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating
+  errors" (1986), for the step; Werbos (1990) for time.
+"""
+
+import jax.numpy as jnp
+
+from dlx.gradients import through_time
+
+
+def step(params, h, gates):
+  """One step: h', from the input product (a,) and h, `(..., H)`."""
+  return jnp.tanh(gates[0] + h @ params["hidden"] + params["bias"])
+
+
+def _step_vjp(d_h, h, hidden_t):
+  """(cotangent of the state before, d_a); h is the state after, hidden_t is U^T."""
+  d_a = d_h * (1 - h * h)
+  return d_a @ hidden_t, d_a
+
+
+def cell_vjp(params, carry, x, *, d_out):
+  """The vector-Jacobian product of `dlx.layers.rnn.cell`.
+
+  The module's text, with d_h' the sum of both outputs' cotangents, which are one value.
+
+  Args:
+    params: `input (D, H)`, `hidden (H, H)`, `bias (H,)`.
+    carry: h, `(..., H)`.
+    x: `(..., D)`.
+    d_out: (d_carry, d_y), each `(..., H)`.
+
+  Returns:
+    (d_params, d_carry, d_x), in the shapes and dtypes of params, carry and x.
+
+  Raises:
+    ValueError: a part of d_out does not have the shape or the dtype of its output.
+  """
+  h = step(params, carry, through_time.gate_inputs(params["input"], x, 1))
+  through_time.expect_cotangents(("carry", "y"), d_out, (h, h))
+  d_h, d_a = _step_vjp(d_out[0] + d_out[1], h, params["hidden"].T)
+  d_params, d_x = through_time.params_vjp(params, x, carry, d_a)
+  return d_params, d_h.astype(carry.dtype), d_x
+
+
+def unroll_fwd(params, xs, carry, valid, *, reverse):
+  """All steps: (last state, all states `(T, ..., H)`), and what `unroll_vjp` needs.
+
+  Args:
+    params, carry: as for `cell_vjp`.
+    xs: `(T, ..., D)`, or ids `(T, ...)`; finite in padding.
+    valid: `(T, ..., 1)` or None.
+    reverse: from the last step to the first.
+  """
+  gates = through_time.gate_inputs(params["input"], xs, 1)
+  last, (hs, _) = through_time.forward(
+      lambda h, a: (step(params, h, a), None), gates, carry, valid=valid, reverse=reverse
+  )
+  return (last, hs), (params, xs, carry, valid, hs)
+
+
+def unroll_vjp(saved, d_out, *, reverse):
+  """Cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
+  params, xs, carry, valid, hs = saved
+  d_last, d_hs = d_out
+  hidden_t = params["hidden"].T
+
+  def step_vjp(d_h, x):
+    d_y, h = x
+    return _step_vjp(d_h + d_y, h, hidden_t)
+
+  d_carry, d_a = through_time.backward(
+      step_vjp, (d_hs, hs), d_last, valid=valid, reverse=reverse
+  )
+  before = through_time.before(carry, hs, reverse=reverse)
+  d_params, d_xs = through_time.params_vjp(params, xs, before, d_a)
+  return d_params, d_xs, d_carry
+
+
+def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False):
+  """The vector-Jacobian product of `dlx.layers.rnn.scan`.
+
+  The module's text step by step, against the order of the steps. Beyond `lengths` a
+  step copies its state and outputs zero: d_h passes unchanged, d_a is zero.
+
+  Args:
+    params: `input (D, H)`, `hidden (H, H)`, `bias (H,)`.
+    xs: `(..., T, D)`.
+    carry: the first state, `(..., H)`.
+    d_out: (d_carry, d_ys), `(..., H)` and `(..., T, H)`.
+    lengths, reverse: as in the layer.
+
+  Returns:
+    (d_params, d_xs, d_carry), in the shapes and dtypes of params, xs and carry.
+
+  Raises:
+    ValueError: a part of d_out does not have the shape or the dtype of its output.
+  """
+  return through_time.scan_vjp(
+      unroll_fwd,
+      unroll_vjp,
+      params,
+      xs,
+      carry,
+      names=("carry", "ys"),
+      d_out=d_out,
+      lengths=lengths,
+      reverse=reverse,
+  )
