@@ -1,0 +1,277 @@
+"""Attention over blocks of queries and keys, and its gradient, in linear memory.
+
+The T x T weights are never whole in memory: a block of scores is computed, used, and
+forgotten. Notation as in dlx/gradients/attention.py, with the scale already in Q.
+
+Forward. The softmax of a row can be built from blocks of keys. After some of them let m
+be the largest score, l = sum e^(S - m) and o = sum e^(S - m) V over the keys so far. A
+further block with scores S' has m' = max(m, max S'), and
+
+  l' = l e^(m - m') + sum e^(S' - m'),   o' = o e^(m - m') + e^(S' - m') V'
+
+and at the end O = o / l. All that is saved is O and, one number a row,
+
+  L = m + log l = log sum e^S      (+inf for a row in which no key is allowed)
+
+Backward. A block's weights come back from its scores without any softmax, A = e^(S - L),
+and the row sum that d_S needs is known before the first block, because
+rowsum(A * d_A) = rowsum(A * (d_O V^T)) = rowsum(d_O * (A V)) = rowsum(d_O * O) =: delta.
+L is an output too, with dL/dS = A (a second derivative needs its cotangent), so
+
+  d_S = A * (d_O V^T - delta + d_L),   d_Q += d_S K,   d_K += d_S^T Q,   d_V += A^T d_O
+
+over all pairs of blocks. Blocks above the diagonal are left out if causal, and only
+blocks that the diagonal, the end of the keys, or a mask cuts are compared with a mask.
+
+Everything is a loop over slices of the time axes: leading dimensions stay whole, so
+that a batch that is split over devices stays split. For XLA's matrix products on CPU,
+which are three times slower with a transposed left operand, the backward pass works on
+S^T = K Q^T, and adds up d_Q^T = K^T d_S^T. All is in at least float32.
+
+Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018) for
+  the forward pass; Dao et al., "FlashAttention" (2022), appendix B, for the backward.
+"""
+
+import dataclasses
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from dlx.gradients import checks
+from dlx.gradients.attention import allowed, transpose
+
+
+@dataclasses.dataclass(frozen=True)
+class _Blocks:
+  """Which blocks there are, and what of a block is allowed."""
+
+  mask: jax.Array | None
+  is_causal: bool
+  num_queries: int
+  num_keys: int
+  q: int  # Queries in a block.
+  k: int  # Keys in a block.
+
+  @property
+  def rows(self):
+    return -(-self.num_queries // self.q)
+
+  @property
+  def columns(self):
+    return -(-self.num_keys // self.k)
+
+  def of_row(self, i):
+    """(full, end): blocks 0 to full - 1 are allowed whole, full to end - 1 in part."""
+    full, end = self.num_keys // self.k, self.columns
+    if self.is_causal:  # Whole up to the block's first query, some up to its last.
+      full = jnp.minimum(full, (i * self.q + 1) // self.k)
+      end = jnp.minimum(end, -(-(i + 1) * self.q // self.k))
+    return (0 if self.mask is not None else full), end
+
+  def of_column(self, j):
+    """(start, full): blocks start to full - 1 are allowed in part, all others whole."""
+    start, full = 0, 0
+    if self.is_causal:
+      start = jnp.minimum(self.rows, j * self.k // self.q)
+      full = jnp.minimum(self.rows, -(-((j + 1) * self.k - 1) // self.q))
+    if self.mask is not None:
+      full = self.rows
+    elif self.num_keys % self.k:
+      full = jnp.where(j == self.columns - 1, self.rows, full)
+    return start, full
+
+  def allowed(self, i, j):
+    """Where query block i may attend in key block j; broadcasts to (..., q, k)."""
+    queries = (i * self.q + jnp.arange(self.q))[:, None]
+    keys = (j * self.k + jnp.arange(self.k))[None, :]
+    where = keys < self.num_keys
+    if self.is_causal:
+      where &= keys <= queries
+    if self.mask is not None:
+      mask = self.mask
+      if mask.shape[-2] > 1:
+        mask = lax.dynamic_slice_in_dim(mask, i * self.q, self.q, -2)
+      if mask.shape[-1] > 1:
+        mask = lax.dynamic_slice_in_dim(mask, j * self.k, self.k, -1)
+      where &= mask
+    return where
+
+
+def _at(x, i, size, axis=-2):
+  """Block i of `size` steps along an axis."""
+  return lax.dynamic_slice_in_dim(x, i * size, size, axis)
+
+
+def _put(x, block, i, axis=-2):
+  """x with block i along an axis replaced."""
+  return lax.dynamic_update_slice_in_dim(x, block.astype(x.dtype), i * block.shape[axis], axis)
+
+
+def _pad(x, size, axis=-2, value=0):
+  """x with the axis filled up to a multiple of `size`."""
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (0, -x.shape[axis] % size)
+  return jnp.pad(x, widths, constant_values=value) if any(widths[axis]) else x
+
+
+def _make_blocks(query, key, mask, is_causal, sizes):
+  q, k = sizes
+  if mask is not None:
+    mask = jnp.atleast_2d(mask)
+    mask = _pad(mask, q, -2) if mask.shape[-2] > 1 else mask
+    mask = _pad(mask, k, -1) if mask.shape[-1] > 1 else mask
+  return _Blocks(mask, is_causal, query.shape[-2], key.shape[-2], q, k)
+
+
+def attend(query, key, value, mask=None, *, is_causal=False, sizes):
+  """(O, L) of the module's text, L the logarithm of each row's sum of exponentials.
+
+  Args:
+    query: the scale times Q, `(..., T_query, D)`.
+    key: `(..., T_key, D)`.
+    value: `(..., T_key, D_value)`.
+    mask: True where attention is allowed, broadcasts to (..., T_query, T_key).
+    is_causal: no key later than the query.
+    sizes: the numbers of queries and of keys in a block.
+
+  Returns:
+    O, `(..., T_query, D_value)`, and L, `(..., T_query)`, in at least float32.
+  """
+  blocks = _make_blocks(query, key, mask, is_causal, sizes)
+  leading, num_queries = query.shape[:-2], query.shape[-2]
+  out_dtype = jnp.result_type(query, key, value)
+  dtype = jnp.promote_types(out_dtype, jnp.float32)
+  query, key, value = (x.astype(dtype) for x in (query, key, value))
+  query, key, value = _pad(query, blocks.q), _pad(key, blocks.k), _pad(value, blocks.k)
+
+  def row(i, outputs):
+    q_i = _at(query, i, blocks.q)
+
+    def column(in_part, j, state):
+      o, m, total = state
+      s = q_i @ transpose(_at(key, j, blocks.k))
+      if in_part:
+        s = jnp.where(blocks.allowed(i, j), s, -jnp.inf)
+      new_m = jnp.maximum(m, s.max(-1, keepdims=True))
+      e, shrink = jnp.exp(s - new_m), jnp.exp(m - new_m)
+      o = o * shrink + e @ _at(value, j, blocks.k)
+      return o, new_m, total * shrink + e.sum(-1, keepdims=True)
+
+    full, end = blocks.of_row(i)
+    # The smallest number, not -inf: m - m' is then never inf - inf.
+    state = (
+        jnp.zeros((*leading, blocks.q, value.shape[-1]), dtype),
+        jnp.full((*leading, blocks.q, 1), jnp.finfo(dtype).min),
+        jnp.zeros((*leading, blocks.q, 1), dtype),
+    )
+    state = lax.fori_loop(0, full, functools.partial(column, False), state)
+    o, m, total = lax.fori_loop(full, end, functools.partial(column, True), state)
+    lse = jnp.where(total == 0, jnp.inf, m + jnp.log(total))[..., 0]
+    return _put(outputs[0], o / jnp.where(total == 0, 1, total), i), _put(outputs[1], lse, i, -1)
+
+  out = jnp.zeros((*query.shape[:-1], value.shape[-1]), out_dtype)
+  lse = jnp.zeros(query.shape[:-1], dtype)
+  out, lse = lax.fori_loop(0, blocks.rows, row, (out, lse))
+  return out[..., :num_queries, :], lse[..., :num_queries]
+
+
+def attend_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=False, sizes):
+  """Cotangents of query, key and value of `attend`, by the module's text.
+
+  Args:
+    query, key, value, mask, is_causal, sizes: as for `attend`.
+    out, lse: what it returned.
+    d_out, d_lse: their cotangents.
+
+  Returns:
+    (d_query, d_key, d_value), in the shapes and dtypes of query, key and value.
+  """
+  blocks = _make_blocks(query, key, mask, is_causal, sizes)
+  num_queries, num_keys = query.shape[-2], key.shape[-2]
+  dtypes = query.dtype, key.dtype, value.dtype
+  dtype = lse.dtype
+  query, key, value, out, d_out = (x.astype(dtype) for x in (query, key, value, out, d_out))
+  shift = (out * d_out).sum(-1) - d_lse
+  shift, lse = _pad(shift, blocks.q, -1), _pad(lse, blocks.q, -1, jnp.inf)
+  query, d_out = _pad(query, blocks.q), _pad(d_out, blocks.q)
+  key, value = _pad(key, blocks.k), _pad(value, blocks.k)
+  key_t = transpose(key)
+
+  def column(j, cotangents):
+    k_j, v_j = _at(key, j, blocks.k), _at(value, j, blocks.k)
+    k_t = _at(key_t, j, blocks.k, -1)
+
+    def row(in_part, i, state):
+      d_q_t, d_k, d_v = state
+      q_i, d_o = _at(query, i, blocks.q), _at(d_out, i, blocks.q)
+      s_t = k_j @ transpose(q_i)
+      if in_part:
+        s_t = jnp.where(transpose(blocks.allowed(i, j)), s_t, -jnp.inf)
+      a_t = jnp.exp(s_t - _at(lse, i, blocks.q, -1)[..., None, :])
+      d_s_t = a_t * (v_j @ transpose(d_o) - _at(shift, i, blocks.q, -1)[..., None, :])
+      d_q_t = _put(d_q_t, _at(d_q_t, i, blocks.q, -1) + k_t @ d_s_t, i, -1)
+      return d_q_t, d_k + d_s_t @ q_i, d_v + a_t @ d_o
+
+    d_q_t, d_key, d_value = cotangents
+    start, full = blocks.of_column(j)
+    state = d_q_t, jnp.zeros_like(k_j), jnp.zeros_like(v_j)
+    state = lax.fori_loop(start, full, functools.partial(row, True), state)
+    d_q_t, d_k, d_v = lax.fori_loop(full, blocks.rows, functools.partial(row, False), state)
+    return d_q_t, _put(d_key, d_k, j), _put(d_value, d_v, j)
+
+  zeros = jnp.zeros_like(transpose(query)), jnp.zeros_like(key), jnp.zeros_like(value)
+  d_query_t, d_key, d_value = lax.fori_loop(0, blocks.columns, column, zeros)
+  d_query = transpose(d_query_t)[..., :num_queries, :]
+  found = d_query, d_key[..., :num_keys, :], d_value[..., :num_keys, :]
+  return tuple(x.astype(d) for x, d in zip(found, dtypes))
+
+
+def saved_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=False):
+  """`attend_vjp` with all blocks as one: a formula that jax differentiates again.
+
+  Takes and returns what `attend_vjp` does, and holds all weights.
+  """
+  dtypes = query.dtype, key.dtype, value.dtype
+  query, key, value, out, d_out = (x.astype(lse.dtype) for x in (query, key, value, out, d_out))
+  s = query @ transpose(key)
+  where = allowed(mask, is_causal, *s.shape[-2:])
+  if where is not None:
+    s = jnp.where(where, s, -jnp.inf)
+  a = jnp.exp(s - lse[..., None])
+  shift = (out * d_out).sum(-1) - d_lse
+  d_s = a * (d_out @ transpose(value) - shift[..., None])
+  found = d_s @ key, transpose(d_s) @ query, transpose(a) @ d_out
+  return tuple(x.astype(d) for x, d in zip(found, dtypes))
+
+
+def dot_product_attention_vjp(
+    query, key, value, *, d_out, mask=None, is_causal=False, scale=None, sizes=(128, 128)
+):
+  """`dlx.gradients.attention.dot_product_attention_vjp` over blocks: the same cotangents.
+
+  The forward pass for O and L, then the backward pass; c Q in place of Q gives c d_Q.
+
+  Args:
+    query, key, value, d_out, mask, is_causal, scale: as there.
+    sizes: the numbers of queries and of keys in a block.
+
+  Returns:
+    (d_query, d_key, d_value), in the shapes and dtypes of query, key and value.
+
+  Raises:
+    ValueError: d_out does not have the shape or the dtype of the output.
+
+  Source: as for the module.
+  """
+  shape = (*query.shape[:-1], value.shape[-1])
+  checks.expect_like("d_out", d_out, shape, jnp.result_type(query, key, value))
+  scale = query.shape[-1] ** -0.5 if scale is None else scale
+  scaled = scale * query.astype(jnp.promote_types(d_out.dtype, jnp.float32))
+  options = {"is_causal": is_causal, "sizes": sizes}
+  out, lse = attend(scaled, key, value, mask, **options)
+  d_scaled, d_key, d_value = attend_vjp(
+      scaled, key, value, mask, out, lse, d_out, jnp.zeros_like(lse), **options
+  )
+  return (scale * d_scaled).astype(query.dtype), d_key, d_value
