@@ -1,0 +1,1 @@
+"""Checks of hand-derived gradients: `case` says what is checked, `check` how."""

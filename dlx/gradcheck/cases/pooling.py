@@ -1,0 +1,68 @@
+"""Max and average pooling and their rules."""
+
+import numpy as np
+
+from dlx.gradcheck.case import LEADING, Case, Mistake
+from dlx.gradients import pooling as gradients
+from dlx.gradients import windows
+from dlx.layers import pooling
+
+
+def _draw(rng, batch, size, window, channels, **options):
+  if options["padding"] != "SAME":  # At least one window has to fit.
+    size = tuple(max(n, w) for n, w in zip(size, windows.pair("window", window)))
+  shape = (*batch, *size, channels)
+  # Numbers in a random order, no two closer than 0.1: small steps change no maximum.
+  x = 0.1 * rng.permutation(int(np.prod(shape))).reshape(shape) - 1
+  return (x,), {"window": window, **options}
+
+
+SIZES = {
+    "batch": LEADING,
+    "size": ((3, 3), (1, 2), (4, 3), (2, 5)),
+    "window": (2, 3, (2, 3)),
+    "channels": (1, 2),
+    "strides": (None, 1, 2, (2, 1)),
+    "padding": ("VALID", "SAME", ((1, 0), (0, 1))),
+}
+TYPICAL = {
+    "batch": (32,), "size": (32, 32), "window": 3, "channels": 64, "strides": 2,
+    "padding": "SAME",
+}  # fmt: skip
+
+CASES = [
+    Case(
+        name="pooling.max_pool",
+        formula="y[u] = max_i x[us+i-p]: d_x[us+i-p] += d_y[u] where i is the first largest",
+        plain=pooling.max_pool,
+        rule=gradients.max_pool_vjp,
+        draw=_draw,
+        sizes=SIZES,
+        typical=TYPICAL,
+        batched=(True,),
+        mistakes=(
+            Mistake("the smallest element gets d_y", "jnp.argmax(seen", "jnp.argmin(seen"),
+            Mistake("all elements get d_y", "first == n", "first >= 0"),
+            Mistake("all but the largest get d_y", "first == n", "first != n"),
+            Mistake("padding of zeros", "-jnp.inf", "0.0"),
+            Mistake("the sign", "d_out, 0)", "-d_out, 0)"),
+            Mistake("d_y stays at the first element", ", 0), i, j)", ", 0), 0, 0)"),
+        ),
+    ),
+    Case(
+        name="pooling.avg_pool",
+        formula="y[u] = sum_i x[us+i-p] / n[u]: d_x[us+i-p] += d_y[u] / n[u]",
+        plain=pooling.avg_pool,
+        rule=gradients.avg_pool_vjp,
+        draw=_draw,
+        sizes=SIZES | {"count_include_pad": (True, False)},
+        typical=TYPICAL | {"count_include_pad": True},
+        batched=(True,),
+        mistakes=(
+            Mistake("not divided by the count", ") / count", ")"),
+            Mistake("the other count", "if count_include_pad", "if not count_include_pad"),
+            Mistake("the sign", "share = ", "share = -"),
+            Mistake("the first element gets all", "unseen(share, i, j)", "unseen(share, 0, 0)"),
+        ),
+    ),
+]  # fmt: skip
