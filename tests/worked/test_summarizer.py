@@ -1,0 +1,98 @@
+"""The news summarizer: encoder states, greedy words, attention. Final exam, February 2022."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.layers import attention, decoding, embedding, linear
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+WORDS = ["Deep", "learning", "works", "!!!", "#deep", "lol", "<stop>"]
+TABLE = np.array([[0.0, 1], [1, 0], [-1, -1], [2, -1], [-1, 2], [0, -1], [1, 1]])
+# The exam's matrices multiply columns from the left; a kernel is the transpose of such.
+INPUT = np.array([[0.0, -1], [2, 0], [1, 1]]).T
+HIDDEN = np.eye(3)
+OUTPUT = np.array(
+    [[0.0, -1, 0], [0, 1, -1], [-2, 1, 0], [0, 0, -1], [1, 2, 0], [0, 0, 0], [-2, 0, 1]]
+).T
+
+
+def product(matrix, x):
+  return linear.apply({"kernel": jnp.asarray(matrix)}, x)
+
+
+def step(h, word):
+  """h' = relu(W_hx x + W_hh h), whose activation is not that of dlx's rnn; biases are 0."""
+  x = embedding.lookup({"embedding": jnp.asarray(TABLE)}, word)
+  h = jax.nn.relu(product(INPUT, x) + product(HIDDEN, h))
+  return h, h
+
+
+def test_the_encoder_reads_deep_learning_works(run):
+  """Part 3, problem 2, question 1: the states of "Deep learning works <stop>" from h_0 = 0.
+
+  h_1 = [0 0 1], h_2 = [0 2 2], h_3 = [1 0 0], h_4 = [0 2 2].
+  """
+  words = jnp.array([WORDS.index(w) for w in ("Deep", "learning", "works", "<stop>")])
+  last, states = run(lambda words: lax.scan(step, jnp.zeros(3), words))(words)
+  np.testing.assert_array_equal(states, [[0, 0, 1], [0, 2, 2], [1, 0, 0], [0, 2, 2]])
+  np.testing.assert_array_equal(last, [0, 2, 2])
+
+
+def test_greedy_decoding_says_hash_deep_and_stops(run):
+  """Part 3, problem 2, question 2: the first two words after h_4 = [0 2 2].
+
+  The scores W_yh h_4 are [-2 0 2 -2 4 0 2], the largest is "#deep". Read back in, it
+  makes h_5 = relu([-2 -2 1] + [0 2 2]) = [0 0 3] and the scores [0 -3 0 -3 0 0 3]:
+  "<stop>". The decoder shares the encoder's parameters.
+  """
+
+  def next_scores(h, word):
+    h, _ = step(h, word)
+    return h, product(OUTPUT, h)
+
+  def tweet(h):
+    scores = product(OUTPUT, h)
+    words, _ = decoding.generate(jax.random.key(0), next_scores, h, scores, 2, temperature=0)
+    return scores, words, next_scores(h, words[0])
+
+  scores, words, (h, second_scores) = run(tweet)(jnp.array([0.0, 2, 2]))
+  np.testing.assert_array_equal(scores, [-2, 0, 2, -2, 4, 0, 2])
+  np.testing.assert_array_equal(h, [0, 0, 3])
+  np.testing.assert_array_equal(second_scores, [0, -3, 0, -3, 0, 0, 3])
+  assert [WORDS[i] for i in words] == ["#deep", "<stop>"]
+  assert int(decoding.greedy(second_scores)) == WORDS.index("<stop>")
+
+
+def test_the_decoder_attends_to_the_three_words(run):
+  """Part 3, problem 2, question 3: h_4 queries h_1, h_2, h_3, which are keys and values.
+
+  Scores 2, 8 and 0 over sqrt(3); their exponentials sum to 105.546; the probabilities
+  are [.030 .960 .009] and the context [.009 1.921 1.951].
+  """
+  query = jnp.array([[0.0, 2, 2]])[None]
+  states = jnp.array([[0.0, 0, 1], [0, 2, 2], [1, 0, 0]])[None]
+  p = run(attention.weights)(query, states)[0, 0]
+  context = run(attention.dot_product_attention)(query, states, states)[0, 0]
+  e = np.exp(np.array([2, 8, 0]) / np.sqrt(3))
+  assert e.sum() == pytest.approx(105.546, abs=5e-4)
+  np.testing.assert_allclose(p, e / e.sum(), rtol=1e-12)
+  np.testing.assert_allclose(p, [0.030, 0.960, 0.009], rtol=0, atol=5e-4)
+  np.testing.assert_allclose(context, [0.009, 1.921, 1.951], rtol=0, atol=5e-4)
+
+
+def test_attention_costs_a_product_for_each_pair_of_words():
+  """Part 1, question 1: M source and N target words take O(M N) operations.
+
+  Twice the source or twice the target doubles the scores that are computed.
+  """
+
+  def scores(m, n, d=3):
+    query, key = jnp.zeros((1, n, d)), jnp.zeros((1, m, d))
+    return jax.eval_shape(attention.weights, query, key).size
+
+  assert scores(7, 5) == 7 * 5
+  assert scores(14, 5) == scores(7, 10) == 2 * scores(7, 5)
