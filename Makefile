@@ -21,6 +21,7 @@ lint: .venv/test
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks.recurrent
+	$(BIN)/python -m benchmarks.gradients
 
 # A mark for each set of extras, so that it is installed once and again when setup.py changes.
 .venv/%: setup.py

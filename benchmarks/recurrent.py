@@ -25,7 +25,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from absl import app, flags, logging
+from absl import app, logging
 from flax import linen as nn
 import jax
 from jax import lax
@@ -36,6 +36,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import timing
 from dlx import doctor
 from dlx.layers import embedding, gru, linear, losses
 
@@ -44,12 +45,9 @@ try:
 except ImportError:
   torch = None
 
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "How many times each row is timed.", lower_bound=1)
-_OUTPUT = flags.DEFINE_string("output", None, "Also write the result to this file, as JSON.")
 
 VOCAB = 65
 LEARNING_RATE = 1e-3
-PEAK_SIZE = 2048
 MEASUREMENTS = ("forward", "training")
 # Of the table: the number's name and format.
 COLUMNS = {"ms_per_step": ".2f", "tokens_per_second": ",.0f", "share_of_peak": ".0%"}
@@ -205,27 +203,6 @@ def _torch_call(params: dict, tokens, measurement: str):
   return call, 0.0
 
 
-def _fastest(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
-  """Seconds of each call: the minimum over rounds in which the calls take turns."""
-  for call in calls.values():
-    call()
-  best = dict.fromkeys(calls, float("inf"))
-  for _ in range(rounds):
-    for name, call in calls.items():
-      time.sleep(0.1)  # the threads of the library before spin a while, waiting for work
-      start = time.perf_counter()
-      call()
-      best[name] = min(best[name], time.perf_counter() - start)
-  return best
-
-
-def _peak(rounds: int) -> float:
-  """FLOP/s of a square float32 product."""
-  x, product = jnp.ones((PEAK_SIZE, PEAK_SIZE)), jax.jit(jnp.matmul)
-  seconds = _fastest({"": lambda: product(x, x).block_until_ready()}, rounds)[""]
-  return 2 * PEAK_SIZE**3 / seconds
-
-
 def _measure(size: Size, measurement: str, rounds: int, peak: float) -> list[dict]:
   """The rows of one table."""
   params, tokens = make_params(size), make_tokens(size)
@@ -238,7 +215,7 @@ def _measure(size: Size, measurement: str, rounds: int, peak: float) -> list[dic
   }
   if torch is not None:
     calls["PyTorch"] = _torch_call(params, tokens, measurement)
-  best = _fastest({name: call for name, (call, _) in calls.items()}, rounds)
+  best = timing.fastest({name: call for name, (call, _) in calls.items()}, rounds)
   rows = []
   for name, (_, compile_seconds) in calls.items():
     seconds = best[name] / size.steps
@@ -257,7 +234,7 @@ def _run(sizes: tuple[Size, ...], rounds: int) -> dict:
   if torch is not None:
     torch.set_num_threads(doctor.cores())
     result["machine"]["versions"]["torch"] = torch.__version__
-  peak = _peak(rounds)
+  peak = timing.peak(rounds)
   result |= {"peak_gflops": peak / 1e9, "losses": {}, "rows": []}
   for size in sizes:
     result["losses"][str(size)] = check_equal(size, make_params(size))
@@ -289,10 +266,10 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   if torch is None:
     print('PyTorch is missing, so its rows are too; pip install -e ".[bench]"', file=sys.stderr)
-  result = _run(SIZES, _ROUNDS.value)
+  result = _run(SIZES, timing.ROUNDS.value)
   _print(result)
-  if _OUTPUT.value:
-    pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+  if timing.OUTPUT.value:
+    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def test_main_prints_and_writes_the_rows(tmp_path, monkeypatch, capsys, with_tor
   else:
     monkeypatch.setattr(recurrent, "torch", None)
   monkeypatch.setattr(recurrent, "SIZES", (TINY,))
-  monkeypatch.setattr(recurrent, "PEAK_SIZE", 64)
+  monkeypatch.setattr(recurrent.timing, "PEAK_SIZE", 64)
   output = tmp_path / "result.json"
   with flagsaver.as_parsed(rounds="1", output=str(output)):
     recurrent.main(["recurrent"])

@@ -1,0 +1,248 @@
+"""Layers with a hand-derived gradient, beside jax.grad, Flax Linen and PyTorch.
+
+  python -m benchmarks.gradients [--rounds=7] [--only=conv] [--output=gradients.json]
+
+A call computes a layer's output and the cotangents of its params and inputs from a
+given cotangent of the output, in float32. The rows of one problem start from the same
+values, and the program first makes sure that they give the same cotangents. They take
+turns in rounds; the minimum counts. Nothing else may run meanwhile. Compile time is
+apart. The share of peak compares the problem's matrix products (three times those of
+the forward pass; for causal attention, half of the score matrix) with a 2048 x 2048
+product measured in the same run.
+"""
+
+from collections.abc import Callable
+import functools
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import NamedTuple
+
+from absl import app, flags, logging
+import jax
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import layers_flax, layers_torch, timing
+from dlx import doctor
+from dlx.layers import attention, conv, gru, lstm
+
+_ONLY = flags.DEFINE_string("only", "", "Only problems whose name contains this.")
+
+
+class Problem(NamedTuple):
+  """One layer at one size.
+
+  Attributes:
+    name: the layer and its sizes.
+    inputs: the arrays that get a cotangent.
+    d_out: that of the output.
+    flops: the products of forward and backward.
+    ways: for each contestant a function of the inputs, in JAX.
+    torch: a function `(inputs, d_out) -> call`, `call()` giving what the ways give.
+    wanted: for each contestant, the largest share of its time that dlx may take.
+  """
+
+  name: str
+  inputs: tuple
+  d_out: object
+  flops: float
+  ways: dict[str, Callable]
+  torch: Callable | None
+  wanted: dict[str, float]
+
+
+def _normal(*shape):
+  return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def convolution(batch, size, c_in, c_out, window=3, strides=1, wanted=None) -> Problem:
+  """A convolution with bias and SAME padding over (batch, size, size, c_in)."""
+  params = conv.init(jax.random.key(0), window, c_in, c_out)
+  x, out = _normal(batch, size, size, c_in), size // strides
+  apply = functools.partial(conv.apply, strides=strides)
+  return Problem(
+      f"conv {window}x{window}/{strides} {batch}x{size}x{size}x{c_in}->{c_out}",
+      (params, x),
+      _normal(batch, out, out, c_out),
+      3 * 2 * batch * out * out * window * window * c_in * c_out,
+      {"dlx": apply, "autodiff": functools.partial(apply, implementation="autodiff")},
+      functools.partial(layers_torch.convolution, strides=strides),
+      wanted or {"autodiff": 1.0},
+  )
+
+
+def recurrent(cell, size, *, wanted, **options) -> Problem:
+  """A GRU or LSTM over (B, T, D), its states as output."""
+  batch, length, d, hidden = size
+  params = cell.init(jax.random.key(0), d, hidden, **options)
+  gates = params["hidden"].shape[1] // hidden
+  other = ", reset_after=False" if options.get("reset_after") is False else ""
+
+  def ys(params, xs, **more):
+    return cell.scan(params, xs, **options, **more)[1]
+
+  ways = {"dlx": ys, "autodiff": functools.partial(ys, implementation="autodiff")}
+  torch = None
+  if not other:
+    ways["Flax"] = functools.partial(layers_flax.recurrent, gates=gates)
+    torch = functools.partial(layers_torch.recurrent, gates=gates)
+  return Problem(
+      f"{cell.__name__.split('.')[-1]} B{batch} T{length} D{d} H{hidden}{other}",
+      (params, _normal(batch, length, d)),
+      _normal(batch, length, hidden),
+      3 * 2 * batch * length * gates * hidden * (d + hidden),
+      ways,
+      torch,
+      wanted,
+  )
+
+
+def causal_attention(batch, heads, length, d, *, wanted) -> Problem:
+  """Causal attention over (batch, heads, length, d), without projections."""
+  query, key, value = _normal(3, batch, heads, length, d)
+  causal = functools.partial(attention.dot_product_attention, is_causal=True)
+
+  def jax_nn(*inputs):
+    swapped = (x.swapaxes(-3, -2) for x in inputs)  # Its layout is (B, T, N, D).
+    return jax.nn.dot_product_attention(*swapped, is_causal=True).swapaxes(-3, -2)
+
+  return Problem(
+      f"causal attention {batch}x{heads}x{length}x{d}",
+      (query, key, value),
+      _normal(batch, heads, length, d),
+      3 * 2 * 2 * batch * heads * (length * (length + 1) // 2) * d,
+      {
+          "dlx": causal,
+          "autodiff": functools.partial(causal, implementation="autodiff"),
+          "jax.nn": jax_nn,
+      },
+      layers_torch.causal_attention,
+      wanted,
+  )
+
+
+LARGE, SMALL = (64, 128, 128, 512), (32, 64, 64, 256)  # B, T, D, H.
+PROBLEMS = (
+    functools.partial(convolution, 128, 32, 64, 64, wanted={"autodiff": 0.55}),
+    functools.partial(convolution, 128, 16, 128, 128, wanted={"autodiff": 0.80}),
+    functools.partial(convolution, 128, 8, 256, 256, wanted={"autodiff": 0.90}),
+    functools.partial(convolution, 128, 32, 64, 128, strides=2),
+    functools.partial(convolution, 128, 16, 128, 128, window=1),
+    *(
+        functools.partial(recurrent, cell, size, wanted={"Flax": 1.0}, **options)
+        for cell, options in ((gru, {"reset_after": True}), (lstm, {}))
+        for size in (LARGE, SMALL)
+    ),
+    *(
+        functools.partial(recurrent, gru, size, wanted={"autodiff": 0.90}, reset_after=False)
+        for size in (LARGE, SMALL)
+    ),
+    functools.partial(causal_attention, 2, 8, 2048, 64, wanted={"jax.nn": 0.20, "PyTorch": 1.2}),
+)
+
+
+def _jax_call(way: Callable, inputs: tuple, d_out):
+  """A call that gives the cotangents, and the seconds that compiling it took."""
+
+  @jax.jit
+  def forward_and_backward(inputs, d_out):
+    out, vjp = jax.vjp(way, *inputs)
+    return out, vjp(d_out)
+
+  start = time.perf_counter()
+  compiled = forward_and_backward.lower(inputs, d_out).compile()
+  seconds = time.perf_counter() - start
+  return lambda: jax.block_until_ready(compiled(inputs, d_out)), seconds
+
+
+def calls_of(problem: Problem) -> dict[str, tuple[Callable, float]]:
+  """For each contestant its call, `() -> (out, cotangents)`, and its compile time."""
+  inputs, d_out = jax.device_put((problem.inputs, problem.d_out))
+  calls = {name: _jax_call(way, inputs, d_out) for name, way in problem.ways.items()}
+  if problem.torch is not None and layers_torch.torch is not None:
+    calls["PyTorch"] = problem.torch(*jax.tree.map(np.asarray, (inputs, d_out))), 0.0
+  return calls
+
+
+def check_equal(calls: dict[str, tuple[Callable, float]], tolerance: float = 1e-3) -> None:
+  """RuntimeError unless all contestants give dlx's output and cotangents, as shares."""
+  results = {name: call() for name, (call, _) in calls.items()}
+  expected = jax.tree.leaves(results["dlx"])
+  for name, result in results.items():
+    for ours, theirs in zip(expected, jax.tree.leaves(result), strict=True):
+      ours, theirs = np.asarray(ours), np.asarray(theirs)
+      if not np.abs(ours - theirs).max() <= tolerance * np.abs(ours).max():
+        raise RuntimeError(f"{name} does not compute what dlx computes")
+
+
+def measure(problem: Problem, rounds: int, peak: float) -> list[dict]:
+  """The rows of one problem."""
+  calls = calls_of(problem)
+  check_equal(calls)
+  best = timing.fastest({name: call for name, (call, _) in calls.items()}, rounds)
+  return [
+      {
+          "problem": problem.name,
+          "library": name,
+          "ms": 1e3 * best[name],
+          "share_of_peak": problem.flops / best[name] / peak,
+          "compile_seconds": compile_seconds,
+          "dlx_divided_by_this": best["dlx"] / best[name],
+          "wanted": problem.wanted.get(name),
+      }
+      for name, (_, compile_seconds) in calls.items()
+  ]
+
+
+def _print(result: dict) -> None:
+  console = Console(width=120)  # a file gets whole lines too
+  cores, peak, load = result["machine"]["cores"], result["peak_gflops"], result["load_before"]
+  console.print(f"{cores} cores, product peak {peak:.0f} GFLOP/s, load {load:.1f} before the start")
+  table = Table("forward + backward", "", box=box.SIMPLE)
+  for column in ("ms", "share of peak", "compile s", "dlx / this", "wanted"):
+    table.add_column(column, justify="right")
+  last = None
+  for row in result["rows"]:
+    table.add_row(
+        row["problem"] if row["problem"] != last else "",
+        row["library"],
+        f"{row['ms']:.2f}",
+        f"{row['share_of_peak']:.0%}",
+        f"{row['compile_seconds']:.1f}",
+        f"{row['dlx_divided_by_this']:.2f}",
+        "" if row["wanted"] is None else f"{row['wanted']:.2f}",
+    )
+    last = row["problem"]
+  console.print(table)
+
+
+def main(argv: list[str]) -> None:
+  """Measures, prints, and writes --output."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unknown argument {argv[1]}")
+  logging.set_verbosity(logging.WARNING)
+  result = {"machine": doctor.facts(), "rounds": timing.ROUNDS.value}
+  result["load_before"] = os.getloadavg()[0]
+  if layers_torch.torch is None:
+    print('PyTorch is missing, so its rows are too; pip install -e ".[bench]"', file=sys.stderr)
+  else:
+    layers_torch.torch.set_num_threads(doctor.cores())
+    result["machine"]["versions"]["torch"] = layers_torch.torch.__version__
+  peak = timing.peak(timing.ROUNDS.value)
+  result |= {"peak_gflops": peak / 1e9, "rows": []}
+  for make in PROBLEMS:
+    problem = make()
+    if _ONLY.value in problem.name:
+      result["rows"] += measure(problem, timing.ROUNDS.value, peak)
+  _print(result)
+  if timing.OUTPUT.value:
+    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+  app.run(main)
