@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/quickstart
+# Two processes: most of the time goes into compiling, which takes one core. A GPU is shared by both.
+PYTEST := XLA_PYTHON_CLIENT_PREALLOCATE=false $(BIN)/python -m pytest -n 2 --dist=worksteal
 
 .PHONY: run test test-full lint bench
 
@@ -11,10 +13,10 @@ run: .venv/run
 	$(BIN)/python -m launch.sample --workdir=$(WORKDIR) --prompt="def " --length=600
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-full: .venv/test
-	$(BIN)/python -m pytest -m "full or not full"
+	$(PYTEST) -m "full or not full"
 
 lint: .venv/test
 	$(BIN)/ruff check .

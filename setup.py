@@ -32,7 +32,7 @@ setuptools.setup(
     extras_require={
         "cuda": [JAX.replace("jax", "jax[cuda12]", 1)],
         "tpu": [JAX.replace("jax", "jax[tpu]", 1)],
-        "test": ["pytest", "hypothesis", "ruff"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
         "bench": ["torch>=2.5"],
         "prepare": ["tensorflow"],
     },

@@ -1,0 +1,121 @@
+"""Residual networks: published sizes, shapes, the block by hand, statistics, dtypes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.models import resnet
+
+each_block = pytest.mark.parametrize(
+    "options",
+    [{}, {"bottleneck": True}, {"pre_activation": True}],
+    ids=["basic", "bottleneck", "pre-activation"],
+)
+
+
+def images(*shape, seed=0):
+  return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def small(**options):
+  """Two stages of a block each, 4 and 8 channels."""
+  return resnet.ResNet(3, depths=(1, 1), channels=(4, 8), stem_channels=4, **options)
+
+
+@pytest.mark.parametrize("name, size, stem, published", [
+    # He et al. (2016), table 6; each projection adds a little to their padded shortcuts.
+    ("resnet20", 32, "cifar", 0.27e6), ("resnet32", 32, "cifar", 0.46e6),
+    ("resnet44", 32, "cifar", 0.66e6), ("resnet56", 32, "cifar", 0.85e6),
+    ("resnet110", 32, "cifar", 1.7e6),
+    # torchvision's counts with 1,000 classes.
+    ("resnet18", 224, "imagenet", 11_689_512), ("resnet34", 224, "imagenet", 21_797_672),
+    ("resnet50", 224, "imagenet", 25_557_032),
+    ("resnet18", 32, "cifar", 11.17e6), ("wrn28_10", 32, "cifar", 36.5e6),
+])  # fmt: skip
+def test_parameters_are_as_many_as_published(name, size, stem, published):
+  classes = 1000 if stem == "imagenet" else 10
+  model = getattr(resnet, name)(classes, stem=stem)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+  count = sum(p.size for p in jax.tree.leaves(shapes["params"]))
+  exact = isinstance(published, int)
+  assert count == published if exact else abs(count / published - 1) < 0.02, count
+
+
+@pytest.mark.parametrize("stem, size", [("cifar", 4), ("imagenet", 1)])
+def test_each_stage_but_the_first_halves_the_image(stem, size):
+  """The cifar stem keeps 8x8, imagenet's leaves 2x2; the second stage halves once."""
+  model, seen = small(stem=stem), []
+  x = images(2, 8, 8, 3)
+  variables = model.init(jax.random.key(0), x)
+
+  def note(next_fun, args, kwargs, context):
+    y = next_fun(*args, **kwargs)
+    if isinstance(context.module, resnet.Block) and context.method_name == "__call__":
+      seen.append(y.shape)
+    return y
+
+  with resnet.nn.intercept_methods(note):
+    logits = model.apply(variables, x)
+  assert seen[-1] == (2, size, size, 8) and logits.shape == (2, 3)
+
+
+def test_a_stem_that_is_neither_is_named():
+  with pytest.raises(ValueError, match="stem: expected 'cifar' or 'imagenet', got 'tiny'"):
+    small(stem="tiny").init(jax.random.key(0), images(1, 8, 8, 3))
+
+
+@each_block
+def test_a_block_whose_last_layer_is_zero_carries_its_input(options):
+  block = resnet.Block(8, **options)
+  x = jnp.abs(images(2, 4, 4, 8))  # The last relu changes nothing.
+  variables = block.init(jax.random.key(0), x, train=False)
+  last = "conv1" if not options.get("bottleneck") else "conv2"
+  params = {**variables["params"]}
+  params[last] = jax.tree.map(jnp.zeros_like, params[last])
+  y = block.apply({**variables, "params": params}, x, train=False)
+  np.testing.assert_array_equal(y, x)
+  assert "projection" not in params
+
+
+@each_block
+def test_evaluation_treats_each_image_by_itself_and_training_does_not(options):
+  model, x = small(**options), images(4, 8, 8, 3)
+  variables = model.init(jax.random.key(0), x)
+  # Statistics of a real batch, not zeros and ones.
+  _, new = model.apply(variables, 3 * x + 1, train=True, mutable="batch_stats")
+  variables = {**variables, **new}
+  apply = jax.jit(functools.partial(model.apply, variables))
+  np.testing.assert_allclose(apply(x)[:2], apply(x[:2]), atol=1e-5)
+  train = functools.partial(model.apply, variables, train=True, mutable="batch_stats")
+  assert np.abs(train(x)[0][:2] - train(x[:2])[0]).max() > 1e-2
+
+
+def test_statistics_move_towards_the_batch_in_training_only():
+  model, x = small(), images(16, 8, 8, 3)
+  variables = model.init(jax.random.key(0), x)
+  start = variables["batch_stats"]
+  np.testing.assert_array_equal(start["stem_norm"]["mean"], 0)
+  np.testing.assert_array_equal(start["stem_norm"]["var"], 1)
+  _, new = model.apply(variables, x, train=True, mutable="batch_stats")
+  y = resnet.conv.apply(variables["params"]["stem"], x)
+  expected = 0.1 * np.asarray(y).mean((0, 1, 2))
+  np.testing.assert_allclose(new["batch_stats"]["stem_norm"]["mean"], expected, atol=1e-6)
+  _, same = model.apply(variables, x, mutable="batch_stats")
+  jax.tree.map(np.testing.assert_array_equal, same["batch_stats"], start)
+
+
+@each_block
+def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_in_float32(options):
+  model, x = small(**options), images(4, 8, 8, 3)
+  variables = model.init(jax.random.key(0), x)
+  half, new = model.apply(variables, x.astype(jnp.bfloat16), train=True, mutable="batch_stats")
+  full, _ = model.apply(variables, x, train=True, mutable="batch_stats")
+  assert half.dtype == jnp.float32
+  assert all(p.dtype == jnp.float32 for p in jax.tree.leaves((variables, new)))
+  np.testing.assert_allclose(half, full, atol=0.05 * np.abs(full).max())
+  text = str(jax.make_jaxpr(lambda x: model.apply(variables, x))(x.astype(jnp.bfloat16)))
+  outputs = [line for line in text.splitlines() if "conv_general_dilated" in line]
+  assert outputs and all("bf16[" in line.split("=")[0] for line in outputs)
