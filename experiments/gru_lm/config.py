@@ -79,10 +79,10 @@ def _base(preset: str) -> ml_collections.ConfigDict:
 
 def _shakespeare(config):
   config.data.source = "tiny_shakespeare"
-  config.model.update({"d_embed": 128, "d_hidden": 512, "num_layers": 2, "dropout_rate": 0.5})
+  config.model.update({"d_embed": 128, "d_hidden": 512, "num_layers": 2, "dropout_rate": 0.45})
   config.optimizer.weight_decay = 0.1
   config.training.update({
-      "total_steps": 6400, "steps_per_call": 4, "eval_every": 200, "save_every": 100,
+      "total_steps": 6800, "steps_per_call": 4, "eval_every": 200, "save_every": 100,
       "ema_decay": 0.999,
   })  # fmt: skip
 
