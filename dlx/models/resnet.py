@@ -61,6 +61,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B U V D"]:
+    """x + f(x); `train` as in ResNet."""
     inner = self.channels // 4
     layers = (
         [(inner, 1, 1), (inner, 3, self.strides), (self.channels, 1, 1)]
