@@ -1,4 +1,4 @@
-"""Schedules against their formulas, and AdamW with its bound and mask by hand."""
+"""Schedules against their formulas, and each optimizer by hand."""
 
 import math
 
@@ -102,3 +102,57 @@ def test_without_a_gradient_kernels_shrink_and_biases_stay():
   updates, _ = optimizer.update(zeros, optimizer.init(params), params)
   np.testing.assert_allclose(updates["kernel"], -0.02 * 0.5, rtol=1e-6)
   assert not updates["bias"].any() and not updates["scale"].any()
+
+
+def test_sgd_is_the_equation_of_nesterov_with_a_decayed_kernel(x64):
+  config = make_config(warmup_steps=2, momentum=0.8)
+  optimizer = optimizers.sgd(config, 20)
+  rng = np.random.default_rng(0)
+  params = {"kernel": rng.normal(size=(2, 3)), "bias": rng.normal(size=3)}
+  speed = {"kernel": 0.0, "bias": 0.0}
+  jax_params = jax.tree.map(jnp.asarray, params)
+  state = optimizer.init(jax_params)
+  for t in range(6):
+    grads = {name: 0.01 * rng.normal(size=p.shape) for name, p in params.items()}
+    updates, state = optimizer.update(jax.tree.map(jnp.asarray, grads), state, jax_params)
+    jax_params = jax.tree.map(jnp.add, jax_params, updates)
+    for name, grad in grads.items():
+      grad = grad + 0.5 * params[name] * (name == "kernel")
+      speed[name] = 0.8 * speed[name] + grad
+      rate = formula(t, "cosine", warmup=2, total=20)
+      params[name] = params[name] - rate * (grad + 0.8 * speed[name])
+      np.testing.assert_allclose(jax_params[name], params[name], rtol=1e-6)
+
+
+def test_muon_moves_matrices_by_orthogonal_steps_and_the_rest_by_adam():
+  config = make_config(
+      warmup_steps=0, decay="constant", weight_decay=0.0, momentum=0.9, adam_learning_rate=0.001,
+      clip_norm=math.inf,
+  )  # fmt: skip
+  optimizer = optimizers.muon(config, 20)
+  rng = np.random.default_rng(0)
+  params = {"kernel": jnp.ones((3, 3, 4, 8)), "matrix": jnp.ones((6, 6)), "bias": jnp.ones(5)}
+  grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+  updates, _ = optimizer.update(grads, optimizer.init(params), params)
+  for name, shape in (("kernel", (36, 8)), ("matrix", (6, 6))):
+    u, _, v = np.linalg.svd(np.asarray(grads[name]).reshape(shape), full_matrices=False)
+    step = -np.asarray(updates[name]).reshape(shape)
+    # The iteration takes singular values to between 0.7 and 1.2, not to 1.
+    singular = np.linalg.svd(step / np.linalg.norm(step, 2), compute_uv=False)
+    assert singular.min() > 0.4, singular
+    along = (step * (u @ v)).sum() / np.linalg.norm(step) / np.linalg.norm(u @ v)
+    assert along > 0.95
+  # NAdam's first step: b m / (1 - b^2) + (1 - b) g / (1 - b) with m = (1 - b) g, b = 0.9.
+  first = 0.9 * 0.1 / (1 - 0.9**2) + 1
+  np.testing.assert_allclose(updates["bias"], -0.001 * first * np.sign(grads["bias"]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("make, name", [
+    (optimizers.adamw, "b1"), (optimizers.sgd, "momentum"), (optimizers.muon, "momentum"),
+])  # fmt: skip
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_what_is_no_fraction_is_refused(make, name, value):
+  config = make_config(momentum=0.9, adam_learning_rate=0.01)
+  config[name] = value
+  with pytest.raises(UserError, match=f"config.optimizer.{name} is {value}; use 0 <= {name} < 1"):
+    make(config, 20)
