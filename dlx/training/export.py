@@ -1,6 +1,7 @@
 """A run's parameters as one safetensors file, with what is needed to use them, and back.
 
-  model.safetensors   one array a parameter, named by its path ("recurrent.0.hidden")
+  model.safetensors   one array a parameter, named by its path ("recurrent.0.hidden"), and one
+                      a variable ("variables.batch_stats.stem_norm.mean")
   config.json         the run's config, and the step the parameters are from
   *.json              what the experiment put beside its config, a vocabulary say
 """
@@ -21,6 +22,7 @@ from dlx.training import workdir as workdirs
 
 WEIGHTS = "model.safetensors"
 _STEP = "exported_step"
+_VARIABLES = "variables"
 
 
 def is_export(directory: str | pathlib.Path) -> bool:
@@ -33,7 +35,7 @@ def _name(path) -> str:
 
 
 def export(run: runs.Run, directory: str | pathlib.Path) -> pathlib.Path:
-  """Writes a run's parameters, config and vocabulary to a new or empty folder.
+  """Writes a run's parameters, variables, config and vocabulary to a new or empty folder.
 
   Returns:
     The safetensors file's path.
@@ -44,9 +46,8 @@ def export(run: runs.Run, directory: str | pathlib.Path) -> pathlib.Path:
   directory = pathlib.Path(directory)
   if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
     raise UserError(f"{directory} is not an empty folder; name a new one")
-  arrays = {
-      _name(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(run.params)
-  }
+  tree = {**run.params, _VARIABLES: run.variables}
+  arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
   try:
     directory.mkdir(parents=True, exist_ok=True)
     for path in run.workdir.glob("*.json"):
@@ -76,8 +77,9 @@ def load(directory: str | pathlib.Path) -> runs.Run:
     raise UserError(f"{directory / WEIGHTS} cannot be read: {e}") from None
   step = config.pop(_STEP, 0)
   params = _nest({name: jnp.asarray(array) for name, array in arrays.items()})
+  variables = params.pop(_VARIABLES, {})
   config = ml_collections.ConfigDict(config)
-  return runs.Run(directory, config, runs.experiment(config), step, params)
+  return runs.Run(directory, config, runs.experiment(config), step, params, variables)
 
 
 def _nest(flat: dict):

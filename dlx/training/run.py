@@ -24,6 +24,7 @@ class Run:
       make sense, `sample` and `predict`.
     step: the checkpoint's step.
     params: its parameters, averaged ones where the run averages.
+    variables: what the loss carries beside them, such as batch norm's statistics.
   """
 
   workdir: pathlib.Path
@@ -31,6 +32,7 @@ class Run:
   experiment: ModuleType
   step: int
   params: Any
+  variables: Any
 
 
 def experiment(config: ml_collections.ConfigDict) -> ModuleType:
@@ -69,4 +71,4 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
     step = checkpoints.steps[-1] if step is None else step
     state = checkpoints.restore(step)
   params = state["params"] if config.training.ema_decay is None else state["ema"]
-  return Run(workdir, config, experiment(config), step, params)
+  return Run(workdir, config, experiment(config), step, params, state.get("variables") or {})

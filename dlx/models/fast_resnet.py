@@ -1,0 +1,88 @@
+"""A small residual network for 32 x 32 images that learns quickly.
+
+  layer                               channels    size
+  whitening, 2x2, not trained         24          31
+  for each of the three widths:
+    conv 3x3, max-pool 2x2, norm      w           15, 7, 3
+    gelu(x + norm(conv 3x3))          w
+  max-pool 3x3, linear, times 1/9     classes     1
+
+What makes it quick: the first layer needs no learning, since it maps patches to
+uncorrelated numbers of equal variance; pooling comes right after the first convolution of
+a stage, so that most products are of small images; few, wide layers keep a matrix unit
+busy; and the small factor before the softmax keeps the first logits close to zero.
+
+Source: the plan of Page, "How to train your ResNet" (2018), and of Jordan, "94% on
+  CIFAR-10 in 3.29 seconds on a single GPU" (2024), whose stages have no skip connection.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+import numpy as np
+
+from dlx.layers import conv, linear, pooling
+from dlx.models.resnet import batch_norm, convolution
+
+MOMENTUM = 0.6  # Of the running statistics: a run has a few hundred steps only.
+
+
+class FastResNet(nn.Module):
+  """See the module.
+
+  Attributes:
+    num_classes: K.
+    widths: the channels of each stage.
+    depth: convolutions with a skip connection in each stage.
+  """
+
+  num_classes: int
+  widths: tuple[int, ...] = (64, 256, 256)
+  depth: int = 1
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B K"]:
+    """Maps images to logits; their dtype is the one to compute in (the logits' is float32).
+
+    The first layer's kernel is the variable "kernel" of the collection "whitening", made
+    by `whitening`; a learned bias follows it.
+
+    Args:
+      x: normalized images.
+      train: take batch norm's statistics from the batch, and update "batch_stats".
+    """
+    patch = 4 * x.shape[-1]
+    kernel = self.variable("whitening", "kernel", jnp.zeros, (2, 2, x.shape[-1], 2 * patch))
+    bias = self.param("whitening_bias", nn.initializers.zeros, (2 * patch,))
+    kernel = jax.lax.stop_gradient(kernel.value)
+    first = {"kernel": kernel.astype(x.dtype), "bias": bias.astype(x.dtype)}
+    x = nn.gelu(conv.apply(first, x, padding="VALID"))
+    for stage, width in enumerate(self.widths):
+      x = convolution(self, f"conv{stage}", x, width, 3)
+      x = pooling.max_pool(x, 2)
+      x = nn.gelu(batch_norm(self, f"norm{stage}", x, train, MOMENTUM))
+      for i in range(self.depth):
+        y = convolution(self, f"conv{stage}_{i}", x, width, 3)
+        x = nn.gelu(x + batch_norm(self, f"norm{stage}_{i}", y, train, MOMENTUM))
+    x = x.max((-3, -2)).astype(jnp.promote_types(x.dtype, jnp.float32))
+    return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x) / 9
+
+
+def whitening(images: Float[np.ndarray, "N H W C"], eps: float = 5e-4) -> np.ndarray:
+  """The kernel (2, 2, C, 8 C) that decorrelates 2 x 2 patches, and its negative.
+
+  With the patches' second moments S = E[p p^T] = V diag(l) V^T over all places, column k
+  of V / sqrt(l + eps) maps patches to outputs of variance l_k / (l_k + eps), uncorrelated.
+  The negatives are there because the nonlinearity that follows loses half of each.
+
+  Args:
+    images: normalized ones, a few thousand of the training images.
+    eps: bounds the gain of directions that hardly occur.
+  """
+  channels = images.shape[-1]
+  patches = np.lib.stride_tricks.sliding_window_view(images, (2, 2), (1, 2))
+  patches = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4 * channels).astype(np.float64)
+  values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
+  kernel = (vectors / np.sqrt(values + eps)).reshape(2, 2, channels, -1)
+  return np.concatenate([kernel, -kernel], -1).astype(np.float32)
