@@ -67,6 +67,30 @@ def stream_windows(
   return windows[:, :-1], windows[:, 1:], place == 0
 
 
+def shuffled(
+    rng: jax.Array, step: Int[Array, ""], *, num_examples: int, batch_size: int
+) -> tuple[Int[Array, "B"], Int[Array, ""]]:
+  """The places of a batch's examples: every epoch goes through them in a new order.
+
+  The last num_examples mod B of an order have no place in a batch; they are others in
+  each epoch.
+
+  Args:
+    rng: a typed key, the same in all steps.
+    step: the step.
+    num_examples: N, at least B.
+    batch_size: B.
+
+  Returns:
+    (indices, epoch), the epoch counted from 0.
+  """
+  steps = num_examples // batch_size
+  epoch = step // steps
+  order = jax.random.permutation(jax.random.fold_in(rng, epoch), num_examples)
+  indices = jax.lax.dynamic_slice_in_dim(order, step % steps * batch_size, batch_size)
+  return indices, epoch
+
+
 def consecutive_windows(tokens: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
   """All whole windows of a text side by side, for evaluation: (inputs, targets), (W, T).
 

@@ -110,3 +110,23 @@ def test_a_text_is_long_enough_from_one_window_and_a_token_on():
     batches.check_length("training", 64, 16, 4)
   with pytest.raises(UserError, match="a window of 0 characters"):
     batches.check_length("training", 64, 0)
+
+
+def test_an_epoch_goes_through_the_examples_once_and_the_next_in_another_order():
+  rng = jax.random.key(3)
+  draw = jax.jit(lambda step: batches.shuffled(rng, step, num_examples=11, batch_size=3))
+  epochs = [[draw(3 * e + i) for i in range(3)] for e in range(40)]
+  for number, epoch in enumerate(epochs):
+    assert [int(e) for _, e in epoch] == [number] * 3
+    seen = np.concatenate([indices for indices, _ in epoch])
+    assert len(set(seen.tolist())) == 9 and set(seen.tolist()) <= set(range(11))
+  orders = {tuple(np.concatenate([i for i, _ in epoch]).tolist()) for epoch in epochs}
+  assert len(orders) == 40
+  assert {int(i) for epoch in epochs for indices, _ in epoch for i in indices} == set(range(11))
+
+
+def test_a_shuffled_batch_is_a_function_of_key_and_step_alone():
+  args = {"num_examples": 11, "batch_size": 3}
+  one = batches.shuffled(jax.random.key(3), jnp.int32(7), **args)[0]
+  np.testing.assert_array_equal(batches.shuffled(jax.random.key(3), jnp.int32(7), **args)[0], one)
+  assert (batches.shuffled(jax.random.key(4), jnp.int32(7), **args)[0] != one).any()
