@@ -1,13 +1,16 @@
 """Pictures of a run, drawn from its metrics.jsonl."""
 
+from collections.abc import Sequence
 import pathlib
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # No screen is needed.
 from matplotlib import pyplot as plt  # noqa: E402
 
-from dlx.training import metrics  # noqa: E402
+from dlx.data.images import Images  # noqa: E402
+from dlx.training import classification, metrics  # noqa: E402
 
 
 def curves(workdir: str | pathlib.Path, *, metric: str = "loss", unit: str = "") -> pathlib.Path:
@@ -52,3 +55,62 @@ def curves(workdir: str | pathlib.Path, *, metric: str = "loss", unit: str = "")
   figure.savefig(path)
   plt.close(figure)
   return path
+
+
+def confusion_matrix(path: pathlib.Path, matrix: np.ndarray, classes: Sequence[str]) -> None:
+  """Draws counts (right class, likeliest class); colours are shares of a right class.
+
+  Args:
+    path: of the picture.
+    matrix: (K, K).
+    classes: their names.
+  """
+  side = 2.5 + 0.5 * len(classes)
+  figure, axes = plt.subplots(figsize=(side, side), dpi=150)
+  shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+  off = shares - np.diag(np.diag(shares))  # The mistakes share out the colours.
+  axes.imshow(off, cmap="Reds", vmin=0, vmax=max(off.max(), 0.01))
+  for (i, j), count in np.ndenumerate(matrix):
+    if count:
+      light = off[i, j] > 0.6 * max(off.max(), 0.01)
+      style = {"weight": "bold"} if i == j else {"color": "white" if light else "black"}
+      axes.text(j, i, f"{count}", ha="center", va="center", fontsize=8, **style)
+  axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
+  axes.set_yticks(range(len(classes)), classes)
+  axes.set_xlabel("taken for")
+  axes.set_ylabel("is")
+  total = max(matrix.sum(), 1)
+  axes.set_title(f"{matrix.trace() / total:.2%} of {total:,} right", fontsize=10)
+  figure.tight_layout()
+  figure.savefig(path)
+  plt.close(figure)
+
+
+def mistakes(path: pathlib.Path, data: Images, probabilities: np.ndarray, count: int = 24) -> None:
+  """Draws the wrongly classified images that the model is surest about.
+
+  Args:
+    path: of the picture.
+    data: images and right labels.
+    probabilities: (N, K).
+    count: at most so many.
+  """
+  places = classification.most_confident_mistakes(probabilities, data.labels, count)
+  columns = 6
+  rows = max(1, -(-len(places) // columns))
+  figure, axes = plt.subplots(
+      rows, columns, figsize=(1.6 * columns, 2.0 * rows), dpi=150, squeeze=False
+  )
+  for axis in axes.flat:
+    axis.set_axis_off()
+  for axis, place in zip(axes.flat, places):
+    taken_for = probabilities[place].argmax()
+    axis.imshow(data.images[place])
+    axis.set_title(
+        f"{data.classes[taken_for]} {probabilities[place, taken_for]:.0%}\n"
+        f"is {data.classes[data.labels[place]]}",
+        fontsize=7,
+    )
+  figure.tight_layout()
+  figure.savefig(path)
+  plt.close(figure)

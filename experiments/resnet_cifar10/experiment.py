@@ -1,0 +1,278 @@
+"""Image classification by a residual network: CIFAR-10, or a folder of images."""
+
+from collections.abc import Iterator, Sequence
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from dlx.data import augmentation, batches
+from dlx.data import images as image_data
+from dlx.errors import UserError
+from dlx.layers import losses
+from dlx.models import fast_resnet, resnet
+from dlx.training import classification, report, sharding
+from dlx.training import optimizer as optimizers
+from dlx.training import run as runs
+from dlx.training import state as states
+from dlx.training import workdir as workdirs
+from dlx.training.fit import fit
+from experiments.resnet_cifar10 import evaluation
+
+MODELS = {
+    "fast": fast_resnet.FastResNet,
+    **{
+        name: getattr(resnet, name)
+        for name in (
+            "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "resnet34",
+            "resnet50", "preact_resnet18", "wrn28_10",
+        )
+    },
+}  # fmt: skip
+OPTIMIZERS = {"sgd": optimizers.sgd, "adamw": optimizers.adamw, "muon": optimizers.muon}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+FLIPS = ("alternating", "random", "none")
+CLASSES = "classes.json"
+_WHITENING_IMAGES = 5000
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for a choice that is none, or a number out of its range."""
+  choices = {
+      "model.name": MODELS, "model.dtype": DTYPES, "model.stem": ("cifar", "imagenet"),
+      "optimizer.name": OPTIMIZERS, "augmentation.flip": FLIPS, "test_time": evaluation.VIEWS,
+  }  # fmt: skip
+  values = workdirs.flatten(config.to_dict())
+  for key, known in choices.items():
+    if values[key] not in known:
+      raise UserError(f"config.{key} is {values[key]!r}; use {', '.join(known)}")
+  size = config.data.size
+  if size < 16:
+    raise UserError(f"config.data.size is {size}; images must have at least 16 x 16 pixels")
+  bounds = {
+      "augmentation.crop": size - 1, "augmentation.cutout": size, "augmentation.colour": 1,
+      "augmentation.mixup": float("inf"), "label_smoothing": 1,
+  }  # fmt: skip
+  for key, most in bounds.items():
+    if not 0 <= values[key] <= most:
+      raise UserError(f"config.{key} is {values[key]}; use 0 to {most}")
+
+
+def load_data(config: ml_collections.ConfigDict, split: str) -> image_data.Images:
+  """The images of "train", "validation" or "test".
+
+  A folder has no test split of its own: a tenth of it, drawn with seed 1, is kept for that.
+
+  Raises:
+    UserError: no such split or source, or the images cannot be read.
+  """
+  if split not in ("train", "validation", "test"):
+    raise UserError(f"split {split!r} is not one of train, validation, test")
+  if config.data.images:
+    data = image_data.from_folder(config.data.images, config.data.size)
+    rest, test = image_data.split_off(data, len(data) // 10, seed=1)
+  elif config.data.source == "shapes":
+    rest, test = (image_data.shapes(n, config.data.size, seed=n) for n in (480, 96))
+  elif config.data.source != "cifar10":
+    raise UserError(
+        f"config.data.source is {config.data.source!r}; use cifar10 or shapes, or give a folder "
+        f"by --config.data.images=DIR"
+    )
+  elif config.data.size != 32:
+    raise UserError(f"config.data.size is {config.data.size}, but CIFAR-10's images have 32")
+  elif split == "test":
+    return image_data.cifar10("test")
+  else:
+    rest, test = image_data.cifar10("train"), None
+  if split == "test":
+    return test
+  return image_data.split_off(rest, config.data.validation)[split == "validation"]
+
+
+def make_model(config: ml_collections.ConfigDict, num_classes: int):
+  """The network that `config.model` names."""
+  model = MODELS[config.model.name]
+  return model(num_classes) if config.model.name == "fast" else model(
+      num_classes, stem=config.model.stem
+  )
+
+
+def init_variables(model, rng: jax.Array, data: image_data.Images) -> tuple[dict, dict]:
+  """(params, variables): batch norm's statistics, and what the training images tell.
+
+  Channels are brought to mean 0 and variance 1 by "normalization"; "whitening" is the
+  fast network's first layer.
+  """
+  mean = data.images.mean((0, 1, 2)) / 255
+  std = np.sqrt(((data.images[:: max(1, len(data) // 5000)] / 255 - mean) ** 2).mean((0, 1, 2)))
+  normalization = {"mean": jnp.float32(mean), "std": jnp.float32(np.maximum(std, 1e-3))}
+  variables = dict(model.init(rng, jnp.zeros((1, *data.images.shape[1:]))))
+  params = variables.pop("params")
+  if "whitening" in variables:
+    some = evaluation.normalize(normalization, data.images[:_WHITENING_IMAGES], jnp.float32)
+    variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening(np.asarray(some)))}
+  return params, {**variables, "normalization": normalization}
+
+
+def make_batch(config: ml_collections.ConfigDict, num_examples: int):
+  """`batch(data, step, rng) -> (images uint8, labels)`: cut, flipped and cropped."""
+  options = config.augmentation
+  sizes = {"num_examples": num_examples, "batch_size": config.data.batch_size}
+  order_rng, flip_rng = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2**31))
+
+  def batch(data, step, rng):
+    indices, epoch = batches.shuffled(order_rng, step, **sizes)
+    images, labels = data["images"][indices], data["labels"][indices]
+    each_flip_rng, crop_rng, cutout_rng = jax.random.split(rng, 3)
+    if options.flip == "alternating":
+      flips = augmentation.alternating_flips(flip_rng, indices, epoch)
+      images = augmentation.flip(images, flips)
+    elif options.flip == "random":
+      flips = augmentation.random_flips(each_flip_rng, len(indices))
+      images = augmentation.flip(images, flips)
+    images = augmentation.crop(crop_rng, images, options.crop)
+    return augmentation.cutout(cutout_rng, images, options.cutout), labels
+
+  return batch
+
+
+def make_loss(config: ml_collections.ConfigDict, model, num_classes: int):
+  """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats an image."""
+  options, smoothing = config.augmentation, config.label_smoothing
+  dtype = DTYPES[config.model.dtype]
+
+  def loss_fn(params, variables, batch, rng):
+    images, labels = batch
+    colour_rng, mixup_rng = jax.random.split(rng)
+    images = augmentation.colour(colour_rng, images.astype(jnp.float32) / 255, options.colour)
+    images = evaluation.normalize(variables["normalization"], 255 * images, dtype)
+    targets = jax.nn.one_hot(labels, num_classes)
+    images, mixed = augmentation.mixup(mixup_rng, images, targets, options.mixup)
+    collections = {k: v for k, v in variables.items() if k != "normalization"}
+    logits, new = model.apply(
+        {"params": params, **collections}, images, train=True, mutable="batch_stats"
+    )
+    smoothed = (1 - smoothing) * mixed + smoothing / num_classes
+    loss = -(smoothed * jax.nn.log_softmax(logits)).sum(-1).mean()
+    right = (logits.argmax(-1) == labels).mean()
+    return loss, ({"accuracy": right}, {**variables, **new})
+
+  return loss_fn
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Trains, or goes on training, in workdir."""
+  check_config(config)
+  data, held_out = load_data(config, "train"), load_data(config, "validation")
+  if not len(held_out):
+    raise UserError("config.data.validation is 0; at least one image must choose the checkpoint")
+  if config.data.batch_size > len(data):
+    raise UserError(
+        f"config.data.batch_size is {config.data.batch_size}, but there are only {len(data)} "
+        f"training images; lower it"
+    )
+  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
+  model = make_model(config, len(data.classes))
+  optimizer = OPTIMIZERS[config.optimizer.name](config.optimizer, config.training.total_steps)
+
+  workdirs.open_(workdir, config)
+  _record_data(workdir, data)
+
+  def init():
+    params, variables = init_variables(model, jax.random.key(config.seed), data)
+    averaged = config.training.ema_decay is not None
+    return states.create(params, optimizer, variables=variables, averaged=averaged)
+
+  classify = evaluation.make_classify(model, DTYPES[config.model.dtype], config.test_time)
+
+  def validate(state):
+    logits = classify(state.eval_params, state.variables, held_out.images)
+    return {
+        "loss": float(losses.cross_entropy(logits, held_out.labels)),
+        "accuracy": classification.accuracy(np.asarray(logits), held_out.labels),
+    }
+
+  fit(
+      workdir,
+      config.training,
+      seed=config.seed,
+      init=init,
+      loss_fn=make_loss(config, model, len(data.classes)),
+      batch_fn=make_batch(config, len(data)),
+      data={"images": jnp.asarray(data.images), "labels": jnp.asarray(data.labels)},
+      optimizer=optimizer,
+      validate=validate,
+  )
+  report.curves(workdir, unit="nats per image")
+  report.curves(workdir, metric="accuracy")
+
+
+def _logits(run: runs.Run, images: np.ndarray, num_classes: int) -> np.ndarray:
+  model = make_model(run.config, num_classes)
+  dtype = DTYPES[run.config.model.dtype]
+  classify = evaluation.make_classify(model, dtype, run.config.test_time)
+  return np.asarray(classify(run.params, run.variables, images), np.float64)
+
+
+def evaluate(run: runs.Run, split: str) -> dict[str, float]:
+  """Accuracy, loss and calibration on a split; draws the confusion matrix and mistakes.
+
+  Args:
+    run: an opened run.
+    split: "train", "validation" or "test".
+  """
+  data = load_data(run.config, split)
+  _check_data(run, data.classes)
+  logits = _logits(run, data.images, len(data.classes))
+  probabilities = np.asarray(jax.nn.softmax(logits))
+  matrix = classification.confusion_matrix(probabilities, data.labels)
+  report.confusion_matrix(run.workdir / f"confusion_{split}.png", matrix, data.classes)
+  report.mistakes(run.workdir / f"mistakes_{split}.png", data, probabilities)
+  of_class = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
+  return {
+      "images": len(data),
+      "accuracy": classification.accuracy(probabilities, data.labels),
+      "loss": float(losses.cross_entropy(logits, data.labels)),
+      "calibration error": classification.calibration_error(probabilities, data.labels),
+      **{f"accuracy of {name}": float(a) for name, a in zip(data.classes, of_class)},
+  }
+
+
+def predict(
+    run: runs.Run, paths: Sequence[str], top: int
+) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+  """Yields each image file with its likeliest classes and their probabilities.
+
+  Raises:
+    UserError: a file is no image; none has been classified then.
+  """
+  classes = json.loads((run.workdir / CLASSES).read_text())["classes"]
+  images = np.stack([image_data.read(path, run.config.data.size) for path in paths])
+  for path, logits in zip(paths, _logits(run, images, len(classes))):
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    best = np.argsort(-probabilities)[:top]
+    yield path, [(classes[i], float(probabilities[i])) for i in best]
+
+
+def _record_data(workdir: pathlib.Path, data: image_data.Images) -> None:
+  path = workdir / CLASSES
+  record = {"classes": list(data.classes), "images": len(data), "fingerprint": data.fingerprint}
+  if not path.exists():
+    path.write_text(json.dumps(record, indent=2) + "\n")
+  elif json.loads(path.read_text()) != record:
+    raise UserError(
+        f"the training images are not those that the run in {workdir} began with; bring them "
+        f"back, or train in another --workdir"
+    )
+
+
+def _check_data(run: runs.Run, classes: tuple[str, ...]) -> None:
+  trained = json.loads((run.workdir / CLASSES).read_text())["classes"]
+  if trained != list(classes):
+    raise UserError(
+        f"the run in {run.workdir} knows the classes {', '.join(trained)}, but the images have "
+        f"{', '.join(classes)}"
+    )
