@@ -9,17 +9,20 @@ from ml_collections import config_flags
 from dlx.errors import UserError
 
 
-def run(main: Callable[[], None], *, with_config: bool = False) -> None:
+def run(
+    main: Callable[..., None], *, with_config: bool = False, positional: bool = False
+) -> None:
   """Parses the flags, calls main, and turns every expected failure into one line.
 
   Args:
     main: the program.
     with_config: it takes --config and --config.KEY.
+    positional: it takes arguments that are no flags; main is called with them.
 
   Exit codes: 0 for success; 2 for bad input; 1 for a run that diverged; 128 + n for a
   run that signal n stopped after it saved.
   """
-  sys.exit(_exit_code(main, with_config))
+  sys.exit(_exit_code(main, with_config, positional))
 
 
 def required(name: str) -> str:
@@ -34,7 +37,7 @@ def required(name: str) -> str:
   return value
 
 
-def _exit_code(main: Callable[[], None], with_config: bool) -> int:
+def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -> int:
   app.define_help_flags()
   if with_config:
     config_flags.DEFINE_config_file("config", None, "Config file, as FILE:PRESET.")
@@ -51,10 +54,10 @@ def _exit_code(main: Callable[[], None], with_config: bool) -> int:
       from launch import configs
 
       argv = configs.check_flags(argv)
-    positional = flags.FLAGS(argv)[1:]
-    if positional:
-      raise UserError(f"unexpected argument {positional[0]!r}; flags look like --name=value")
-    main()
+    arguments = flags.FLAGS(argv)[1:]
+    if arguments and not positional:
+      raise UserError(f"unexpected argument {arguments[0]!r}; flags look like --name=value")
+    main(*arguments)
   except (UserError, flags.Error) as e:
     return _fail(e, 2)
   except Diverged as e:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from dlx.layers import conv, linear, pooling
-from dlx.models.resnet import batch_norm, convolution
+from dlx.models.resnet import batch_norm, convolution, scaled
 
 MOMENTUM = 0.6  # Of the running statistics: a run has a few hundred steps only.
 
@@ -35,11 +35,13 @@ class FastResNet(nn.Module):
     num_classes: K.
     widths: the channels of each stage.
     depth: convolutions with a skip connection in each stage.
+    width: a factor on all widths.
   """
 
   num_classes: int
   widths: tuple[int, ...] = (64, 256, 256)
   depth: int = 1
+  width: float = 1.0
 
   @nn.compact
   def __call__(self, x: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B K"]:
@@ -58,12 +60,12 @@ class FastResNet(nn.Module):
     kernel = jax.lax.stop_gradient(kernel.value)
     first = {"kernel": kernel.astype(x.dtype), "bias": bias.astype(x.dtype)}
     x = nn.gelu(conv.apply(first, x, padding="VALID"))
-    for stage, width in enumerate(self.widths):
-      x = convolution(self, f"conv{stage}", x, width, 3)
+    for stage, channels in enumerate(scaled(w, self.width) for w in self.widths):
+      x = convolution(self, f"conv{stage}", x, channels, 3)
       x = pooling.max_pool(x, 2)
       x = nn.gelu(batch_norm(self, f"norm{stage}", x, train, MOMENTUM))
       for i in range(self.depth):
-        y = convolution(self, f"conv{stage}_{i}", x, width, 3)
+        y = convolution(self, f"conv{stage}_{i}", x, channels, 3)
         x = nn.gelu(x + batch_norm(self, f"norm{stage}_{i}", y, train, MOMENTUM))
     x = x.max((-3, -2)).astype(jnp.promote_types(x.dtype, jnp.float32))
     return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x) / 9

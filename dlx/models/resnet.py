@@ -32,6 +32,11 @@ def convolution(module: nn.Module, name: str, x: Array, channels: int, window: i
   return conv.apply(jax.tree.map(lambda p: p.astype(x.dtype), params), x, **options)
 
 
+def scaled(channels: int, width: float) -> int:
+  """width * channels, rounded to a multiple of 4 (a bottleneck takes a quarter), at least 4."""
+  return max(4, 4 * round(width * channels / 4))
+
+
 def batch_norm(module: nn.Module, name: str, x: Array, train: bool, momentum: float = 0.9):
   """Batch norm with its statistics in the collection "batch_stats", in the dtype of x."""
   channels = x.shape[-1]
@@ -105,6 +110,7 @@ class ResNet(nn.Module):
     stem: "cifar" is a 3x3 convolution; "imagenet" is 7x7 with stride 2 and a max-pool
       with stride 2, for large images.
     bottleneck, pre_activation: see Block.
+    width: a factor on all channels.
   """
 
   num_classes: int
@@ -114,6 +120,7 @@ class ResNet(nn.Module):
   stem: str = "cifar"
   bottleneck: bool = False
   pre_activation: bool = False
+  width: float = 1.0
 
   @nn.compact
   def __call__(self, x: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B K"]:
@@ -126,7 +133,8 @@ class ResNet(nn.Module):
     if self.stem not in ("cifar", "imagenet"):
       raise ValueError(f"stem: expected 'cifar' or 'imagenet', got {self.stem!r}")
     window, strides = (3, 1) if self.stem == "cifar" else (7, 2)
-    x = convolution(self, "stem", x, self.stem_channels, window, strides=strides)
+    stem_channels = scaled(self.stem_channels, self.width)
+    x = convolution(self, "stem", x, stem_channels, window, strides=strides)
     if not self.pre_activation:
       x = nn.relu(batch_norm(self, "stem_norm", x, train))
     if self.stem == "imagenet":
@@ -135,7 +143,11 @@ class ResNet(nn.Module):
       for i in range(depth):
         strides = 2 if i == 0 and stage > 0 else 1
         block = Block(
-            channels, strides, self.bottleneck, self.pre_activation, name=f"block{stage}_{i}"
+            scaled(channels, self.width),
+            strides,
+            self.bottleneck,
+            self.pre_activation,
+            name=f"block{stage}_{i}",
         )
         x = block(x, train)
     if self.pre_activation:

@@ -56,6 +56,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
       },
       "model": {
           "name": "fast",  # Or a function of dlx.models.resnet, such as "resnet20".
+          "width": 1.0,  # A factor on all channels.
           "stem": "cifar",  # Or "imagenet"; of the published networks only.
           "dtype": "float32",  # To compute in; "bfloat16" on accelerators.
       },
@@ -107,7 +108,7 @@ def _published(config, name):
 def _debug(config):
   config.data.update({"source": "shapes", "size": 16, "validation": 96, "batch_size": 32})
   config.augmentation.update({"crop": 1, "cutout": 4, "colour": 0.1, "mixup": 0.1})
-  config.model.name = "resnet20"
+  config.model.width = 0.125
   config.optimizer.update({"learning_rate": 0.05, "warmup_steps": 4})
   config.training.update({
       "total_steps": 24, "steps_per_call": 4, "eval_every": 12, "save_every": 8,

@@ -54,7 +54,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise UserError(f"config.data.size is {size}; images must have at least 16 x 16 pixels")
   bounds = {
       "augmentation.crop": size - 1, "augmentation.cutout": size, "augmentation.colour": 1,
-      "augmentation.mixup": float("inf"), "label_smoothing": 1,
+      "augmentation.mixup": float("inf"), "label_smoothing": 1, "model.width": float("inf"),
   }  # fmt: skip
   for key, most in bounds.items():
     if not 0 <= values[key] <= most:
@@ -94,10 +94,10 @@ def load_data(config: ml_collections.ConfigDict, split: str) -> image_data.Image
 
 def make_model(config: ml_collections.ConfigDict, num_classes: int):
   """The network that `config.model` names."""
-  model = MODELS[config.model.name]
-  return model(num_classes) if config.model.name == "fast" else model(
-      num_classes, stem=config.model.stem
-  )
+  options = {"width": config.model.width}
+  if config.model.name != "fast":
+    options["stem"] = config.model.stem
+  return MODELS[config.model.name](num_classes, **options)
 
 
 def init_variables(model, rng: jax.Array, data: image_data.Images) -> tuple[dict, dict]:

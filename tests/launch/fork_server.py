@@ -22,6 +22,7 @@ import jax
 import dlx.doctor
 import dlx.training.export
 import experiments.gru_lm.experiment  # noqa: F401
+import experiments.resnet_cifar10.experiment  # noqa: F401
 import launch.configs  # noqa: F401
 
 

@@ -253,7 +253,7 @@ def test_the_list_has_every_preset(programs):
   assert f"experiments/gru_lm/config.py: {presets}\n" in finished.out
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "sample", "export"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "sample", "predict", "export"])
 def test_help_shows_the_flags(programs, program):
   finished = programs(f"launch.{program}", "--help")
   assert finished.code == 0 and finished.err == ""

@@ -119,3 +119,14 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_in_float32(options):
   text = str(jax.make_jaxpr(lambda x: model.apply(variables, x))(x.astype(jnp.bfloat16)))
   outputs = [line for line in text.splitlines() if "conv_general_dilated" in line]
   assert outputs and all("bf16[" in line.split("=")[0] for line in outputs)
+
+
+def test_width_is_a_factor_on_all_channels():
+  shapes = {
+      width: jax.eval_shape(small(width=width).init, jax.random.key(0), images(1, 8, 8, 3))
+      for width in (1.0, 2.0)
+  }
+  one, two = (shapes[width]["params"]["block1_0"]["conv1"]["kernel"].shape for width in (1.0, 2.0))
+  assert one == (3, 3, 8, 8) and two == (3, 3, 16, 16)
+  assert shapes[2.0]["params"]["stem"]["kernel"].shape[-1] == 8
+  assert [resnet.scaled(c, 0.125) for c in (64, 256, 16)] == [8, 32, 4]
