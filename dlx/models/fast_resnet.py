@@ -43,6 +43,11 @@ class FastResNet(nn.Module):
   depth: int = 1
   width: float = 1.0
 
+  @property
+  def last_stage(self) -> tuple[str, ...]:
+    """How the names of the last stage's parameters, and of what follows, begin."""
+    return f"conv{len(self.widths) - 1}", f"norm{len(self.widths) - 1}", "head"
+
   @nn.compact
   def __call__(self, x: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B K"]:
     """Maps images to logits; their dtype is the one to compute in (the logits' is float32).

@@ -122,6 +122,11 @@ class ResNet(nn.Module):
   pre_activation: bool = False
   width: float = 1.0
 
+  @property
+  def last_stage(self) -> tuple[str, ...]:
+    """How the names of the last stage's parameters, and of what follows, begin."""
+    return f"block{len(self.depths) - 1}_", "head"
+
   @nn.compact
   def __call__(self, x: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B K"]:
     """Maps images to logits; their dtype is the one to compute in (the logits' is float32).

@@ -8,7 +8,8 @@
   wrn28_10      WideResNet-28-10, 160 epochs; GPU or TPU
   debug         seconds, on shapes drawn on the spot; what the tests run
 
-`--config.data.images=DIR` trains any preset on a folder of one's own, one subfolder a class.
+`--config.data.images=DIR` trains any preset on a folder of one's own, one subfolder a class;
+`--config.init_from=WORKDIR` starts from a trained run, with other classes if need be.
 """
 
 import ml_collections
@@ -60,6 +61,8 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "stem": "cifar",  # Or "imagenet"; of the published networks only.
           "dtype": "float32",  # To compute in; "bfloat16" on accelerators.
       },
+      "init_from": config_dict.placeholder(str),  # The folder of a run to start from.
+      "trainable": "all",  # "all", "head" or "last_stage"; the rest stays as it is.
       "label_smoothing": 0.2,
       "test_time": "flip_shift",  # Views averaged in evaluation: "none", "flip", "flip_shift".
       "optimizer": {

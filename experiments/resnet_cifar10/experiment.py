@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+import dlx
 from dlx.data import augmentation, batches
 from dlx.data import images as image_data
 from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import fast_resnet, resnet
-from dlx.training import classification, report, sharding
+from dlx.training import classification, finetuning, report, sharding
 from dlx.training import optimizer as optimizers
 from dlx.training import run as runs
 from dlx.training import state as states
@@ -35,8 +36,9 @@ MODELS = {
 OPTIMIZERS = {"sgd": optimizers.sgd, "adamw": optimizers.adamw, "muon": optimizers.muon}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 FLIPS = ("alternating", "random", "none")
+TRAINABLE = ("all", "head", "last_stage")
 CLASSES = "classes.json"
-_WHITENING_IMAGES = 5000
+_SOME = 5000  # Training images whose statistics stand for those of all.
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -44,6 +46,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   choices = {
       "model.name": MODELS, "model.dtype": DTYPES, "model.stem": ("cifar", "imagenet"),
       "optimizer.name": OPTIMIZERS, "augmentation.flip": FLIPS, "test_time": evaluation.VIEWS,
+      "trainable": TRAINABLE,
   }  # fmt: skip
   values = workdirs.flatten(config.to_dict())
   for key, known in choices.items():
@@ -106,15 +109,15 @@ def init_variables(model, rng: jax.Array, data: image_data.Images) -> tuple[dict
   Channels are brought to mean 0 and variance 1 by "normalization"; "whitening" is the
   fast network's first layer.
   """
-  mean = data.images.mean((0, 1, 2)) / 255
-  std = np.sqrt(((data.images[:: max(1, len(data) // 5000)] / 255 - mean) ** 2).mean((0, 1, 2)))
-  normalization = {"mean": jnp.float32(mean), "std": jnp.float32(np.maximum(std, 1e-3))}
+  some = data.images[:: max(1, len(data) // _SOME)] / 255
+  mean, std = some.mean((0, 1, 2)), np.maximum(some.std((0, 1, 2)), 1e-3)
   variables = dict(model.init(rng, jnp.zeros((1, *data.images.shape[1:]))))
   params = variables.pop("params")
   if "whitening" in variables:
-    some = evaluation.normalize(normalization, data.images[:_WHITENING_IMAGES], jnp.float32)
-    variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening(np.asarray(some)))}
-  return params, {**variables, "normalization": normalization}
+    variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening((some - mean) / std))}
+  return params, {
+      **variables, "normalization": {"mean": jnp.float32(mean), "std": jnp.float32(std)},
+  }  # fmt: skip
 
 
 def make_batch(config: ml_collections.ConfigDict, num_examples: int):
@@ -163,6 +166,15 @@ def make_loss(config: ml_collections.ConfigDict, model, num_classes: int):
   return loss_fn
 
 
+def make_optimizer(config: ml_collections.ConfigDict, model):
+  """The optimizer that the config names, for the parameters that it says."""
+  optimizer = OPTIMIZERS[config.optimizer.name](config.optimizer, config.training.total_steps)
+  if config.trainable == "all":
+    return optimizer
+  prefixes = ("head",) if config.trainable == "head" else model.last_stage
+  return finetuning.only(optimizer, lambda name: name.startswith(prefixes))
+
+
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Trains, or goes on training, in workdir."""
   check_config(config)
@@ -176,15 +188,20 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     )
   sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
   model = make_model(config, len(data.classes))
-  optimizer = OPTIMIZERS[config.optimizer.name](config.optimizer, config.training.total_steps)
-
-  workdirs.open_(workdir, config)
-  _record_data(workdir, data)
+  optimizer = make_optimizer(config, model)
+  pretrained = dlx.load_run(config.init_from) if config.init_from else None
 
   def init():
     params, variables = init_variables(model, jax.random.key(config.seed), data)
+    if pretrained is not None:
+      params = finetuning.transfer(params, pretrained.params, config.init_from)
+      variables = pretrained.variables
     averaged = config.training.ema_decay is not None
     return states.create(params, optimizer, variables=variables, averaged=averaged)
+
+  jax.eval_shape(init)  # A run of another architecture is refused before anything is written.
+  workdirs.open_(workdir, config)
+  _record_data(workdir, data)
 
   classify = evaluation.make_classify(model, DTYPES[config.model.dtype], config.test_time)
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 from PIL import Image
 import pytest
@@ -49,7 +50,7 @@ def test_resumed_in_the_middle_of_an_epoch_it_is_the_run_left_alone(programs, ru
   ours, theirs = (state_of(folder, 24) for folder in (workdir, run))
   assert set(ours) >= {"params", "variables", "ema", "opt_state"}
   for name in ("params", "variables", "ema"):
-    np.testing.assert_equal(ours[name], theirs[name])
+    jax.tree.map(np.testing.assert_array_equal, ours[name], theirs[name])
 
 
 def test_evaluate_prints_figures_and_draws_pictures(programs, run):
@@ -96,6 +97,36 @@ def test_a_folder_of_images_trains_like_the_rest(programs, tmp_path):
   assert json.loads((workdir / "classes.json").read_text())["classes"] == [
       "cross", "disc", "square",
   ]  # fmt: skip
+
+
+def test_fine_tuning_trains_the_head_for_other_classes_and_nothing_else(programs, run, tmp_path):
+  rng = np.random.default_rng(0)
+  for name in ("bright", "dark"):
+    (tmp_path / "data" / name).mkdir(parents=True)
+    for i in range(20):
+      pixels = rng.integers(0, 100, (16, 16, 3)) + (150 if name == "bright" else 0)
+      Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "data" / name / f"{i}.png")
+  workdir = tmp_path / "tuned"
+  flags = [
+      f"--config.data.images={tmp_path / 'data'}", "--config.data.validation=8",
+      "--config.data.batch_size=8", "--config.trainable=head",
+      "--config.training.total_steps=8", "--config.optimizer.learning_rate=1.0",
+  ]  # fmt: skip
+  command = ["launch.train", DEBUG, f"--workdir={workdir}", *flags]
+  finished = programs(*command, f"--config.init_from={run}", timeout=300)
+  assert finished.code == 0, finished
+  before, after = state_of(run, 24)["ema"], state_of(workdir, 8)["params"]
+  assert after["head"]["bias"].shape == (2,) and after["head"]["bias"].any()
+  for name in set(after) - {"head"}:
+    jax.tree.map(np.testing.assert_array_equal, after[name], before[name])
+  # Another architecture is refused, and so is a folder that is no run.
+  wide = tmp_path / "wide"
+  command = ["launch.train", DEBUG, f"--workdir={wide}", *flags, "--config.model.width=0.25"]
+  finished = programs(*command, f"--config.init_from={run}")
+  assert finished.code == 2 and "another architecture" in finished.err, finished
+  finished = programs(*command, f"--config.init_from={tmp_path}")
+  assert finished.code == 2 and "is not a run" in finished.err
+  assert not wide.exists()
 
 
 BAD = {

@@ -1,0 +1,66 @@
+"""Starting from the parameters of another run, and training only some of them."""
+
+from collections.abc import Callable
+
+import jax
+import optax
+
+from dlx.errors import UserError
+from dlx.training.state import PyTree
+
+
+def path_name(path) -> str:
+  """A leaf's path in words: "block2_0/conv1/kernel"."""
+  return "/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
+
+
+def transfer(fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "head") -> PyTree:
+  """`fresh` with the leaves of `pretrained`.
+
+  Args:
+    fresh: what the new run would start from.
+    pretrained: of another run.
+    source: that run's name, for messages.
+    head: the top-level key of what may differ in shape, for other classes; where it
+      does, all of it stays fresh.
+
+  Raises:
+    UserError: another leaf is missing on either side or differs in shape.
+  """
+  old = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(pretrained)}
+  new = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(fresh)}
+  of_head = {name for name in old.keys() | new.keys() if name.split("/")[0] == head}
+  differing = sorted(
+      name
+      for name in old.keys() | new.keys()
+      if getattr(old.get(name), "shape", None) != getattr(new.get(name), "shape", None)
+  )
+  body = [name for name in differing if name not in of_head]
+  if body:
+    name = body[0]
+    shapes = [str(tree[name].shape) if name in tree else "absent" for tree in (old, new)]
+    raise UserError(
+        f"config.init_from={source} is a run of another architecture: {len(body)} parameters "
+        f"differ, the first is {name} ({shapes[0]} there, {shapes[1]} here)"
+    )
+  kept = of_head if differing else set()
+  return jax.tree.map_with_path(
+      lambda path, leaf: leaf if path_name(path) in kept else old[path_name(path)], fresh
+  )
+
+
+def only(
+    optimizer: optax.GradientTransformation, is_trained: Callable[[str], bool]
+) -> optax.GradientTransformation:
+  """The optimizer for the leaves with `is_trained(path_name)`; all others stay as they are.
+
+  Frozen leaves have no moments in the optimizer's state, no decay, and no part in the
+  bound on the gradient's norm.
+  """
+
+  def labels(params):
+    return jax.tree.map_with_path(
+        lambda path, _: "trained" if is_trained(path_name(path)) else "frozen", params
+    )
+
+  return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)

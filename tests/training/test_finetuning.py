@@ -1,0 +1,54 @@
+"""Fine-tuning: what is taken over, what is refused, and what stays frozen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlx.errors import UserError
+from dlx.training import finetuning
+
+
+def params(classes=3, fill=0.0, width=4):
+  return {
+      "stem": {"kernel": jnp.full((2, width), fill)},
+      "head": {"kernel": jnp.full((width, classes), fill), "bias": jnp.full((classes,), fill)},
+  }
+
+
+def test_all_parameters_are_taken_when_all_fit():
+  taken = finetuning.transfer(params(fill=1.0), params(fill=2.0), "runs/a")
+  assert all((leaf == 2).all() for leaf in jax.tree.leaves(taken))
+
+
+def test_a_head_for_other_classes_stays_fresh_as_a_whole():
+  taken = finetuning.transfer(params(5, fill=1.0), params(3, fill=2.0), "runs/a")
+  assert (taken["stem"]["kernel"] == 2).all()
+  assert taken["head"]["bias"].shape == (5,)
+  assert all((leaf == 1).all() for leaf in jax.tree.leaves(taken["head"]))
+
+
+def test_another_architecture_is_refused_and_the_difference_named():
+  with pytest.raises(UserError, match=r"runs/a is a run of another.*1 parameters.*stem/kernel"):
+    finetuning.transfer(params(width=8), params(width=4), "runs/a")
+  deeper = {**params(), "block": {"kernel": jnp.ones((4, 4))}}
+  with pytest.raises(UserError, match=r"block/kernel \(absent there, \(4, 4\) here\)"):
+    finetuning.transfer(deeper, params(), "runs/a")
+  with pytest.raises(UserError, match=r"block/kernel \(\(4, 4\) there, absent here\)"):
+    finetuning.transfer(params(), deeper, "runs/a")
+
+
+def test_frozen_parameters_neither_move_nor_decay_nor_weigh_in_the_norm():
+  optimizer = optax.chain(
+      optax.clip_by_global_norm(1.0), optax.adamw(0.1, weight_decay=0.5)
+  )
+  head_only = finetuning.only(optimizer, lambda name: name.startswith("head/"))
+  start = params(fill=1.0)
+  grads = {"stem": {"kernel": jnp.full((2, 4), 1e6)}, "head": params(fill=0.01)["head"]}
+  updates, state = head_only.update(grads, head_only.init(start), start)
+  assert not updates["stem"]["kernel"].any()
+  alone, _ = optimizer.update(grads["head"], optimizer.init(start["head"]), start["head"])
+  jax.tree.map(np.testing.assert_array_equal, updates["head"], alone)
+  moments = sum(leaf.size for leaf in jax.tree.leaves(state))
+  assert moments < 2 * (12 + 3) + 4, "none for the frozen"
