@@ -72,7 +72,9 @@ def test_an_unknown_preset_is_refused():
 def test_training_images_are_brought_to_mean_0_and_variance_1():
   model = fast_resnet.FastResNet(3, widths=(4, 4, 4))
   data = image_data.shapes(24, size=32)
-  _, variables = experiment.init_variables(model, jax.random.key(0), data)
+  _, variables = jax.jit(lambda rng: experiment.init_variables(model, rng, data))(
+      jax.random.key(0)
+  )
   x = np.asarray(evaluation.normalize(variables["normalization"], data.images, jnp.float32))
   # numpy adds up float32 in float32.
   np.testing.assert_allclose(x.mean((0, 1, 2), dtype=np.float64), 0, atol=1e-5)
@@ -85,7 +87,9 @@ def test_training_images_are_brought_to_mean_0_and_variance_1():
 def test_a_single_colour_does_not_divide_by_zero():
   data = image_data.Images(np.full((4, 16, 16, 3), 128, np.uint8), np.zeros(4, np.int32), ("a",))
   model = experiment.make_model(debug(), 1)
-  _, variables = experiment.init_variables(model, jax.random.key(0), data)
+  _, variables = jax.jit(lambda rng: experiment.init_variables(model, rng, data))(
+      jax.random.key(0)
+  )
   x = evaluation.normalize(variables["normalization"], data.images, jnp.float32)
   np.testing.assert_allclose(x, 0, atol=1e-3)
 

@@ -1,5 +1,7 @@
 """The fast residual network: whitening, sizes, and what is trained."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,14 +46,14 @@ def test_parameters_are_counted_by_hand(depth, count):
 
 def test_the_whitening_is_not_trained_and_every_parameter_is():
   model, x = fast_resnet.FastResNet(3, widths=(4, 8, 8)), jnp.asarray(normalized(8, 32))
-  variables = model.init(jax.random.key(0), x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
   variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening(np.asarray(x)))}
 
   def loss(variables):
     logits, _ = model.apply(variables, x, train=True, mutable="batch_stats")
     return (logits * jnp.arange(24.0).reshape(8, 3)).sum()
 
-  grads = jax.grad(loss)(variables)
+  grads = jax.jit(jax.grad(loss))(variables)
   assert not grads["whitening"]["kernel"].any()
   for path, grad in jax.tree.leaves_with_path(grads["params"]):
     assert grad.any(), jax.tree_util.keystr(path)
@@ -59,9 +61,9 @@ def test_the_whitening_is_not_trained_and_every_parameter_is():
 
 def test_bfloat16_is_close_and_keeps_float32_parameters():
   model, x = fast_resnet.FastResNet(3, widths=(4, 8, 8)), jnp.asarray(normalized(8, 32))
-  variables = model.init(jax.random.key(0), x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
   variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening(np.asarray(x)))}
-  full = model.apply(variables, x, train=True, mutable="batch_stats")[0]
-  half = model.apply(variables, x.astype(jnp.bfloat16), train=True, mutable="batch_stats")[0]
+  apply = jax.jit(functools.partial(model.apply, variables, train=True, mutable="batch_stats"))
+  full, half = apply(x)[0], apply(x.astype(jnp.bfloat16))[0]
   assert half.dtype == jnp.float32
   np.testing.assert_allclose(half, full, atol=0.06 * np.abs(full).max())

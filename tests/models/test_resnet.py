@@ -49,7 +49,7 @@ def test_each_stage_but_the_first_halves_the_image(stem, size):
   """The cifar stem keeps 8x8, imagenet's leaves 2x2; the second stage halves once."""
   model, seen = small(stem=stem), []
   x = images(2, 8, 8, 3)
-  variables = model.init(jax.random.key(0), x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
 
   def note(next_fun, args, kwargs, context):
     y = next_fun(*args, **kwargs)
@@ -83,19 +83,20 @@ def test_a_block_whose_last_layer_is_zero_carries_its_input(options):
 @each_block
 def test_evaluation_treats_each_image_by_itself_and_training_does_not(options):
   model, x = small(**options), images(4, 8, 8, 3)
-  variables = model.init(jax.random.key(0), x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
   # Statistics of a real batch, not zeros and ones.
-  _, new = model.apply(variables, 3 * x + 1, train=True, mutable="batch_stats")
+  apply = functools.partial(model.apply, train=True, mutable="batch_stats")
+  _, new = jax.jit(apply)(variables, 3 * x + 1)
   variables = {**variables, **new}
   apply = jax.jit(functools.partial(model.apply, variables))
   np.testing.assert_allclose(apply(x)[:2], apply(x[:2]), atol=1e-5)
-  train = functools.partial(model.apply, variables, train=True, mutable="batch_stats")
+  train = jax.jit(functools.partial(model.apply, variables, train=True, mutable="batch_stats"))
   assert np.abs(train(x)[0][:2] - train(x[:2])[0]).max() > 1e-2
 
 
 def test_statistics_move_towards_the_batch_in_training_only():
   model, x = small(), images(16, 8, 8, 3)
-  variables = model.init(jax.random.key(0), x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
   start = variables["batch_stats"]
   np.testing.assert_array_equal(start["stem_norm"]["mean"], 0)
   np.testing.assert_array_equal(start["stem_norm"]["var"], 1)
@@ -110,7 +111,7 @@ def test_statistics_move_towards_the_batch_in_training_only():
 @each_block
 def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_in_float32(options):
   model, x = small(**options), images(4, 8, 8, 3)
-  variables = model.init(jax.random.key(0), x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
   half, new = model.apply(variables, x.astype(jnp.bfloat16), train=True, mutable="batch_stats")
   full, _ = model.apply(variables, x, train=True, mutable="batch_stats")
   assert half.dtype == jnp.float32
