@@ -50,8 +50,9 @@ class Case:
       front of it; None when the function mixes examples or takes no leading dimensions.
     batched_options: names of the options that have them too.
     mistakes: at least two.
-    for_stability: expressions of the rule (or parts of them) with a term that no drawn
-      input needs, only huge or infinite ones; the tests of edges show what they are for.
+    without_effect: expressions of the rule (or parts of them) with a term that changes no
+      drawn cotangent: it is there for huge or infinite inputs, or for another function
+      that shares the code. A comment says which, and another test shows what it is for.
     bfloat16: the largest error in bfloat16, as a share of the largest cotangent.
     second_order: whether jax differentiates both twice (False needs a reason beside it).
   """
@@ -66,7 +67,7 @@ class Case:
   mistakes: tuple[Mistake, ...]
   batched: tuple[bool, ...] | None = None
   batched_options: tuple[str, ...] = ()
-  for_stability: tuple[str, ...] = ()
+  without_effect: tuple[str, ...] = ()
   bfloat16: float = 2e-2
   second_order: bool = True
 

@@ -76,6 +76,8 @@ def _operands(node: ast.AST) -> Iterator[tuple[str, str]]:
     if not isinstance(node.op, ast.Div):
       yield f"no {ast.unparse(node.left)}", "right"
   elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+    if isinstance(node.operand, ast.Constant) and isinstance(node.operand.value, int):
+      return  # -1 is an axis, which is the last one by another number, too.
     yield "no sign", "operand"
 
 

@@ -197,6 +197,8 @@ CASES = [
         typical=TYPICAL | TYPICAL_VALUES | {"sizes": (128, 128)},
         batched=(True, True, True),
         batched_options=("mask",),
+        # 0 here; the layer's second derivative needs it (tests/gradients/test_attention.py).
+        without_effect=(".sum(-1) - d_lse",),
         mistakes=_of_blocks,
         second_order=False,  # Loops as long as the diagonal says; the layer goes another way.
     ),

@@ -45,7 +45,6 @@ _vectors = functools.partial(
     sizes={"batch": LEADING, "d": (3, 1, 2, 5), "bias": (True, False), "eps": EPS},
     typical={"batch": (4096,), "d": 512, "bias": True, "eps": 1e-5},
     batched=(False, True),
-    for_stability=("mean_last: no sign in -1",),  # That line is for accelerators.
 )
 SUM_LEADING = {"function": "sum_leading"}
 VECTOR = {"function": "vector_moments"}
@@ -174,6 +173,6 @@ CASES = [
             Mistake("d_scale without u in evaluation", "sum_leading(d_y * u)", "sum_leading(d_y)"),
             *_sum,
         ),
-        for_stability=("x.ndim - 1",),  # Any value may be taken away first.
+        without_effect=("x.ndim - 1",),  # Any value may be taken away first.
     ),
 ]

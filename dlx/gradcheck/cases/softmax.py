@@ -34,7 +34,7 @@ _case = functools.partial(
     typical=TYPICAL,
     batched=(True,),
     batched_options=("where",),
-    for_stability=("jnp.isneginf(largest)",),
+    without_effect=("jnp.isneginf(largest)",),
 )
 PREPARE = {"function": "_prepare"}
 P = {"function": "probabilities"}
