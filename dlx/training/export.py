@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from dlx.errors import UserError
 from dlx.training import run as runs
+from dlx.training import state as states
 from dlx.training import workdir as workdirs
 
 WEIGHTS = "model.safetensors"
@@ -28,10 +29,6 @@ _VARIABLES = "variables"
 def is_export(directory: str | pathlib.Path) -> bool:
   """Whether `export` wrote this folder."""
   return (pathlib.Path(directory) / WEIGHTS).exists()
-
-
-def _name(path) -> str:
-  return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
 
 
 def export(run: runs.Run, directory: str | pathlib.Path) -> pathlib.Path:
@@ -47,7 +44,8 @@ def export(run: runs.Run, directory: str | pathlib.Path) -> pathlib.Path:
   if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
     raise UserError(f"{directory} is not an empty folder; name a new one")
   tree = {**run.params, _VARIABLES: run.variables}
-  arrays = {_name(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+  leaves = jax.tree.leaves_with_path(tree)
+  arrays = {states.path_name(path): np.asarray(leaf) for path, leaf in leaves}
   try:
     directory.mkdir(parents=True, exist_ok=True)
     for path in run.workdir.glob("*.json"):

@@ -6,12 +6,7 @@ import jax
 import optax
 
 from dlx.errors import UserError
-from dlx.training.state import PyTree
-
-
-def path_name(path) -> str:
-  """A leaf's path in words: "block2_0/conv1/kernel"."""
-  return "/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
+from dlx.training.state import PyTree, path_name
 
 
 def transfer(fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "head") -> PyTree:
@@ -29,7 +24,7 @@ def transfer(fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "hea
   """
   old = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(pretrained)}
   new = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(fresh)}
-  of_head = {name for name in old.keys() | new.keys() if name.split("/")[0] == head}
+  of_head = {name for name in old.keys() | new.keys() if name.split(".")[0] == head}
   differing = sorted(
       name
       for name in old.keys() | new.keys()

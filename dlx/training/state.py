@@ -36,6 +36,11 @@ class State:
     return self.params if self.ema is None else self.ema
 
 
+def path_name(path: tuple) -> str:
+  """A leaf's path in words: "recurrent.0.hidden"."""
+  return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
+
+
 def create(
     params: PyTree,
     optimizer: optax.GradientTransformation,

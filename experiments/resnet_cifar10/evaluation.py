@@ -9,9 +9,8 @@ _ROWS = 100  # Images classified at once, in all their views.
 
 
 def normalize(normalization: dict, images, dtype) -> jax.Array:
-  """(x / 255 - mean) / std, channel by channel, in float32 and then in dtype."""
-  x = jnp.asarray(images, jnp.float32) / 255
-  return ((x - normalization["mean"]) / normalization["std"]).astype(dtype)
+  """(x - mean) / std, channel by channel, of images in [0, 1]; the result is in dtype."""
+  return ((images - normalization["mean"]) / normalization["std"]).astype(dtype)
 
 
 def _shifted(x, rows, columns):
@@ -45,7 +44,7 @@ def make_classify(model, dtype, kind: str):
     collections = {k: v for k, v in variables.items() if k != "normalization"}
 
     def logits(chunk):
-      x = normalize(variables["normalization"], chunk, dtype)
+      x = normalize(variables["normalization"], chunk.astype(jnp.float32) / 255, dtype)
       weights, seen = zip(*views(x, kind))
       found = model.apply({"params": params, **collections}, jnp.concatenate(seen))
       return jnp.einsum("v,vnk->nk", jnp.array(weights), found.reshape(len(seen), len(x), -1))

@@ -151,7 +151,7 @@ def make_loss(config: ml_collections.ConfigDict, model, num_classes: int):
     images, labels = batch
     colour_rng, mixup_rng = jax.random.split(rng)
     images = augmentation.colour(colour_rng, images.astype(jnp.float32) / 255, options.colour)
-    images = evaluation.normalize(variables["normalization"], 255 * images, dtype)
+    images = evaluation.normalize(variables["normalization"], images, dtype)
     targets = jax.nn.one_hot(labels, num_classes)
     images, mixed = augmentation.mixup(mixup_rng, images, targets, options.mixup)
     collections = {k: v for k, v in variables.items() if k != "normalization"}

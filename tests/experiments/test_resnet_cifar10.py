@@ -75,7 +75,7 @@ def test_training_images_are_brought_to_mean_0_and_variance_1():
   _, variables = jax.jit(lambda rng: experiment.init_variables(model, rng, data))(
       jax.random.key(0)
   )
-  x = np.asarray(evaluation.normalize(variables["normalization"], data.images, jnp.float32))
+  x = np.asarray(evaluation.normalize(variables["normalization"], data.images / 255, jnp.float32))
   # numpy adds up float32 in float32.
   np.testing.assert_allclose(x.mean((0, 1, 2), dtype=np.float64), 0, atol=1e-5)
   np.testing.assert_allclose(x.std((0, 1, 2), dtype=np.float64), 1, atol=1e-5)
@@ -90,7 +90,7 @@ def test_a_single_colour_does_not_divide_by_zero():
   _, variables = jax.jit(lambda rng: experiment.init_variables(model, rng, data))(
       jax.random.key(0)
   )
-  x = evaluation.normalize(variables["normalization"], data.images, jnp.float32)
+  x = evaluation.normalize(variables["normalization"], data.images / 255, jnp.float32)
   np.testing.assert_allclose(x, 0, atol=1e-3)
 
 

@@ -5,11 +5,7 @@ tests/gradients/test_rules.py checks the rules against jax over drawn shapes.
 
 import functools
 import math
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -266,20 +262,5 @@ print("one all-reduce, of weights alone")
 '''
 
 
-def test_over_eight_devices_no_image_moves():
-  environment = {
-      **os.environ,
-      "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-      "JAX_ENABLE_X64": "1",
-  }
-  done = subprocess.run(
-      [sys.executable, "-c", PROGRAM],
-      capture_output=True,
-      text=True,
-      cwd=pathlib.Path(__file__).resolve().parents[2],
-      env=environment,
-      timeout=240,
-  )
-  assert done.returncode == 0, done.stderr
-  assert done.stdout == "one all-reduce, of weights alone\n"
+def test_over_eight_devices_no_image_moves(on_eight_devices):
+  assert on_eight_devices(PROGRAM) == ["one all-reduce, of weights alone"]

@@ -3,10 +3,6 @@
 That each rule is right on drawn inputs is in test_rules.py.
 """
 
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -244,21 +240,7 @@ for spec in (PartitionSpec(("batch", "rows")), PartitionSpec("batch", "rows")):
 '''
 
 
-def test_eight_devices_share_statistics_and_gather_no_activation():
-  done = subprocess.run(
-      [sys.executable, "-c", PROGRAM],
-      capture_output=True,
-      text=True,
-      cwd=pathlib.Path(__file__).resolve().parents[2],
-      env={
-          **os.environ,
-          "JAX_PLATFORMS": "cpu",
-          "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-          "JAX_ENABLE_X64": "1",
-      },
-      timeout=240,
-  )
-  assert done.returncode == 0, done.stderr
+def test_eight_devices_share_statistics_and_gather_no_activation(on_eight_devices):
   # Values sent at once: one for each of the 2 channels; with split rows, for each of the 4
   # images of a device, too. A device has 64 or more values of x.
-  assert done.stdout.split() == ["2", "8"]
+  assert on_eight_devices(PROGRAM) == ["2", "8"]

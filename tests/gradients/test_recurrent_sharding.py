@@ -1,9 +1,5 @@
 """With the batch over eight devices the recurrent rules gather no activation."""
 
-import os
-import pathlib
-import subprocess
-import sys
 
 # Runs where the host pretends to be eight devices, in float64.
 PROGRAM = r'''
@@ -52,20 +48,5 @@ print("nothing is gathered")
 '''
 
 
-def test_eight_devices_sum_the_gradients_of_weights_and_move_nothing_else():
-  environment = {
-      **os.environ,
-      "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-      "JAX_ENABLE_X64": "1",
-  }
-  done = subprocess.run(
-      [sys.executable, "-c", PROGRAM],
-      capture_output=True,
-      text=True,
-      cwd=pathlib.Path(__file__).resolve().parents[2],
-      env=environment,
-      timeout=240,
-  )
-  assert done.returncode == 0, done.stderr
-  assert done.stdout.splitlines() == ["nothing is gathered"]
+def test_eight_devices_sum_the_gradients_of_weights_and_move_nothing_else(on_eight_devices):
+  assert on_eight_devices(PROGRAM) == ["nothing is gathered"]

@@ -1,9 +1,5 @@
 """Attention: values, masks, symmetries, blocks, multi-head, devices, errors."""
 
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -277,20 +273,5 @@ print("nothing is gathered")
 '''
 
 
-def test_over_eight_devices_no_activation_is_gathered():
-  environment = {
-      **os.environ,
-      "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-      "JAX_ENABLE_X64": "1",
-  }
-  done = subprocess.run(
-      [sys.executable, "-c", PROGRAM],
-      capture_output=True,
-      text=True,
-      cwd=pathlib.Path(__file__).resolve().parents[2],
-      env=environment,
-      timeout=240,
-  )
-  assert done.returncode == 0, done.stderr
-  assert done.stdout == "nothing is gathered\n"
+def test_over_eight_devices_no_activation_is_gathered(on_eight_devices):
+  assert on_eight_devices(PROGRAM) == ["nothing is gathered"]

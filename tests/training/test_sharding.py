@@ -1,9 +1,5 @@
 """Many devices give the numbers of one, and read each other's checkpoints."""
 
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import pytest
@@ -106,23 +102,8 @@ print("sizes are checked")
 '''
 
 
-def test_eight_devices_give_the_numbers_of_one_and_share_checkpoints(tmp_path):
-  environment = {
-      **os.environ,
-      "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-      "JAX_ENABLE_X64": "1",
-  }
-  done = subprocess.run(
-      [sys.executable, "-c", PROGRAM, str(tmp_path)],
-      capture_output=True,
-      text=True,
-      cwd=pathlib.Path(__file__).resolve().parents[2],
-      env=environment,
-      timeout=240,
-  )
-  assert done.returncode == 0, done.stderr
-  assert done.stdout.splitlines() == [
+def test_eight_devices_give_the_numbers_of_one_and_share_checkpoints(tmp_path, on_eight_devices):
+  assert on_eight_devices(PROGRAM, str(tmp_path)) == [
       "gradients agree",
       "batches are split",
       "checkpoints restore on 1, 2, 4 and 8",
