@@ -18,6 +18,7 @@ setuptools.setup(
         "orbax-checkpoint>=0.12.8,<0.13",
         "jaxtyping",
         "numpy",
+        "scipy",
         "absl-py",
         "ml_collections",
         # tensorflow-datasets needs the next two without declaring them.

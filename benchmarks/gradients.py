@@ -13,14 +13,10 @@ product measured in the same run.
 
 from collections.abc import Callable
 import functools
-import json
-import os
-import pathlib
-import sys
 import time
 from typing import NamedTuple
 
-from absl import app, flags, logging
+from absl import app, flags
 import jax
 import numpy as np
 from rich import box
@@ -28,7 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import layers_flax, layers_torch, timing
-from dlx import doctor
 from dlx.layers import attention, conv, gru, lstm
 
 _ONLY = flags.DEFINE_string("only", "", "Only problems whose name contains this.")
@@ -199,10 +194,17 @@ def measure(problem: Problem, rounds: int, peak: float) -> list[dict]:
   ]
 
 
-def _print(result: dict) -> None:
-  console = Console(width=120)  # a file gets whole lines too
-  cores, peak, load = result["machine"]["cores"], result["peak_gflops"], result["load_before"]
-  console.print(f"{cores} cores, product peak {peak:.0f} GFLOP/s, load {load:.1f} before the start")
+def _run(rounds: int, peak: float) -> dict:
+  """The rows of all problems that --only chooses."""
+  rows = []
+  for make in PROBLEMS:
+    problem = make()
+    if _ONLY.value in problem.name:
+      rows += measure(problem, rounds, peak)
+  return {"rows": rows}
+
+
+def _show(console: Console, result: dict) -> None:
   table = Table("forward + backward", "", box=box.SIMPLE)
   for column in ("ms", "share of peak", "compile s", "dlx / this", "wanted"):
     table.add_column(column, justify="right")
@@ -223,25 +225,7 @@ def _print(result: dict) -> None:
 
 def main(argv: list[str]) -> None:
   """Measures, prints, and writes --output."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unknown argument {argv[1]}")
-  logging.set_verbosity(logging.WARNING)
-  result = {"machine": doctor.facts(), "rounds": timing.ROUNDS.value}
-  result["load_before"] = os.getloadavg()[0]
-  if layers_torch.torch is None:
-    print('PyTorch is missing, so its rows are too; pip install -e ".[bench]"', file=sys.stderr)
-  else:
-    layers_torch.torch.set_num_threads(doctor.cores())
-    result["machine"]["versions"]["torch"] = layers_torch.torch.__version__
-  peak = timing.peak(timing.ROUNDS.value)
-  result |= {"peak_gflops": peak / 1e9, "rows": []}
-  for make in PROBLEMS:
-    problem = make()
-    if _ONLY.value in problem.name:
-      result["rows"] += measure(problem, timing.ROUNDS.value, peak)
-  _print(result)
-  if timing.OUTPUT.value:
-    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+  timing.program(argv, layers_torch.torch, _run, _show)
 
 
 if __name__ == "__main__":

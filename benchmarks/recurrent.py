@@ -18,14 +18,10 @@ the same for all rows: dlx looks the product 3HD, a fifth of them, up in a table
 
 from collections.abc import Callable
 import functools
-import json
-import os
-import pathlib
-import sys
 import time
 from typing import NamedTuple
 
-from absl import app, logging
+from absl import app
 from flax import linen as nn
 import jax
 from jax import lax
@@ -37,7 +33,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import timing
-from dlx import doctor
 from dlx.layers import embedding, gru, linear, losses
 
 try:
@@ -228,25 +223,17 @@ def _measure(size: Size, measurement: str, rounds: int, peak: float) -> list[dic
   return rows
 
 
-def _run(sizes: tuple[Size, ...], rounds: int) -> dict:
-  """All measurements: machine, peak, losses per size, rows."""
-  result = {"machine": doctor.facts(), "rounds": rounds, "load_before": os.getloadavg()[0]}
-  if torch is not None:
-    torch.set_num_threads(doctor.cores())
-    result["machine"]["versions"]["torch"] = torch.__version__
-  peak = timing.peak(rounds)
-  result |= {"peak_gflops": peak / 1e9, "losses": {}, "rows": []}
-  for size in sizes:
+def _run(rounds: int, peak: float) -> dict:
+  """The losses of each size, and its rows."""
+  result = {"losses": {}, "rows": []}
+  for size in SIZES:
     result["losses"][str(size)] = check_equal(size, make_params(size))
     for measurement in MEASUREMENTS:
       result["rows"] += _measure(size, measurement, rounds, peak)
   return result
 
 
-def _print(result: dict) -> None:
-  console = Console(width=120)  # a file gets whole lines too
-  cores, peak, load = result["machine"]["cores"], result["peak_gflops"], result["load_before"]
-  console.print(f"{cores} cores, product peak {peak:.0f} GFLOP/s, load {load:.1f} before the start")
+def _show(console: Console, result: dict) -> None:
   for size, values in result["losses"].items():
     console.print(f"{size}: same loss, {', '.join(f'{k} {v:.6f}' for k, v in values.items())}")
     for measurement in MEASUREMENTS:
@@ -261,15 +248,7 @@ def _print(result: dict) -> None:
 
 def main(argv: list[str]) -> None:
   """Measures, prints, and writes --output."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unknown argument {argv[1]}")
-  logging.set_verbosity(logging.WARNING)
-  if torch is None:
-    print('PyTorch is missing, so its rows are too; pip install -e ".[bench]"', file=sys.stderr)
-  result = _run(SIZES, timing.ROUNDS.value)
-  _print(result)
-  if timing.OUTPUT.value:
-    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+  timing.program(argv, torch, _run, _show)
 
 
 if __name__ == "__main__":

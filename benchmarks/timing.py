@@ -1,11 +1,19 @@
 """How the benchmarks time: contestants take turns, and the minimum of several rounds counts."""
 
 from collections.abc import Callable
+import json
+import os
+import pathlib
+import sys
 import time
+from types import ModuleType
 
-from absl import flags
+from absl import app, flags, logging
 import jax
 import jax.numpy as jnp
+from rich.console import Console
+
+from dlx import doctor
 
 ROUNDS = flags.DEFINE_integer("rounds", 7, "How many times each row is timed.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", None, "Also write the result to this file, as JSON.")
@@ -32,3 +40,39 @@ def peak(rounds: int) -> float:
   x, product = jnp.ones((PEAK_SIZE, PEAK_SIZE)), jax.jit(jnp.matmul)
   seconds = fastest({"": lambda: product(x, x).block_until_ready()}, rounds)[""]
   return 2 * PEAK_SIZE**3 / seconds
+
+
+def program(
+    argv: list[str],
+    torch: ModuleType | None,
+    measure: Callable[[int, float], dict],
+    show: Callable[[Console, dict], None],
+) -> None:
+  """The main function of a benchmark: measures, prints, and writes --output.
+
+  Args:
+    argv: the program's name and nothing else.
+    torch: the module, or None where it is missing.
+    measure: `measure(rounds, peak)` gives what belongs into the result beside machine,
+      rounds, load and peak.
+    show: prints the result after its first line.
+  """
+  if len(argv) > 1:
+    raise app.UsageError(f"unknown argument {argv[1]}")
+  logging.set_verbosity(logging.WARNING)
+  result = {"machine": doctor.facts(), "rounds": ROUNDS.value, "load_before": os.getloadavg()[0]}
+  if torch is None:
+    print('PyTorch is missing, so its rows are too; pip install -e ".[bench]"', file=sys.stderr)
+  else:
+    torch.set_num_threads(doctor.cores())
+    result["machine"]["versions"]["torch"] = torch.__version__
+  peak_flops = peak(ROUNDS.value)
+  result |= {"peak_gflops": peak_flops / 1e9, **measure(ROUNDS.value, peak_flops)}
+  console = Console(width=120)  # A file gets whole lines too.
+  console.print(
+      f"{result['machine']['cores']} cores, product peak {result['peak_gflops']:.0f} GFLOP/s, "
+      f"load {result['load_before']:.1f} before the start"
+  )
+  show(console, result)
+  if OUTPUT.value:
+    pathlib.Path(OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")

@@ -26,10 +26,17 @@ from jaxtyping import Array, Float
 from dlx.layers import conv, linear, norm, pooling
 
 
-def convolution(module: nn.Module, name: str, x: Array, channels: int, window: int, **options):
-  """A convolution without bias, in the dtype of x."""
+def convolution(
+    module: nn.Module, name: str, x: Array, channels: int, window: int, strides: int = 1
+):
+  """A convolution without bias, in the dtype of x.
+
+  A window's centre is on each pixel, or with strides 2 on each even one. ("SAME" would
+  put it on the odd ones, and weights published for PyTorch would not fit.)
+  """
   params = module.param(name, conv.init, window, x.shape[-1], channels, bias=False)
-  return conv.apply(jax.tree.map(lambda p: p.astype(x.dtype), params), x, **options)
+  params = jax.tree.map(lambda p: p.astype(x.dtype), params)
+  return conv.apply(params, x, strides=strides, padding=(((window - 1) // 2,) * 2,) * 2)
 
 
 def scaled(channels: int, width: float) -> int:
@@ -143,7 +150,7 @@ class ResNet(nn.Module):
     if not self.pre_activation:
       x = nn.relu(batch_norm(self, "stem_norm", x, train))
     if self.stem == "imagenet":
-      x = pooling.max_pool(x, 3, strides=2, padding="SAME")
+      x = pooling.max_pool(x, 3, strides=2, padding=((1, 1), (1, 1)))
     for stage, (depth, channels) in enumerate(zip(self.depths, self.channels)):
       for i in range(depth):
         strides = 2 if i == 0 and stage > 0 else 1

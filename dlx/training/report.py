@@ -1,6 +1,6 @@
 """Pictures of a run, drawn from its metrics.jsonl."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import pathlib
 
 import matplotlib
@@ -13,13 +13,22 @@ from dlx.data.images import Images  # noqa: E402
 from dlx.training import classification, metrics  # noqa: E402
 
 
-def curves(workdir: str | pathlib.Path, *, metric: str = "loss", unit: str = "") -> pathlib.Path:
-  """Draws training and validation `metric` over steps to curves.png.
+def curves(
+    workdir: str | pathlib.Path,
+    *,
+    metric: str = "loss",
+    unit: str = "",
+    best: Callable = min,
+    name: str = "curves.png",
+) -> pathlib.Path:
+  """Draws training and validation `metric` over steps.
 
   Args:
     workdir: a run's folder.
     metric: drawn from lines with `metric` and lines with `validation/metric`.
     unit: of the vertical axis, "nats per character" say.
+    best: min or max, what is good.
+    name: of the picture.
 
   Returns:
     The picture's path.
@@ -27,34 +36,59 @@ def curves(workdir: str | pathlib.Path, *, metric: str = "loss", unit: str = "")
   workdir = pathlib.Path(workdir)
   lines = metrics.read(workdir / metrics.METRICS)
   training = [(line["step"], line[metric]) for line in lines if metric in line]
-  name = f"validation/{metric}"
-  validation = [(line["step"], line[name]) for line in lines if name in line]
+  key = f"validation/{metric}"
+  validation = [(line["step"], line[key]) for line in lines if key in line]
 
   figure, axes = plt.subplots(figsize=(7, 4.2), dpi=150)
   if training:
     axes.plot(*zip(*training), color="#9ecae1", linewidth=1, label="training")
   if validation:
     axes.plot(*zip(*validation), color="#08519c", linewidth=1.8, label="validation")
-    step, best = min(validation, key=lambda point: point[1])
-    axes.plot(step, best, "o", color="#08519c", markersize=5)
+    step, found = best(validation, key=lambda point: point[1])
+    axes.plot(step, found, "o", color="#08519c", markersize=5)
     axes.annotate(
-        f"{best:.4f}", (step, best), xytext=(0, 9), textcoords="offset points", ha="center"
+        f"{found:.4f}", (step, found), xytext=(0, 9), textcoords="offset points", ha="center"
     )
-    # The first steps fall so far that the rest would be a flat line.
-    low = min(best, min(value for _, value in training[-len(training) // 2 :] or [(0, best)]))
-    high = max(value for _, value in validation)
-    axes.set_ylim(low - 0.05 * (high - low) - 0.01, low + 1.15 * max(high - low, 0.1))
+    # The first steps are so far off that the rest would be a flat line.
+    values = [value for _, value in validation + training[-len(training) // 2 :]]
+    low, high = min(values), max(values)
+    margin = 0.1 * max(high - low, 0.1 * abs(found))
+    axes.set_ylim(low - margin, high + margin)
   axes.set_xlabel("step")
   axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)
   if training or validation:
     axes.legend(frameon=False)
+  return _save(figure, workdir / name)
+
+
+def _save(figure, path: pathlib.Path) -> pathlib.Path:
   figure.tight_layout()
-  path = workdir / "curves.png"
   figure.savefig(path)
   plt.close(figure)
   return path
+
+
+def filters(path: pathlib.Path, kernel: np.ndarray) -> None:
+  """Draws the kernels of a first layer as small pictures; grey is zero.
+
+  Args:
+    path: of the picture.
+    kernel: (h, w, 3, n), or (h, w, 1, n); each of the n is scaled by its largest element.
+  """
+  largest = np.abs(kernel).max((0, 1, 2), keepdims=True)
+  shown = 0.5 + 0.5 * kernel / np.maximum(largest, 1e-12)
+  columns = min(12, kernel.shape[-1])
+  rows = -(-kernel.shape[-1] // columns)
+  figure, axes = plt.subplots(
+      rows, columns, figsize=(0.7 * columns, 0.7 * rows + 0.1), dpi=150, squeeze=False
+  )
+  for axis in axes.flat:
+    axis.set_axis_off()
+  for axis, image in zip(axes.flat, np.moveaxis(shown, -1, 0)):
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+  _save(figure, path)
 
 
 def confusion_matrix(path: pathlib.Path, matrix: np.ndarray, classes: Sequence[str]) -> None:
@@ -81,9 +115,7 @@ def confusion_matrix(path: pathlib.Path, matrix: np.ndarray, classes: Sequence[s
   axes.set_ylabel("is")
   total = max(matrix.sum(), 1)
   axes.set_title(f"{matrix.trace() / total:.2%} of {total:,} right", fontsize=10)
-  figure.tight_layout()
-  figure.savefig(path)
-  plt.close(figure)
+  _save(figure, path)
 
 
 def mistakes(path: pathlib.Path, data: Images, probabilities: np.ndarray, count: int = 24) -> None:
@@ -111,6 +143,4 @@ def mistakes(path: pathlib.Path, data: Images, probabilities: np.ndarray, count:
         f"is {data.classes[data.labels[place]]}",
         fontsize=7,
     )
-  figure.tight_layout()
-  figure.savefig(path)
-  plt.close(figure)
+  _save(figure, path)

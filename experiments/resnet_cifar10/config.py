@@ -6,6 +6,8 @@
   resnet20      He et al.'s network of 20 layers and their recipe, 160 epochs
   resnet18      ResNet-18 with the CIFAR stem, 80 epochs; GPU or TPU
   wrn28_10      WideResNet-28-10, 160 epochs; GPU or TPU
+  speedrun94    the fast network in bfloat16, 10 epochs; GPU or TPU
+  speedrun96    a wider and deeper one with cutout, 37 epochs; GPU or TPU
   debug         seconds, on shapes drawn on the spot; what the tests run
 
 `--config.data.images=DIR` trains any preset on a folder of one's own, one subfolder a class;
@@ -17,7 +19,7 @@ from ml_collections import config_dict
 
 from dlx.errors import UserError
 
-PRESETS = ("cpu", "resnet20", "resnet18", "wrn28_10", "debug")
+PRESETS = ("cpu", "resnet20", "resnet18", "wrn28_10", "speedrun94", "speedrun96", "debug")
 
 
 def get_config(preset: str = "cpu") -> ml_collections.ConfigDict:
@@ -31,6 +33,8 @@ def get_config(preset: str = "cpu") -> ml_collections.ConfigDict:
   config = _base(preset)
   if preset == "debug":
     _debug(config)
+  elif preset.startswith("speedrun"):
+    _speedrun(config, preset)
   elif preset != "cpu":
     _published(config, preset)
   return config.lock()
@@ -59,7 +63,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "name": "fast",  # Or a function of dlx.models.resnet, such as "resnet20".
           "width": 1.0,  # A factor on all channels.
           "stem": "cifar",  # Or "imagenet"; of the published networks only.
-          "dtype": "float32",  # To compute in; "bfloat16" on accelerators.
+          "dtype": "float32",  # To compute in; "bfloat16" on accelerators, or "float64".
       },
       "init_from": config_dict.placeholder(str),  # The folder of a run to start from.
       "trainable": "all",  # "all", "head" or "last_stage"; the rest stays as it is.
@@ -105,6 +109,24 @@ def _published(config, name):
   config.training.update({
       "total_steps": epochs * steps, "steps_per_call": 10, "eval_every": steps,
       "save_every": steps,
+  })  # fmt: skip
+
+
+def _speedrun(config, name):
+  """Jordan's recipes (2024): his rates are for a sum over the batch, these for its mean."""
+  config.data.update({"validation": 500, "batch_size": 1024})
+  config.model.dtype = "bfloat16"
+  epochs = 10
+  config.optimizer.update({"learning_rate": 1.5, "weight_decay": 1.3e-3})
+  if name == "speedrun96":
+    epochs = 37
+    config.model.name = "wide_fast"
+    config.augmentation.update({"crop": 4, "cutout": 12})
+    config.optimizer.update({"learning_rate": 1.2, "weight_decay": 1.3e-3})
+  steps = 49_500 // 1024 * epochs
+  config.optimizer.warmup_steps = steps // 5
+  config.training.update({
+      "total_steps": steps, "steps_per_call": 48, "eval_every": steps, "save_every": steps,
   })  # fmt: skip
 
 

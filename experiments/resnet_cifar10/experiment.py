@@ -22,9 +22,11 @@ from dlx.training import state as states
 from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
 from experiments.resnet_cifar10 import evaluation
+from experiments.resnet_cifar10.splits import load_data
 
 MODELS = {
     "fast": fast_resnet.FastResNet,
+    "wide_fast": fast_resnet.wide_fast_resnet,
     **{
         name: getattr(resnet, name)
         for name in (
@@ -34,7 +36,7 @@ MODELS = {
     },
 }  # fmt: skip
 OPTIMIZERS = {"sgd": optimizers.sgd, "adamw": optimizers.adamw, "muon": optimizers.muon}
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 FLIPS = ("alternating", "random", "none")
 TRAINABLE = ("all", "head", "last_stage")
 CLASSES = "classes.json"
@@ -52,6 +54,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   for key, known in choices.items():
     if values[key] not in known:
       raise UserError(f"config.{key} is {values[key]!r}; use {', '.join(known)}")
+  if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
+    raise UserError("config.model.dtype is float64, which jax has only with JAX_ENABLE_X64=1 set")
   size = config.data.size
   if size < 16:
     raise UserError(f"config.data.size is {size}; images must have at least 16 x 16 pixels")
@@ -64,41 +68,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise UserError(f"config.{key} is {values[key]}; use 0 to {most}")
 
 
-def load_data(config: ml_collections.ConfigDict, split: str) -> image_data.Images:
-  """The images of "train", "validation" or "test".
-
-  A folder has no test split of its own: a tenth of it, drawn with seed 1, is kept for that.
-
-  Raises:
-    UserError: no such split or source, or the images cannot be read.
-  """
-  if split not in ("train", "validation", "test"):
-    raise UserError(f"split {split!r} is not one of train, validation, test")
-  if config.data.images:
-    data = image_data.from_folder(config.data.images, config.data.size)
-    rest, test = image_data.split_off(data, len(data) // 10, seed=1)
-  elif config.data.source == "shapes":
-    rest, test = (image_data.shapes(n, config.data.size, seed=n) for n in (480, 96))
-  elif config.data.source != "cifar10":
-    raise UserError(
-        f"config.data.source is {config.data.source!r}; use cifar10 or shapes, or give a folder "
-        f"by --config.data.images=DIR"
-    )
-  elif config.data.size != 32:
-    raise UserError(f"config.data.size is {config.data.size}, but CIFAR-10's images have 32")
-  elif split == "test":
-    return image_data.cifar10("test")
-  else:
-    rest, test = image_data.cifar10("train"), None
-  if split == "test":
-    return test
-  return image_data.split_off(rest, config.data.validation)[split == "validation"]
-
-
 def make_model(config: ml_collections.ConfigDict, num_classes: int):
   """The network that `config.model` names."""
   options = {"width": config.model.width}
-  if config.model.name != "fast":
+  if not config.model.name.endswith("fast"):
     options["stem"] = config.model.stem
   return MODELS[config.model.name](num_classes, **options)
 
@@ -150,7 +123,8 @@ def make_loss(config: ml_collections.ConfigDict, model, num_classes: int):
   def loss_fn(params, variables, batch, rng):
     images, labels = batch
     colour_rng, mixup_rng = jax.random.split(rng)
-    images = augmentation.colour(colour_rng, images.astype(jnp.float32) / 255, options.colour)
+    images = images.astype(jnp.promote_types(dtype, jnp.float32)) / 255
+    images = augmentation.colour(colour_rng, images, options.colour)
     images = evaluation.normalize(variables["normalization"], images, dtype)
     targets = jax.nn.one_hot(labels, num_classes)
     images, mixed = augmentation.mixup(mixup_rng, images, targets, options.mixup)
@@ -224,7 +198,10 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       validate=validate,
   )
   report.curves(workdir, unit="nats per image")
-  report.curves(workdir, metric="accuracy")
+  report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
+  run = runs.load(workdir)
+  first = run.variables["whitening"] if "whitening" in run.variables else run.params["stem"]
+  report.filters(workdir / "filters.png", np.asarray(first["kernel"]))
 
 
 def _logits(run: runs.Run, images: np.ndarray, num_classes: int) -> np.ndarray:

@@ -26,7 +26,7 @@ PROBLEMS = {
 @pytest.fixture(autouse=True)
 def one_torch_thread(monkeypatch):
   """Spinning OpenMP threads take minutes when another process shares the cores."""
-  monkeypatch.setattr(gradients.doctor, "cores", lambda: 1)
+  monkeypatch.setattr(gradients.timing.doctor, "cores", lambda: 1)
   if gradients.layers_torch.torch is not None:
     gradients.layers_torch.torch.set_num_threads(1)
 

@@ -15,7 +15,7 @@ TINY = recurrent.Size(batch=2, length=3, d=4, hidden=5, steps=2)
 @pytest.fixture(autouse=True)
 def one_torch_thread(monkeypatch):
   """Spinning OpenMP threads take minutes when another process shares the cores."""
-  monkeypatch.setattr(recurrent.doctor, "cores", lambda: 1)
+  monkeypatch.setattr(recurrent.timing.doctor, "cores", lambda: 1)
   if recurrent.torch is not None:
     recurrent.torch.set_num_threads(1)
 

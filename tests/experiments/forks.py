@@ -12,6 +12,7 @@ import warnings
 
 import dlx.doctor
 import experiments.gru_lm.experiment  # noqa: F401
+import experiments.resnet_cifar10.experiment  # noqa: F401
 import launch.configs  # noqa: F401
 
 

@@ -137,6 +137,27 @@ def test_the_streaming_score_is_the_mean_over_lanes_read_through():
   assert abs(score - experiment.make_score(model, tokens, window)(params)) > 1e-3
 
 
+def test_calibration_finds_the_temperature_that_the_logits_were_divided_by():
+  model = experiment.make_model(tiny(), 5)
+  params = draw(model)
+  inputs = np.random.default_rng(2).integers(0, 5, (400, 8))
+  logits = jax.jit(lambda params: model.apply({"params": params}, inputs)[0])
+  targets = jax.random.categorical(jax.random.key(3), 8 * logits(params))  # So 8 is right.
+
+  def score(params):
+    log_p = jax.nn.log_softmax(logits(params))
+    return -float(jnp.take_along_axis(log_p, targets[..., None], -1).mean())
+
+  def times(factor):
+    return {**params, "output": jax.tree.map(lambda p: factor * p, params["output"])}
+
+  temperature, calibrated = experiment.calibrate(times(12), score)
+  np.testing.assert_allclose(temperature, 12 / 8, rtol=0.1)  # From 3,200 draws.
+  assert score(calibrated) < score(times(12)) - 1e-3
+  for other in (temperature - 0.1, temperature + 0.1):
+    assert score(calibrated) < score(times(12 / other))
+
+
 def test_a_stream_carries_the_state_and_starts_over_with_the_text():
   config = tiny()
   config.data.stream = True
@@ -206,7 +227,9 @@ def test_evaluation_of_the_run_gives_the_figure_of_its_validation(trained):
   lines = metrics_lib.read(trained[0] / "metrics.jsonl")
   train = experiment.evaluate(run, "train")
   assert train["characters"] == len(corpus.train)
-  assert all(0 < train[name] < 5 for name in ("loss in windows of 16", "loss streaming"))
+  for name in ("loss in windows of 16", "loss streaming"):
+    assert 0 < train[name] < 5 and train[f"{name} at that temperature"] != train[name]
+  assert train["temperature fitted on validation"] == joined["temperature fitted on validation"]
   last = [line["validation/loss"] for line in lines if "validation/loss" in line][-1]
   vocabulary = experiment.Vocabulary.load(trained[0] / "vocabulary.json")
   model = experiment.make_model(run.config, len(vocabulary))

@@ -17,20 +17,22 @@ from dlx.training.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS = 120  # Any wait longer than this is a failure.
+# What is not the same in two runs.
+TIMES = ("run.json", "timings.jsonl")
 
 
 class Trainer:
-  """Starts the debug preset in a workdir, and stops it when told."""
+  """Starts an experiment's debug preset in a workdir, and stops it when told."""
 
-  def __init__(self, folder: pathlib.Path, total_steps: int):
+  def __init__(self, folder: pathlib.Path, total_steps: int, experiment: str, *flags: str):
     self.log = folder / "log"
     self._flags = [
-        "--config=experiments/gru_lm/config.py:debug",
+        f"--config=experiments/{experiment}/config.py:debug",
         f"--config.training.total_steps={total_steps}",
         "--config.training.steps_per_call=2",
         "--config.training.save_every=6",
         "--config.training.eval_every=20",
-        "--config.data.max_characters=20000",
+        *flags,
     ]
     self._server = subprocess.Popen(
         [sys.executable, str(pathlib.Path(__file__).with_name("forks.py"))],
@@ -100,7 +102,9 @@ def final_state(workdir: pathlib.Path):
 
 
 def assert_same_run(workdir: pathlib.Path, alone: pathlib.Path) -> None:
-  for name in ("metrics.jsonl", "samples.txt", "vocabulary.json", "corpus.json", "config.json"):
+  names = {path.name for path in alone.iterdir() if path.is_file() and path.name not in TIMES}
+  assert names > {"metrics.jsonl", "config.json", "curves.png"}
+  for name in names:
     assert (workdir / name).read_bytes() == (alone / name).read_bytes(), name
   *bookkeeping, state = final_state(workdir)
   *expected_bookkeeping, expected = final_state(alone)
@@ -114,13 +118,16 @@ def assert_same_run(workdir: pathlib.Path, alone: pathlib.Path) -> None:
 def trainer_of(tmp_path):
   trainers = []
 
-  def make(total_steps):
-    trainers.append(Trainer(tmp_path, total_steps))
+  def make(*args):
+    trainers.append(Trainer(tmp_path, *args))
     return trainers[-1]
 
   yield make
   for trainer in trainers:
     trainer.close()
+
+
+SMALL_TEXT = ("gru_lm", "--config.data.max_characters=20000")
 
 
 def kill_often(trainer, tmp_path, kills, total_steps):
@@ -140,7 +147,7 @@ def kill_often(trainer, tmp_path, kills, total_steps):
 
 
 def test_killed_three_times_a_run_ends_as_one_left_alone(trainer_of, tmp_path):
-  trainer = trainer_of(60)
+  trainer = trainer_of(60, *SMALL_TEXT)
   kill_often(trainer, tmp_path, 3, 60)
 
   # SIGTERM: it saves, says so, and the same command ends as if nothing had been.
@@ -161,5 +168,6 @@ def test_killed_three_times_a_run_ends_as_one_left_alone(trainer_of, tmp_path):
 
 
 @pytest.mark.full
-def test_killed_twenty_times_a_run_ends_as_one_left_alone(trainer_of, tmp_path):
-  kill_often(trainer_of(400), tmp_path, 20, 400)
+@pytest.mark.parametrize("experiment", [SMALL_TEXT, ("resnet_cifar10",)], ids=["text", "images"])
+def test_killed_twenty_times_a_run_ends_as_one_left_alone(trainer_of, tmp_path, experiment):
+  kill_often(trainer_of(400, *experiment), tmp_path, 20, 400)

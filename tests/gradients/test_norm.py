@@ -3,7 +3,6 @@
 That each rule is right on drawn inputs is in test_rules.py.
 """
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,5 @@
 """With the batch over eight devices the recurrent rules gather no activation."""
 
-
 # Runs where the host pretends to be eight devices, in float64.
 PROGRAM = r'''
 import re

@@ -1,6 +1,5 @@
 """Attention: values, masks, symmetries, blocks, multi-head, devices, errors."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -50,3 +50,21 @@ def test_the_picture_is_a_function_of_the_lines(tmp_path):
 def test_another_metric_is_another_picture(tmp_path):
   lines = [{**line, "error": line["step"] % 3} for line in TRAINING]
   assert (draw(tmp_path, lines, metric="error") != draw(tmp_path, lines)).any()
+
+
+def test_the_best_accuracy_is_the_largest(tmp_path):
+  lines = [{"step": i, "validation/accuracy": a} for i, a in enumerate((0.2, 0.9, 0.8))]
+  assert (draw(tmp_path, lines, metric="accuracy") != draw(
+      tmp_path, lines, metric="accuracy", best=max
+  )).any()  # fmt: skip
+
+
+def test_filters_are_tiles_of_their_own_scale_with_zero_as_grey(tmp_path):
+  kernel = np.zeros((2, 2, 3, 3))
+  kernel[..., 0] = 1e-3  # As bright as can be, whatever its size.
+  kernel[..., 1] = -5
+  report.filters(tmp_path / "filters.png", kernel)
+  pixels = image.imread(tmp_path / "filters.png")[..., :3]
+  middle = pixels[pixels.shape[0] // 2]
+  found = [middle[round((i + 0.5) * len(middle) / 3)] for i in range(3)]
+  np.testing.assert_allclose(found, np.full((3, 3), [[1], [0], [0.5]]), atol=0.01)

@@ -1,6 +1,5 @@
 """Many devices give the numbers of one, and read each other's checkpoints."""
 
-
 import jax
 import pytest
 

@@ -1,0 +1,259 @@
+"""A training step of residual networks in dlx, Flax Linen and PyTorch, side by side.
+
+  python -m benchmarks.resnet --output=resnet.json
+
+Networks on images of 32 x 32: resnet20 and resnet18 with the CIFAR stem in batches of
+128, and the fast network of the `cpu` preset in batches of 500. A step is the loss
+(cross-entropy), its gradients and the update by gradient descent with Nesterov's
+momentum and weight decay on the kernels, in float32; PyTorch has a further row under
+bfloat16 autocast. The rows of a network start from the same weights, and the program
+first makes sure that the three libraries compute the same loss from them.
+
+Terms: a row is timed as one call of a few steps, the rows take turns in rounds, and the
+minimum over rounds counts. Nothing else may run meanwhile. dlx runs its steps inside one
+compiled lax.scan, as it trains. Flax has each step as a compiled call of its own, since
+jax's own gradients of convolutions are many times slower inside a loop (jax issue
+12868); PyTorch has channels_last and oneDNN. Compile time is apart. The share of peak
+counts the products of the model, three times those of the forward pass, against a
+2048 x 2048 float32 product of the same run.
+"""
+
+from collections.abc import Callable
+import functools
+import time
+from typing import NamedTuple
+
+from absl import app
+import jax
+from jax import lax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import resnet_flax, timing
+from dlx.layers import losses
+from dlx.models import fast_resnet, resnet
+from dlx.training import optimizer as optimizers
+
+try:
+  import torch
+
+  from benchmarks import resnet_torch
+except ImportError:
+  torch = None
+
+CLASSES = 10
+RATE, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
+COLUMNS = {"images_per_second": ",.0f", "ms_per_step": ",.0f", "share_of_peak": ".0%"}
+COLUMNS |= {"compile_seconds": ".1f", "dlx_divided_by_this": ".2f"}
+
+
+class Network(NamedTuple):
+  """A network in dlx and its twins' class name and sizes; a batch; steps in one call."""
+
+  name: str
+  model: object
+  twin: str
+  sizes: tuple
+  batch: int
+  steps: int
+
+  def flax(self):
+    """The network in Flax."""
+    return getattr(resnet_flax, self.twin)(CLASSES, *self.sizes)
+
+  def torch(self, params: dict, variables: dict):
+    """The network in PyTorch, with dlx's values."""
+    return resnet_torch.load(
+        getattr(resnet_torch, self.twin)(CLASSES, *self.sizes), params, variables
+    )
+
+
+def _published(name: str, steps: int) -> Network:
+  model = getattr(resnet, name)(CLASSES)
+  return Network(name, model, "ResNet", (model.depths, model.channels), 128, steps)
+
+
+_FAST = fast_resnet.FastResNet(CLASSES)
+NETWORKS = (
+    _published("resnet20", 6),
+    _published("resnet18", 1),
+    Network("fast", _FAST, "FastResNet", (_FAST.widths,), 500, 1),
+)
+
+
+def make_state(network: Network) -> tuple[dict, dict]:
+  """dlx's (params, variables)."""
+  x = jnp.zeros((1, 32, 32, 3))
+  variables = dict(jax.jit(network.model.init)(jax.random.key(0), x))
+  params = variables.pop("params")
+  if "whitening" in variables:
+    kernel = jnp.asarray(fast_resnet.whitening(make_batches(network)[0][0]))
+    variables["whitening"] = {"kernel": kernel}
+  return params, variables
+
+
+def make_batches(network: Network) -> tuple[np.ndarray, np.ndarray]:
+  """Images (steps, B, 32, 32, 3) and labels (steps, B)."""
+  rng = np.random.default_rng(0)
+  shape = (network.steps, network.batch)
+  images = rng.normal(size=(*shape, 32, 32, 3)).astype(np.float32)
+  return images, rng.integers(CLASSES, size=shape, dtype=np.int32)
+
+
+def jax_loss(apply: Callable, params: dict, variables: dict, images, labels):
+  """(cross-entropy, new variables) of a network of dlx or Flax."""
+  logits, new = apply({"params": params, **variables}, images, mutable="batch_stats")
+  return losses.cross_entropy(logits, labels), {**variables, **new}
+
+
+def applies(network: Network) -> dict[str, Callable]:
+  """The networks of dlx and Flax, in training; both take dlx's params and variables."""
+  ours = functools.partial(network.model.apply, train=True)
+  return {"dlx": ours, "Flax": network.flax().apply}
+
+
+def check_equal(network: Network) -> dict[str, float]:
+  """The loss of each library on one batch; RuntimeError unless they agree to 1e-4."""
+  params, variables = make_state(network)
+  images, labels = (v[0] for v in make_batches(network))
+  values = {
+      name: float(jax.jit(functools.partial(jax_loss, apply))(params, variables, images, labels)[0])
+      for name, apply in applies(network).items()
+  }
+  if torch is not None:
+    model = network.torch(params, variables)
+    with torch.no_grad():
+      values["PyTorch"] = torch_loss(model, *_torch_batch(images, labels)).item()
+  if not max(values.values()) - min(values.values()) <= 1e-4:
+    raise RuntimeError(f"{network.name}: the losses of the same weights differ: {values}")
+  return values
+
+
+def flops(network: Network) -> float:
+  """Of one step: the forward pass as XLA counts it before compiling, three times."""
+  params, variables = make_state(network)
+  images = jax.ShapeDtypeStruct((network.batch, 32, 32, 3), jnp.float32)
+  forward = jax.jit(lambda x: network.model.apply({"params": params, **variables}, x))
+  return 3 * forward.lower(images).cost_analysis()["flops"]
+
+
+def _jax_call(apply: Callable, network: Network, *, scan: bool):
+  """A call that runs all steps, and the seconds that compiling it took."""
+  config = ml_collections.ConfigDict({
+      "learning_rate": RATE, "warmup_steps": 0, "decay": "constant", "final_fraction": 1.0,
+      "momentum": MOMENTUM, "weight_decay": DECAY, "clip_norm": float("inf"),
+  })  # fmt: skip
+  optimizer = optimizers.sgd(config, 1)
+
+  def step(state, batch):
+    params, variables, opt_state = state
+    value_and_grad = jax.value_and_grad(functools.partial(jax_loss, apply), has_aux=True)
+    (loss, variables), grads = value_and_grad(params, variables, *batch)
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return (optax.apply_updates(params, updates), variables, opt_state), loss
+
+  params, variables = make_state(network)
+  state = params, variables, optimizer.init(params)
+  batches = jax.tree.map(jnp.asarray, make_batches(network))
+  batches = [batches] if scan else [tuple(v[i] for v in batches) for i in range(network.steps)]
+  run = functools.partial(lax.scan, step) if scan else step
+  start = time.perf_counter()
+  compiled = jax.jit(run, donate_argnums=0).lower(state, batches[0]).compile()
+  seconds = time.perf_counter() - start
+
+  def call():
+    nonlocal state
+    for batch in batches:
+      state, _ = compiled(state, batch)
+    jax.block_until_ready(state)
+
+  return call, seconds
+
+
+def _torch_batch(images, labels):
+  images = torch.tensor(images).permute(0, 3, 1, 2)  # channels_last, as it lies.
+  return images, torch.tensor(labels, dtype=torch.long)
+
+
+def torch_loss(model, images, labels):
+  """Cross-entropy of PyTorch's network."""
+  return torch.nn.functional.cross_entropy(model(images).float(), labels)
+
+
+def _torch_call(network: Network, *, half: bool):
+  """The same for PyTorch, which compiles nothing."""
+  model = network.torch(*make_state(network))
+  trained = [p for p in model.parameters() if p.requires_grad]
+  groups = [
+      {"params": [p for p in trained if p.ndim > 1], "weight_decay": DECAY},
+      {"params": [p for p in trained if p.ndim <= 1]},
+  ]
+  optimizer = torch.optim.SGD(groups, lr=RATE, momentum=MOMENTUM, nesterov=True)
+  batches = [_torch_batch(*batch) for batch in zip(*make_batches(network))]
+
+  def call():
+    for batch in batches:
+      optimizer.zero_grad()
+      with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        loss = torch_loss(model, *batch)
+      loss.backward()
+      optimizer.step()
+
+  return call, 0.0
+
+
+def _measure(network: Network, rounds: int, peak: float) -> list[dict]:
+  """The rows of one table."""
+  calls = {
+      name: _jax_call(apply, network, scan=name == "dlx")
+      for name, apply in applies(network).items()
+  }
+  if torch is not None:
+    calls["PyTorch"] = _torch_call(network, half=False)
+    calls["PyTorch, bfloat16"] = _torch_call(network, half=True)
+  best = timing.fastest({name: call for name, (call, _) in calls.items()}, rounds)
+  rows = []
+  for name, (_, compile_seconds) in calls.items():
+    seconds = best[name] / network.steps
+    rows.append({
+        "network": network.name, "library": name,
+        "images_per_second": network.batch / seconds, "ms_per_step": 1e3 * seconds,
+        "share_of_peak": flops(network) / seconds / peak,
+        "compile_seconds": compile_seconds, "dlx_divided_by_this": best["dlx"] / best[name],
+    })  # fmt: skip
+  return rows
+
+
+def _run(rounds: int, peak: float) -> dict:
+  """The losses of each network, and its rows."""
+  result = {"losses": {}, "rows": []}
+  for network in NETWORKS:
+    result["losses"][network.name] = check_equal(network)
+    result["rows"] += _measure(network, rounds, peak)
+  return result
+
+
+def _show(console: Console, result: dict) -> None:
+  for name, values in result["losses"].items():
+    console.print(f"{name}: same loss, {', '.join(f'{k} {v:.5f}' for k, v in values.items())}")
+    table = Table("", title=name, box=box.SIMPLE)
+    for column in COLUMNS:
+      table.add_column(column.replace("_", " "), justify="right")
+    for row in result["rows"]:
+      if row["network"] == name:
+        table.add_row(row["library"], *(f"{row[key]:{form}}" for key, form in COLUMNS.items()))
+    console.print(table)
+
+
+def main(argv: list[str]) -> None:
+  """Measures, prints, and writes --output."""
+  timing.program(argv, torch, _run, _show)
+
+
+if __name__ == "__main__":
+  app.run(main)
