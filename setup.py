@@ -29,6 +29,8 @@ setuptools.setup(
         "matplotlib",
         "rich",
         "safetensors",
+        "pyarrow",
+        "tokenizers",
     ],
     extras_require={
         "cuda": [JAX.replace("jax", "jax[cuda12]", 1)],

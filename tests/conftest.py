@@ -35,7 +35,7 @@ def on_eight_devices():
             "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
             "JAX_ENABLE_X64": "1",
         },
-        timeout=900,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

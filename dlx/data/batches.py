@@ -91,6 +91,41 @@ def shuffled(
   return indices, epoch
 
 
+def by_length(
+    rng: jax.Array,
+    step: Int[Array, ""],
+    lengths: Int[Array, "N"],
+    *,
+    batch_size: int,
+    spread: float = 0.1,
+) -> tuple[Int[Array, "B"], Int[Array, ""]]:
+  """As `shuffled`, but the sequences of a batch are about as long as each other.
+
+  An epoch sorts them by length * u, with u drawn uniformly from [1 - spread, 1 + spread]
+  for each, cuts that order into batches and goes through these in a random order. What
+  is too much for whole batches is left out at either end.
+
+  Args:
+    rng: a typed key, the same in all steps.
+    step: the step.
+    lengths: of the N sequences.
+    batch_size: B, at most N.
+    spread: how much a batch mixes lengths; with 0, equal batches meet in every epoch.
+
+  Returns:
+    (indices, epoch), the epoch counted from 0.
+  """
+  count = len(lengths) // batch_size
+  epoch = step // count
+  noise_rng, start_rng, order_rng = jax.random.split(jax.random.fold_in(rng, epoch), 3)
+  noise = jax.random.uniform(noise_rng, lengths.shape, minval=1 - spread, maxval=1 + spread)
+  order = jnp.argsort(lengths * noise)
+  start = jax.random.randint(start_rng, (), 0, len(lengths) - count * batch_size + 1)
+  batch = jax.random.permutation(order_rng, count)[step % count]
+  indices = jax.lax.dynamic_slice_in_dim(order, start + batch * batch_size, batch_size)
+  return indices, epoch
+
+
 def consecutive_windows(tokens: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
   """All whole windows of a text side by side, for evaluation: (inputs, targets), (W, T).
 

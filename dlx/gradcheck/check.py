@@ -94,7 +94,6 @@ def difference_error(case: Case, rng: np.random.Generator, **sizes) -> float:
   d_out = cotangents(case, inputs, options, rng)
   flat, unflatten = jax.flatten_util.ravel_pytree(inputs)
 
-  @jax.jit
   def slopes(flat):
     def weighted(flat):
       out = case.plain(*unflatten(flat), **options)
@@ -105,19 +104,24 @@ def difference_error(case: Case, rng: np.random.Generator, **sizes) -> float:
 
     return jax.lax.map(slope, jnp.eye(flat.size), batch_size=64)
 
-  actual = jax.jit(lambda *args: by_rule(case, *args, options))(inputs, d_out)
-  return error(actual, unflatten(slopes(flat)), d_out)
+  both = jax.jit(lambda inputs, d, flat: (by_rule(case, inputs, d, options), slopes(flat)))
+  actual, expected = both(inputs, d_out, flat)
+  return error(actual, unflatten(expected), d_out)
 
 
 def low_precision_error(case: Case, rng: np.random.Generator, dtype, **sizes) -> float:
   """The rule's error in `dtype` against jax.vjp in float64 from the same rounded inputs."""
   inputs, options = cast(case.example(rng, **sizes), dtype)
   d_out = cotangents(case, inputs, options, rng)
-  actual = jax.jit(lambda *args: by_rule(case, *args, options))(inputs, d_out)
+
+  @jax.jit
+  def both(inputs, d_out):
+    wide = cast((inputs, d_out, options), jnp.float64)
+    return by_rule(case, inputs, d_out, options), by_jax(case, *wide)
+
+  actual, expected = both(inputs, d_out)
   if any(a.dtype != x.dtype for a, x in zip(*map(jax.tree.leaves, (actual, inputs)))):
     return np.inf
-  wide = cast((inputs, d_out, options), jnp.float64)
-  expected = jax.jit(lambda inputs, d_out: by_jax(case, inputs, d_out, wide[2]))(*wide[:2])
   return error(actual, expected, d_out)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from dlx.gradients import attention as gradients
 from dlx.gradients import blocked_attention
-from dlx.layers import linear, shapes
+from dlx.layers import linear, positional, shapes
 
 IMPLEMENTATIONS = ("auto", "autodiff", "blocked")
 
@@ -194,6 +194,40 @@ def init(
   }
 
 
+def project(
+    params: dict[str, dict[str, Array]],
+    x: Float[Array, "... T d_model"],
+    context: Float[Array, "... T_context d_context"] | None = None,
+    *,
+    num_heads: int,
+    rotary: bool = False,
+) -> tuple[Array, Array, Array]:
+  """The queries, keys and values of `multi_head`, each `(..., N, T, d_model / N)`.
+
+  Args:
+    params, x, context, num_heads, rotary: as for `multi_head`.
+
+  Raises:
+    ValueError: as `multi_head`.
+  """
+  d_model = params["query"]["kernel"].shape[1]
+  if num_heads < 1 or d_model % num_heads:
+    raise ValueError(f"num_heads: expected a divisor of d_model={d_model}, got {num_heads}")
+  memory = x if context is None else context
+  shapes.expect_rank("x", x, 2, "(..., T, d_model)")
+  shapes.expect_last("x", x, params["query"]["kernel"].shape[0])
+  name = "x" if context is None else "context"
+  shapes.expect_last(name, memory, params["key"]["kernel"].shape[0])
+  shapes.expect_shape(name, memory, (*x.shape[:-2], *memory.shape[-2:]))
+  query, key, value = (
+      gradients.split_heads(linear.apply(params[name], inputs), num_heads)
+      for name, inputs in (("query", x), ("key", memory), ("value", memory))
+  )
+  if rotary:
+    query, key = positional.rotary(query), positional.rotary(key)
+  return query, key, value
+
+
 def multi_head(
     params: dict[str, dict[str, Array]],
     x: Float[Array, "... T d_model"],
@@ -202,6 +236,7 @@ def multi_head(
     num_heads: int,
     mask: Bool[Array, "..."] | None = None,
     is_causal: bool = False,
+    rotary: bool = False,
     implementation: str = "auto",
 ) -> Float[Array, "... T d_model"]:
   """N attentions side by side, each in its own projection of the features.
@@ -219,28 +254,18 @@ def multi_head(
     mask: True where attention is allowed; broadcasts to `(..., N, T, T_context)`, so
       that a mask `(batch, T, T_context)` needs an axis for N.
     is_causal, implementation: as for `dot_product_attention`.
+    rotary: turn queries and keys by their positions, as `positional.rotary` does.
 
   Returns:
     y, `(..., T, d_model)`.
 
   Raises:
-    ValueError: num_heads does not divide d_model, or as for `dot_product_attention`.
+    ValueError: num_heads does not divide d_model, a head has an odd number of features
+      and is to be turned, or as for `dot_product_attention`.
 
   Source: Vaswani et al., "Attention is all you need" (2017), section 3.2.2.
   """
-  d_model = params["query"]["kernel"].shape[1]
-  if num_heads < 1 or d_model % num_heads:
-    raise ValueError(f"num_heads: expected a divisor of d_model={d_model}, got {num_heads}")
-  memory = x if context is None else context
-  shapes.expect_rank("x", x, 2, "(..., T, d_model)")
-  shapes.expect_last("x", x, params["query"]["kernel"].shape[0])
-  name = "x" if context is None else "context"
-  shapes.expect_last(name, memory, params["key"]["kernel"].shape[0])
-  shapes.expect_shape(name, memory, (*x.shape[:-2], *memory.shape[-2:]))
-  query, key, value = (
-      gradients.split_heads(linear.apply(params[name], inputs), num_heads)
-      for name, inputs in (("query", x), ("key", memory), ("value", memory))
-  )
+  query, key, value = project(params, x, context, num_heads=num_heads, rotary=rotary)
   heads = dot_product_attention(
       query, key, value, mask=mask, is_causal=is_causal, implementation=implementation
   )

@@ -75,11 +75,12 @@ def test_flops_are_those_of_the_convolutions_and_little_more():
 
 def test_the_optimizers_take_the_same_step(monkeypatch):
   torch = pytest.importorskip("torch")
-  params, variables = resnet.make_state(TINY)
-  images, labels = (jnp.asarray(v[0]) for v in resnet.make_batches(TINY))
+  network = TINY._replace(steps=1)
+  params, variables = resnet.make_state(network)
+  images, labels = (jnp.asarray(v[0]) for v in resnet.make_batches(network))
 
   def loss(params):
-    return resnet.jax_loss(resnet.applies(TINY)["dlx"], params, variables, images, labels)[0]
+    return resnet.jax_loss(resnet.applies(network)["dlx"], params, variables, images, labels)[0]
 
   kernel = params["head"]["kernel"]
   gradient = jax.jit(jax.grad(loss))(params)["head"]["kernel"] + resnet.DECAY * kernel
@@ -90,24 +91,19 @@ def test_the_optimizers_take_the_same_step(monkeypatch):
   monkeypatch.setattr(
       resnet.resnet_torch, "load", lambda *args: models_made.append(load(*args)) or models_made[0]
   )
-  resnet._torch_call(TINY._replace(steps=1), half=False)[0]()
+  resnet._torch_call(network, half=False)[0]()
   with torch.no_grad():
     np.testing.assert_allclose(models_made[0].head.weight.T, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("with_torch", [True, False])
-def test_main_prints_and_writes_the_rows(tmp_path, monkeypatch, capsys, with_torch):
-  if with_torch:
-    pytest.importorskip("torch")
-  else:
-    monkeypatch.setattr(resnet, "torch", None)
+def test_main_prints_and_writes_the_rows(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(resnet, "NETWORKS", (TINY,))
   monkeypatch.setattr(resnet.timing, "PEAK_SIZE", 64)
   output = tmp_path / "result.json"
   with flagsaver.as_parsed(rounds="1", output=str(output)):
     resnet.main(["resnet"])
   rows = json.loads(output.read_text())["rows"]
-  libraries = ["dlx", "Flax"] + ["PyTorch", "PyTorch, bfloat16"] * with_torch
+  libraries = ["dlx", "Flax"] + ["PyTorch", "PyTorch, bfloat16"] * (resnet.torch is not None)
   assert [row["library"] for row in rows] == libraries
   assert all(row["images_per_second"] > 0 for row in rows)
   assert "tiny: same loss" in capsys.readouterr().out

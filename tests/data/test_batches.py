@@ -130,3 +130,20 @@ def test_a_shuffled_batch_is_a_function_of_key_and_step_alone():
   one = batches.shuffled(jax.random.key(3), jnp.int32(7), **args)[0]
   np.testing.assert_array_equal(batches.shuffled(jax.random.key(3), jnp.int32(7), **args)[0], one)
   assert (batches.shuffled(jax.random.key(4), jnp.int32(7), **args)[0] != one).any()
+
+
+def test_batches_by_length_hold_like_lengths_and_each_sequence_once_an_epoch():
+  rng, lengths = jax.random.key(1), jnp.asarray(np.random.default_rng(0).integers(1, 400, 103))
+  draw = jax.jit(lambda step: batches.by_length(rng, step, lengths, batch_size=10))
+  epochs = [[draw(10 * e + i) for i in range(10)] for e in range(20)]
+  for number, epoch in enumerate(epochs):
+    assert [int(e) for _, e in epoch] == [number] * 10
+    seen = np.concatenate([indices for indices, _ in epoch])
+    assert len(set(seen.tolist())) == 100
+  firsts = [float(lengths[indices].mean()) for (indices, _), *_ in epochs]
+  assert np.std(firsts) > 50  # Short and long batches come in a random order.
+  spans = [np.ptp(np.asarray(lengths[indices])) for indices, _ in sum(epochs, [])]
+  assert np.mean(spans) < 0.3 * 400  # A random batch of ten spans 0.8 of the range.
+  assert {int(i) for indices, _ in sum(epochs, []) for i in indices} == set(range(103))
+  batches_seen = {tuple(sorted(indices.tolist())) for indices, _ in sum(epochs, [])}
+  assert len(batches_seen) > 150  # Who meets whom changes.

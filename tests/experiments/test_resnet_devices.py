@@ -5,6 +5,7 @@ PROGRAM = r'''
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, Mesh
 from dlx.data import images as image_data
+from dlx.models import fast_resnet
 from dlx.training import sharding, state as states, step as steps
 from experiments.resnet_cifar10 import config as configs, experiment
 
@@ -17,7 +18,7 @@ def trained(devices, count, dtype):
   config = configs.get_config("debug")
   config.model.dtype = dtype
   config.optimizer.warmup_steps = 0
-  model = experiment.make_model(config, 3)
+  model = fast_resnet.FastResNet(3, widths=(8, 8))
   optimizer = experiment.make_optimizer(config, model)
   params, variables = jax.jit(
       lambda rng: experiment.init_variables(model, rng, data)

@@ -1,0 +1,117 @@
+"""What stands on a transformer: a classifier, the score of every token, an encoder-decoder."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from dlx.layers import embedding, linear, norm
+from dlx.layers.dropout import dropout
+from dlx.models.transformer import Transformer
+
+
+def pool(
+    x: Float[Array, "... T D"], mask: Bool[Array, "... T"] | None = None, *, how: str = "mean"
+) -> Float[Array, "... D"]:
+  """One vector for a sequence: the mean, or the largest, of its valid tokens, or the first.
+
+  Args:
+    x: `(..., T, D)`.
+    mask: True at valid tokens, at least one in each sequence; all when None.
+    how: "mean", "max" or "first".
+
+  Raises:
+    ValueError: `how` is none of these.
+  """
+  if how == "first":
+    return x[..., 0, :]
+  valid = jnp.ones(x.shape[:-1], bool) if mask is None else mask
+  if how == "max":
+    return jnp.where(valid[..., None], x, -jnp.inf).max(-2)
+  if how != "mean":
+    raise ValueError(f"how: expected mean, max or first, got {how!r}")
+  total = jnp.where(valid[..., None], x, 0).sum(-2)
+  return total / jnp.maximum(valid.sum(-1, keepdims=True), 1).astype(x.dtype)
+
+
+class Classifier(nn.Module):
+  """A transformer, pooled, and a linear layer.
+
+  Attributes:
+    transformer: the encoder.
+    num_classes: K.
+    pooling: as for `pool`.
+  """
+
+  transformer: Transformer
+  num_classes: int
+  pooling: str = "mean"
+
+  @nn.compact
+  def __call__(
+      self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
+  ) -> Float[Array, "... K"]:
+    """Logits `(..., K)` of ids `(..., T)`; mask and train as for Transformer."""
+    x = pool(self.transformer(ids, mask, train=train), mask, how=self.pooling)
+    if train:
+      x = dropout(self.make_rng("dropout"), x, rate=self.transformer.dropout_rate)
+    return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x)
+
+
+class TokenModel(nn.Module):
+  """A transformer and the score of every token at every place.
+
+  A causal one is a language model: place t has the scores of token t + 1. Otherwise it
+  tells what stood at the places that were masked. The output layer is the embedding.
+
+  Attributes:
+    transformer: an encoder or a decoder.
+    transform: a linear layer, gelu and a norm before the output layer, as BERT has.
+  """
+
+  transformer: Transformer
+  transform: bool = False
+
+  @nn.compact
+  def __call__(
+      self,
+      ids: Int[Array, "... T"],
+      mask: Bool[Array, "... T"] | None = None,
+      context: Float[Array, "... T_context D_context"] | None = None,
+      context_mask: Bool[Array, "... T_context"] | None = None,
+      *,
+      train: bool = False,
+  ) -> Float[Array, "... T V"]:
+    """Logits `(..., T, V)`; the arguments are those of Transformer."""
+    x = self.transformer(ids, mask, context, context_mask, train=train)
+    if self.transform:
+      d = x.shape[-1]
+      x = nn.gelu(linear.apply(self.param("transform", linear.init, d, d), x), approximate=False)
+      x = norm.layer_norm(self.param("transform_norm", norm.init, d), x, eps=self.transformer.eps)
+    bias = self.param("bias", jax.nn.initializers.zeros, (self.transformer.vocab_size,))
+    return embedding.logits(self.transformer.variables["params"]["embedding"], x) + bias
+
+
+class EncoderDecoder(nn.Module):
+  """Reads one sequence and scores the tokens of another: translation, summaries.
+
+  Attributes:
+    encoder: reads the source, without a causal mask.
+    decoder: a causal one; its blocks attend to the encoder's states.
+  """
+
+  encoder: Transformer
+  decoder: TokenModel
+
+  def __call__(
+      self,
+      source: Int[Array, "... S"],
+      ids: Int[Array, "... T"],
+      source_mask: Bool[Array, "... S"] | None = None,
+      mask: Bool[Array, "... T"] | None = None,
+      *,
+      train: bool = False,
+  ) -> Float[Array, "... T V"]:
+    """Logits `(..., T, V)` of the token after each of ids, given the source."""
+    states = self.encoder(source, source_mask, train=train)
+    return self.decoder(ids, mask, states, source_mask, train=train)

@@ -1,0 +1,205 @@
+"""Transformers: blocks of attention and feed-forward layers, an encoder or a decoder of them.
+
+  x -> x + attention(norm(x)) -> x + cross_attention(norm(x), context) -> x + f(norm(x))
+
+The cross-attention is there only with a context. With `norm_first=False` the norm comes
+after the sum, norm(x + f(x)), as in the first transformers and in BERT; then a network
+needs a warm-up of the rate. f is W2 gelu(W1 x), or gated, W2 (silu(W3 x) * W1 x).
+
+A mask of valid tokens keeps padding out of every attention, so a text's result does not
+depend on how far it is padded.
+
+Source: Vaswani et al., "Attention is all you need" (2017); Xiong et al., "On layer
+  normalization in the transformer architecture" (2020) for the norm that comes first;
+  Devlin et al., "BERT" (2019); Shazeer, "GLU variants improve transformer" (2020).
+"""
+
+import flax.linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from dlx.layers import attention, embedding, linear, norm, positional
+from dlx.layers.dropout import dropout
+
+POSITIONS = ("sinusoidal", "learned", "rotary", "none")
+
+
+class Block(nn.Module):
+  """Attention, cross-attention where there is a context, and a feed-forward layer.
+
+  Attributes:
+    num_heads: N.
+    d_ff: features between the two feed-forward layers.
+    norm_first: the norm before each of them, or after the sum.
+    gated: silu(W3 x) * W1 x in place of gelu(W1 x).
+    rotary: turn queries and keys of the self-attention by their positions.
+    is_causal: token t attends to tokens 0 to t only.
+    dropout_rate: of what is added to x.
+    eps: of the norms.
+  """
+
+  num_heads: int
+  d_ff: int
+  norm_first: bool = True
+  gated: bool = False
+  rotary: bool = False
+  is_causal: bool = False
+  dropout_rate: float = 0.0
+  eps: float = 1e-5
+
+  @nn.compact
+  def __call__(
+      self,
+      x: Float[Array, "... T D"],
+      mask: Bool[Array, "..."] | None = None,
+      context: Float[Array, "... T_context D_context"] | None = None,
+      context_mask: Bool[Array, "..."] | None = None,
+      *,
+      train: bool = False,
+  ) -> Float[Array, "... T D"]:
+    """Maps x to the same shape.
+
+    What each head attends to is sown as "weights" in the collection "attention".
+
+    Args:
+      x: `(..., T, D)`.
+      mask: True at valid tokens, `(..., T)`.
+      context: what the cross-attention reads, `(..., T_context, D_context)`.
+      context_mask: True at its valid tokens, `(..., T_context)`.
+      train: draw dropout masks, from the key "dropout".
+    """
+    d = x.shape[-1]
+    params = self.param("attention", attention.init, d)
+    keys = None if mask is None else mask[..., None, None, :]
+
+    def attend(x):
+      query, key, _ = attention.project(params, x, num_heads=self.num_heads, rotary=self.rotary)
+      options = {"mask": keys, "is_causal": self.is_causal}
+      self.sow("attention", "weights", attention.weights(query, key, **options))
+      return attention.multi_head(
+          params, x, num_heads=self.num_heads, rotary=self.rotary, **options
+      )
+
+    x = self._add("attention_norm", x, attend, train)
+    if context is not None:
+      d_context = context.shape[-1]
+      cross = self.param("cross_attention", lambda r: attention.init(r, d, d_context=d_context))
+      valid = None if context_mask is None else context_mask[..., None, None, :]
+      x = self._add(
+          "cross_norm",
+          x,
+          lambda x: attention.multi_head(
+              cross, x, context, num_heads=self.num_heads, mask=valid
+          ),
+          train,
+      )
+    return self._add("feed_forward_norm", x, self._feed_forward, train)
+
+  def _add(self, name, x, f, train):
+    """x + f(norm(x)), or norm(x + f(x))."""
+    params = self.param(name, norm.init, x.shape[-1])
+    y = f(norm.layer_norm(params, x, eps=self.eps) if self.norm_first else x)
+    if train:
+      y = dropout(self.make_rng("dropout"), y, rate=self.dropout_rate)
+    return x + y if self.norm_first else norm.layer_norm(params, x + y, eps=self.eps)
+
+  def _feed_forward(self, x):
+    d = x.shape[-1]
+    y = linear.apply(self.param("feed_forward_in", linear.init, d, self.d_ff), x)
+    if self.gated:
+      gate = self.param("feed_forward_gate", linear.init, d, self.d_ff)
+      y = nn.silu(linear.apply(gate, x)) * y
+    else:
+      y = nn.gelu(y, approximate=False)
+    return linear.apply(self.param("feed_forward_out", linear.init, self.d_ff, d), y)
+
+
+class Transformer(nn.Module):
+  """Token ids to vectors: an embedding with positions, then blocks.
+
+  Attributes:
+    vocab_size: V.
+    d_model: D.
+    num_layers, num_heads, d_ff: of the blocks.
+    positions: "sinusoidal" and "learned" are added to the embedding, "rotary" turns
+      queries and keys, "none" leaves a bag of tokens.
+    max_length: of learned positions.
+    num_segments: of BERT's segment embedding, 0 for none.
+    norm_first, gated, is_causal, dropout_rate, eps: of the blocks.
+  """
+
+  vocab_size: int
+  d_model: int
+  num_layers: int
+  num_heads: int
+  d_ff: int
+  positions: str = "sinusoidal"
+  max_length: int = 512
+  num_segments: int = 0
+  norm_first: bool = True
+  gated: bool = False
+  is_causal: bool = False
+  dropout_rate: float = 0.0
+  eps: float = 1e-5
+
+  @nn.compact
+  def __call__(
+      self,
+      ids: Int[Array, "... T"],
+      mask: Bool[Array, "... T"] | None = None,
+      context: Float[Array, "... T_context D_context"] | None = None,
+      context_mask: Bool[Array, "... T_context"] | None = None,
+      *,
+      train: bool = False,
+  ) -> Float[Array, "... T D"]:
+    """Maps ids `(..., T)` to hidden states `(..., T, D)`.
+
+    Args:
+      ids: tokens.
+      mask: True at valid tokens; what stands at the others has no influence on these.
+      context, context_mask: for the blocks' cross-attention.
+      train: draw dropout masks, from the key "dropout".
+
+    Raises:
+      ValueError: positions is none of POSITIONS, or the ids are longer than learned
+        positions reach.
+    """
+    if self.positions not in POSITIONS:
+      raise ValueError(f"positions: expected {', '.join(POSITIONS)}, got {self.positions!r}")
+    x = self._embed(ids)
+    if not self.norm_first:
+      x = norm.layer_norm(self.param("embedding_norm", norm.init, self.d_model), x, eps=self.eps)
+    if train:
+      x = dropout(self.make_rng("dropout"), x, rate=self.dropout_rate)
+    for i in range(self.num_layers):
+      block = Block(
+          self.num_heads,
+          self.d_ff,
+          self.norm_first,
+          self.gated,
+          self.positions == "rotary",
+          self.is_causal,
+          self.dropout_rate,
+          self.eps,
+          name=f"block{i}",
+      )
+      x = block(x, mask, context, context_mask, train=train)
+    if self.norm_first:
+      x = norm.layer_norm(self.param("final_norm", norm.init, self.d_model), x, eps=self.eps)
+    return x
+
+  def _embed(self, ids):
+    table = self.param("embedding", embedding.init, self.vocab_size, self.d_model)
+    x = embedding.lookup(table, ids)
+    if self.positions == "sinusoidal":
+      x = positional.add_sinusoidal(x, scale=self.d_model**0.5)
+    elif self.positions == "learned":
+      if ids.shape[-1] > self.max_length:
+        raise ValueError(
+            f"ids: expected at most max_length={self.max_length} tokens, got {ids.shape[-1]}"
+        )
+      rows = self.param("positions", embedding.init, self.max_length, self.d_model)
+      x = x + rows["embedding"][: ids.shape[-1]]
+    if self.num_segments:  # All tokens are of the first one.
+      segments = self.param("segments", embedding.init, self.num_segments, self.d_model)
+      x = x + segments["embedding"][0]
+    return x

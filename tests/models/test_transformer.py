@@ -1,0 +1,177 @@
+"""Transformers: against PyTorch's, padding and the future without influence, shapes, errors."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.models import sequence_heads, transformer
+
+IDS = jnp.asarray(np.random.default_rng(0).integers(1, 11, (3, 6)))
+MASK = jnp.arange(6) < jnp.array([[6], [4], [1]])
+
+
+def small(**options):
+  sizes = {"d_model": 8, "num_layers": 2, "num_heads": 2, "d_ff": 12, "max_length": 16}
+  return transformer.Transformer(11, **sizes | options)
+
+
+def make(model, *args, seed=0):
+  """(params with biases and scales that are not 0 and 1, apply)."""
+  params = jax.jit(model.init)(jax.random.key(seed), *args)["params"]
+  leaves, structure = jax.tree.flatten(params)
+  rngs = jax.random.split(jax.random.key(seed + 1), len(leaves))
+  leaves = [x + 0.1 * jax.random.normal(r, x.shape) for x, r in zip(leaves, rngs)]
+  params = jax.tree.unflatten(structure, leaves)
+  return params, jax.jit(lambda params, *args: model.apply({"params": params}, *args))
+
+
+each_kind = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"norm_first": False, "positions": "learned", "num_segments": 2},
+        {"gated": True, "positions": "rotary"},
+        {"is_causal": True, "positions": "rotary"},
+    ],
+    ids=["sinusoidal", "bert", "gated", "causal"],
+)
+
+
+@each_kind
+def test_padding_changes_nothing(options):
+  params, apply = make(small(**options), IDS)
+  padded = jnp.concatenate([jnp.where(MASK, IDS, 7), jnp.full((3, 4), 9)], -1)
+  longer = jnp.concatenate([MASK, jnp.zeros((3, 4), bool)], -1)
+  ours, theirs = apply(params, IDS, MASK), apply(params, padded, longer)[:, :6]
+  np.testing.assert_allclose(ours[MASK], theirs[MASK], atol=1e-5)
+  alone = apply(params, IDS[1:2, :4])
+  np.testing.assert_allclose(ours[1, :4], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", transformer.POSITIONS)
+def test_a_causal_decoder_does_not_see_the_future(positions):
+  model = small(is_causal=True, positions=positions)
+  params, _ = make(model, IDS)
+
+  def output(table, t):
+    """The t-th output, as a function of what stands at each place (each a row of its own)."""
+    changed = {**params, "embedding": {"embedding": table}}
+    return model.apply({"params": changed}, jnp.arange(6))[t].sum()
+
+  table = jax.random.normal(jax.random.key(3), (11, 8))
+  for t in range(6):
+    seen = np.abs(jax.grad(output)(table, t)).sum(-1)[:6] > 0
+    np.testing.assert_array_equal(seen, np.arange(6) <= t)
+
+
+def test_without_positions_the_order_of_tokens_does_not_matter_and_with_them_it_does():
+  for positions in transformer.POSITIONS:
+    params, apply = make(small(positions=positions), IDS)
+    turned = apply(params, IDS[:, ::-1])[:, ::-1]
+    assert np.allclose(apply(params, IDS), turned, atol=1e-5) == (positions == "none"), positions
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_block_is_the_encoder_layer_of_pytorch(norm_first):
+  torch = pytest.importorskip("torch")
+  block = transformer.Block(2, 12, norm_first)
+  x = np.random.default_rng(1).normal(size=(3, 6, 8)).astype(np.float32)
+  params, apply = make(block, x)
+  layer = torch.nn.TransformerEncoderLayer(
+      8, 2, 12, 0.0, "gelu", batch_first=True, norm_first=norm_first
+  )
+  tensor = lambda v: torch.tensor(np.array(v))  # noqa: E731
+  parts = [params["attention"][name] for name in ("query", "key", "value")]
+  out = params["attention"]["out"]
+  first, second = params["feed_forward_in"], params["feed_forward_out"]
+  layer.load_state_dict({
+      "self_attn.in_proj_weight": tensor(jnp.concatenate([p["kernel"].T for p in parts])),
+      "self_attn.in_proj_bias": tensor(jnp.concatenate([p["bias"] for p in parts])),
+      "self_attn.out_proj.weight": tensor(out["kernel"].T),
+      "self_attn.out_proj.bias": tensor(out["bias"]),
+      "linear1.weight": tensor(first["kernel"].T), "linear1.bias": tensor(first["bias"]),
+      "linear2.weight": tensor(second["kernel"].T), "linear2.bias": tensor(second["bias"]),
+      "norm1.weight": tensor(params["attention_norm"]["scale"]),
+      "norm1.bias": tensor(params["attention_norm"]["bias"]),
+      "norm2.weight": tensor(params["feed_forward_norm"]["scale"]),
+      "norm2.bias": tensor(params["feed_forward_norm"]["bias"]),
+  })  # fmt: skip
+  expected = layer(tensor(x), src_key_padding_mask=~tensor(MASK)).detach().numpy()
+  found = np.asarray(apply(params, x, MASK))
+  np.testing.assert_allclose(found[MASK], expected[MASK], atol=1e-5)
+
+
+def test_sown_weights_are_those_of_each_head_and_ignore_padding():
+  model = small()
+  params, _ = make(model, IDS)
+  _, sown = model.apply({"params": params}, IDS, MASK, mutable="attention")
+  for i in range(2):
+    (weights,) = sown["attention"][f"block{i}"]["weights"]
+    assert weights.shape == (3, 2, 6, 6)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    assert not np.asarray(weights)[~np.broadcast_to(MASK[:, None, None], weights.shape)].any()
+
+
+def test_dropout_is_drawn_in_training_only():
+  model = small(dropout_rate=0.5)
+  params, apply = make(model, IDS)
+  train = jax.jit(functools.partial(model.apply, train=True))
+  one, two = (train({"params": params}, IDS, rngs={"dropout": jax.random.key(s)}) for s in (0, 1))
+  assert (np.asarray(one) != two).any()
+  np.testing.assert_array_equal(apply(params, IDS), apply(params, IDS))
+
+
+def test_unknown_positions_and_too_long_texts_are_named():
+  with pytest.raises(ValueError, match="positions: expected sinusoidal.*got 'alibi'"):
+    small(positions="alibi").init(jax.random.key(0), IDS)
+  with pytest.raises(ValueError, match="at most max_length=4 tokens, got 6"):
+    small(positions="learned", max_length=4).init(jax.random.key(0), IDS)
+
+
+@pytest.mark.parametrize("how", ["mean", "max", "first"])
+def test_pooling_by_hand(how):
+  x = np.random.default_rng(2).normal(size=(3, 6, 8)).astype(np.float32)
+  found = jax.jit(functools.partial(sequence_heads.pool, how=how))(x, MASK)
+  for row, n, y in zip(x, (6, 4, 1), found):
+    expected = {"mean": row[:n].mean(0), "max": row[:n].max(0), "first": row[0]}[how]
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+def test_a_classifier_gives_a_padded_text_its_own_logits():
+  model = sequence_heads.Classifier(small(), 3)
+  params, apply = make(model, IDS)
+  together = apply(params, IDS, MASK)
+  assert together.shape == (3, 3)
+  for i, n in enumerate((6, 4, 1)):
+    np.testing.assert_allclose(together[i], apply(params, IDS[i : i + 1, :n])[0], atol=1e-5)
+
+
+def test_a_token_model_ties_its_output_to_the_embedding():
+  model = sequence_heads.TokenModel(small(is_causal=True))
+  params, apply = make(model, IDS)
+  assert apply(params, IDS).shape == (3, 6, 11)
+  hidden = small(is_causal=True).apply({"params": params["transformer"]}, IDS)
+  table = params["transformer"]["embedding"]["embedding"]
+  np.testing.assert_allclose(apply(params, IDS), hidden @ table.T + params["bias"], atol=1e-5)
+  masked = sequence_heads.TokenModel(small(), transform=True)
+  assert {"transform", "transform_norm"} < set(make(masked, IDS)[0])
+
+
+def test_an_encoder_decoder_reads_the_source_but_not_its_padding_nor_its_own_future():
+  model = sequence_heads.EncoderDecoder(
+      small(), sequence_heads.TokenModel(small(is_causal=True))
+  )
+  source, target = IDS, IDS[:, ::-1]
+  params, apply = make(model, source, target, MASK)
+  logits = apply(params, source, target, MASK)
+  padding_changed = jnp.where(MASK, source, 9)
+  np.testing.assert_allclose(apply(params, padding_changed, target, MASK), logits, atol=1e-5)
+  first_changed = source.at[:, 0].set((source[:, 0] + 1) % 11)
+  assert (np.abs(apply(params, first_changed, target, MASK) - logits).max((-1, -2)) > 1e-3).all()
+  future_changed = target.at[:, 3:].set(0)
+  np.testing.assert_allclose(
+      apply(params, source, future_changed, MASK)[:, :3], logits[:, :3], atol=1e-5
+  )
