@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
+from dlx.gradients import pooling as gradients
 from dlx.gradients import windows
 from dlx.layers import shapes
 
@@ -31,11 +32,28 @@ def _reduce(x: jax.Array, w: windows.Windows, start: float, operation):
   )
 
 
+def _max_pool(w, x):
+  return _reduce(x, w, -jnp.inf, lax.max)
+
+
+_max_pool_by_hand = jax.custom_vjp(_max_pool, nondiff_argnums=(0,))
+_max_pool_by_hand.defvjp(
+    lambda w, x: (_max_pool(w, x), x),
+    lambda w, x, d_out: (
+        gradients.max_pool_vjp(
+            x, d_out=d_out, window=w.window, strides=w.strides, padding=w.pads
+        ),
+    ),
+)
+
+
 def max_pool(
     x: Float[Array, "... H W C"],
     window: int | tuple[int, int],
     strides: int | tuple[int, int] | None = None,
     padding="VALID",
+    *,
+    implementation: str = "auto",
 ) -> Float[Array, "... U V C"]:
   """The largest element of each window: y[u] = max_i x[u s + i - p], channel by channel.
 
@@ -50,6 +68,9 @@ def max_pool(
       side. They overlap where strides are smaller.
     padding: "SAME" (ceil(size / stride) windows), "VALID" (windows inside the image
       only) or ((low, high), (low, high)), each less than the window.
+    implementation: "auto" takes, on CPU, the gradient of dlx/gradients/pooling.py, which
+      is faster but has no forward mode; elsewhere it is "autodiff", which lets jax
+      differentiate.
 
   Returns:
     y, `(..., U, V, C)`, in the dtype of x; `conv.output_size` tells U and V.
@@ -60,7 +81,10 @@ def max_pool(
 
   Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 9.3.
   """
-  return _reduce(x, _windows(x, window, strides, padding), -jnp.inf, lax.max)
+  shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  w = _windows(x, window, strides, padding)
+  by_hand = implementation == "auto" and jax.default_backend() == "cpu"
+  return (_max_pool_by_hand if by_hand else _max_pool)(w, x)
 
 
 def avg_pool(

@@ -107,3 +107,55 @@ def test_bad_input_is_named(pool, message):
   with pytest.raises(ValueError) as e:
     pool(**{"x": jnp.zeros((4, 4, 1)), "window": 2} | BAD[message])
   assert str(e.value) == message
+
+
+@compiled
+@pytest.mark.parametrize("case", CASES)
+def test_the_gradient_by_hand_is_that_of_autodiff_at_ties_too(x64, case, compile_):
+  size, window, strides, padding, (out, _, _) = CASES[case]
+  rng = np.random.default_rng(1)
+  x = jnp.asarray(rng.integers(0, 3, (2, 3, *size, 2)), float)  # Many ties.
+  d_out = jnp.asarray(rng.normal(size=(2, 3, *out, 2)))
+
+  def d_x(implementation):
+    def pool(x):
+      return pooling.max_pool(x, window, strides, padding, implementation=implementation)
+
+    return compile_(lambda x, d: jax.vjp(pool, x)[1](d)[0])(x, d_out)
+
+  np.testing.assert_allclose(d_x("auto"), d_x("autodiff"), atol=1e-14)
+
+
+def test_the_gradient_by_hand_is_what_a_layer_takes_on_cpu():
+  x = jnp.ones((1, 4, 4, 1))
+
+  def text(implementation):
+    pool = lambda x: pooling.max_pool(x, 2, implementation=implementation).sum()  # noqa: E731
+    return jax.jit(jax.grad(pool)).lower(x).as_text()
+
+  assert "select_and_scatter" in text("autodiff") and "select_and_scatter" not in text("auto")
+  with pytest.raises(ValueError, match='implementation: expected "auto" or "autodiff"'):
+    pooling.max_pool(x, 2, implementation="x")
+
+
+# Runs where the host pretends to be eight devices.
+PROGRAM = r"""
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from dlx.layers import pooling
+
+mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+x = jax.device_put(
+    jnp.asarray(np.random.default_rng(0).normal(size=(16, 6, 6, 2))),
+    NamedSharding(mesh, PartitionSpec("data")),
+)
+grad = jax.jit(jax.grad(lambda x: (pooling.max_pool(x, 2) ** 2).sum()))
+text = grad.lower(x).compile().as_text()
+for moved in ("all-gather", "all-to-all", "collective-permute", "all-reduce"):
+  assert moved not in text, moved
+print("nothing moves")
+"""
+
+
+def test_over_eight_devices_no_image_moves(on_eight_devices):
+  assert on_eight_devices(PROGRAM) == ["nothing moves"]
