@@ -28,9 +28,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import timing
 from dlx.layers import embedding, gru, linear, losses
@@ -237,13 +235,9 @@ def _show(console: Console, result: dict) -> None:
   for size, values in result["losses"].items():
     console.print(f"{size}: same loss, {', '.join(f'{k} {v:.6f}' for k, v in values.items())}")
     for measurement in MEASUREMENTS:
-      table = Table("", title=f"{size}, {measurement}", box=box.SIMPLE)
-      for column in COLUMNS:
-        table.add_column(column.replace("_", " "), justify="right")
-      for row in result["rows"]:
-        if (row["size"], row["measurement"]) == (size, measurement):
-          table.add_row(row["library"], *(f"{row[key]:{form}}" for key, form in COLUMNS.items()))
-      console.print(table)
+      of = (size, measurement)
+      rows = [row for row in result["rows"] if (row["size"], row["measurement"]) == of]
+      console.print(timing.table(", ".join(of), rows, COLUMNS))
 
 
 def main(argv: list[str]) -> None:

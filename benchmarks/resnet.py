@@ -30,9 +30,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import resnet_flax, timing
 from dlx.layers import losses
@@ -242,13 +240,8 @@ def _run(rounds: int, peak: float) -> dict:
 def _show(console: Console, result: dict) -> None:
   for name, values in result["losses"].items():
     console.print(f"{name}: same loss, {', '.join(f'{k} {v:.5f}' for k, v in values.items())}")
-    table = Table("", title=name, box=box.SIMPLE)
-    for column in COLUMNS:
-      table.add_column(column.replace("_", " "), justify="right")
-    for row in result["rows"]:
-      if row["network"] == name:
-        table.add_row(row["library"], *(f"{row[key]:{form}}" for key, form in COLUMNS.items()))
-    console.print(table)
+    rows = [row for row in result["rows"] if row["network"] == name]
+    console.print(timing.table(name, rows, COLUMNS))
 
 
 def main(argv: list[str]) -> None:

@@ -11,7 +11,9 @@ from types import ModuleType
 from absl import app, flags, logging
 import jax
 import jax.numpy as jnp
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from dlx import doctor
 
@@ -40,6 +42,16 @@ def peak(rounds: int) -> float:
   x, product = jnp.ones((PEAK_SIZE, PEAK_SIZE)), jax.jit(jnp.matmul)
   seconds = fastest({"": lambda: product(x, x).block_until_ready()}, rounds)[""]
   return 2 * PEAK_SIZE**3 / seconds
+
+
+def table(title: str, rows: list[dict], columns: dict[str, str]) -> Table:
+  """A line for each row: its "library", and the numbers of `columns` in their formats."""
+  shown = Table("", title=title, box=box.SIMPLE)
+  for column in columns:
+    shown.add_column(column.replace("_", " "), justify="right")
+  for row in rows:
+    shown.add_row(row["library"], *(f"{row[key]:{form}}" for key, form in columns.items()))
+  return shown
 
 
 def program(

@@ -112,25 +112,23 @@ def _columns(path: pathlib.Path) -> dict[str, list]:
 
 
 def _json_columns(path: pathlib.Path) -> dict[str, list]:
-  columns = {}
   try:
     lines = path.read_text(encoding="utf-8").splitlines()
   except (OSError, UnicodeDecodeError) as e:
     raise UserError(f"{path} cannot be read: {e}") from None
-  rows = [line for line in enumerate(lines, 1) if line[1].strip()]
-  for number, line in rows:
+  rows = []
+  for number, line in enumerate(lines, 1):
+    if not line.strip():
+      continue
     try:
       row = json.loads(line)
     except json.JSONDecodeError as e:
       raise UserError(f"{path}: row {number} is no JSON ({e.msg})") from None
     if not isinstance(row, dict):
       raise UserError(f"{path}: row {number} is no JSON object")
-    for name in row:
-      columns.setdefault(name, [None] * len(rows))
-  for place, (_, line) in enumerate(rows):
-    for name, value in json.loads(line).items():
-      columns[name][place] = value
-  return columns
+    rows.append(row)
+  names = dict.fromkeys(name for row in rows for name in row)
+  return {name: [row.get(name) for row in rows] for name in names}
 
 
 _SUBJECTS = ("the film", "this story", "the plot", "her acting", "the ending", "that song")

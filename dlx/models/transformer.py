@@ -58,7 +58,7 @@ class Block(nn.Module):
   ) -> Float[Array, "... T D"]:
     """Maps x to the same shape.
 
-    What each head attends to is sown as "weights" in the collection "attention".
+    With the collection "attention" mutable, it gets what each head attends to, "weights".
 
     Args:
       x: `(..., T, D)`.
@@ -72,12 +72,12 @@ class Block(nn.Module):
     keys = None if mask is None else mask[..., None, None, :]
 
     def attend(x):
-      query, key, _ = attention.project(params, x, num_heads=self.num_heads, rotary=self.rotary)
+      heads = {"num_heads": self.num_heads, "rotary": self.rotary}
       options = {"mask": keys, "is_causal": self.is_causal}
-      self.sow("attention", "weights", attention.weights(query, key, **options))
-      return attention.multi_head(
-          params, x, num_heads=self.num_heads, rotary=self.rotary, **options
-      )
+      if self.is_mutable_collection("attention") and not self.is_initializing():
+        query, key, _ = attention.project(params, x, **heads)
+        self.sow("attention", "weights", attention.weights(query, key, **options))
+      return attention.multi_head(params, x, **heads, **options)
 
     x = self._add("attention_norm", x, attend, train)
     if context is not None:

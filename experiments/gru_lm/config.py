@@ -80,7 +80,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
 def _shakespeare(config):
   config.data.source = "tiny_shakespeare"
   config.model.update({"d_embed": 128, "d_hidden": 512, "num_layers": 2, "dropout_rate": 0.45})
-  # The averaged weights get what a falling rate would give, and overfit later.
+  # Averaged weights take the place of a falling rate.
   config.optimizer.update({"learning_rate": 3e-3, "decay": "constant", "weight_decay": 0.2})
   config.training.update({
       "total_steps": 7500, "steps_per_call": 4, "eval_every": 200, "save_every": 100,

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import scipy.optimize
 
 from dlx.data import batches
 from dlx.data import corpus as corpora
@@ -186,6 +185,8 @@ def calibrate(params: dict, score: Callable[[dict], float]) -> tuple[float, dict
   Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks" (2017),
     section 4.2.
   """
+
+  import scipy.optimize  # Takes half a second, and training does without.
 
   def divided(temperature):
     output = jax.tree.map(lambda p: p / temperature, params["output"])

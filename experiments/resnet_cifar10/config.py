@@ -122,7 +122,7 @@ def _speedrun(config, name):
     epochs = 37
     config.model.name = "wide_fast"
     config.augmentation.update({"crop": 4, "cutout": 12})
-    config.optimizer.update({"learning_rate": 1.2, "weight_decay": 1.3e-3})
+    config.optimizer.learning_rate = 1.2
   steps = 49_500 // 1024 * epochs
   config.optimizer.warmup_steps = steps // 5
   config.training.update({

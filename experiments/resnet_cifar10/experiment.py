@@ -24,9 +24,9 @@ from dlx.training.fit import fit
 from experiments.resnet_cifar10 import evaluation
 from experiments.resnet_cifar10.splits import load_data
 
+FAST = {"fast": fast_resnet.FastResNet, "wide_fast": fast_resnet.wide_fast_resnet}
 MODELS = {
-    "fast": fast_resnet.FastResNet,
-    "wide_fast": fast_resnet.wide_fast_resnet,
+    **FAST,
     **{
         name: getattr(resnet, name)
         for name in (
@@ -71,7 +71,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 def make_model(config: ml_collections.ConfigDict, num_classes: int):
   """The network that `config.model` names."""
   options = {"width": config.model.width}
-  if not config.model.name.endswith("fast"):
+  if config.model.name not in FAST:
     options["stem"] = config.model.stem
   return MODELS[config.model.name](num_classes, **options)
 

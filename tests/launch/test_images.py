@@ -120,6 +120,7 @@ BAD = {
     "an unknown network": (["--config.model.name=resnet19"], "'resnet19'; use fast, wide_fast"),
     "an unknown optimizer": (["--config.optimizer.name=adam"], "'adam'; use sgd, adamw, muon"),
     "an unknown dtype": (["--config.model.dtype=float16"], "use float32, bfloat16"),
+    "float64 without x64": (["--config.model.dtype=float64"], "JAX_ENABLE_X64=1"),
     "an unknown flip": (["--config.augmentation.flip=yes"], "use alternating, random, none"),
     "unknown views": (["--config.test_time=all"], "use none, flip, flip_shift"),
     "a crop as large as the image": (["--config.augmentation.crop=16"], "crop is 16; use 0 to 15"),
