@@ -1,1 +1,5 @@
 """Programs: python -m launch.train, launch.evaluate, launch.sample, launch.export."""
+
+from dlx import huge_pages
+
+huge_pages.restart()
