@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from dlx.layers import conv, linear, pooling
+from dlx.layers import activations, conv, linear, pooling
 from dlx.models.resnet import batch_norm, convolution, scaled
 
 MOMENTUM = 0.6  # Of the running statistics: a run has a few hundred steps only.
@@ -66,14 +66,14 @@ class FastResNet(nn.Module):
     bias = self.param("whitening_bias", nn.initializers.zeros, (2 * patch,))
     kernel = jax.lax.stop_gradient(kernel.value)
     first = {"kernel": kernel.astype(x.dtype), "bias": bias.astype(x.dtype)}
-    x = nn.gelu(conv.apply(first, x, padding="VALID"))
+    x = activations.gelu(conv.apply(first, x, padding="VALID"))
     for stage, channels in enumerate(scaled(w, self.width) for w in self.widths):
       x = convolution(self, f"conv{stage}", x, channels, 3)
       x = pooling.max_pool(x, 2)
-      x = nn.gelu(batch_norm(self, f"norm{stage}", x, train, MOMENTUM))
+      x = activations.gelu(batch_norm(self, f"norm{stage}", x, train, MOMENTUM))
       for i in range(self.depth):
         y = convolution(self, f"conv{stage}_{i}", x, channels, 3)
-        x = nn.gelu(x + batch_norm(self, f"norm{stage}_{i}", y, train, MOMENTUM))
+        x = activations.gelu(x + batch_norm(self, f"norm{stage}_{i}", y, train, MOMENTUM))
     x = x.max((-3, -2)).astype(jnp.promote_types(x.dtype, jnp.float32))
     return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x) / 9
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.layers import embedding, linear, norm
+from dlx.layers import activations, embedding, linear, norm
 from dlx.layers.dropout import dropout
 from dlx.models.transformer import Transformer
 
@@ -86,7 +86,8 @@ class TokenModel(nn.Module):
     x = self.transformer(ids, mask, context, context_mask, train=train)
     if self.transform:
       d = x.shape[-1]
-      x = nn.gelu(linear.apply(self.param("transform", linear.init, d, d), x), approximate=False)
+      x = linear.apply(self.param("transform", linear.init, d, d), x)
+      x = activations.gelu(x, approximate=False)
       x = norm.layer_norm(self.param("transform_norm", norm.init, d), x, eps=self.transformer.eps)
     bias = self.param("bias", jax.nn.initializers.zeros, (self.transformer.vocab_size,))
     return embedding.logits(self.transformer.variables["params"]["embedding"], x) + bias

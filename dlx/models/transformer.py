@@ -17,7 +17,7 @@ Source: Vaswani et al., "Attention is all you need" (2017); Xiong et al., "On la
 import flax.linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.layers import attention, embedding, linear, norm, positional
+from dlx.layers import activations, attention, embedding, linear, norm, positional
 from dlx.layers.dropout import dropout
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
@@ -109,7 +109,7 @@ class Block(nn.Module):
       gate = self.param("feed_forward_gate", linear.init, d, self.d_ff)
       y = nn.silu(linear.apply(gate, x)) * y
     else:
-      y = nn.gelu(y, approximate=False)
+      y = activations.gelu(y, approximate=False)
     return linear.apply(self.param("feed_forward_out", linear.init, self.d_ff, d), y)
 
 
