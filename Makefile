@@ -24,6 +24,7 @@ lint: .venv/test
 bench: .venv/bench
 	$(BIN)/python -m benchmarks.recurrent
 	$(BIN)/python -m benchmarks.gradients
+	$(BIN)/python -m benchmarks.resnet
 
 # A mark for each set of extras, so that it is installed once and again when setup.py changes.
 .venv/%: setup.py

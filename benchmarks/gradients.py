@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import layers_flax, layers_torch, timing
-from dlx.layers import attention, conv, gru, lstm
+from dlx.layers import attention, conv, gru, lstm, pooling
 
 _ONLY = flags.DEFINE_string("only", "", "Only problems whose name contains this.")
 
@@ -68,6 +68,20 @@ def convolution(batch, size, c_in, c_out, window=3, strides=1, wanted=None) -> P
       {"dlx": apply, "autodiff": functools.partial(apply, implementation="autodiff")},
       functools.partial(layers_torch.convolution, strides=strides),
       wanted or {"autodiff": 1.0},
+  )
+
+
+def max_pooling(batch, size, channels, window=2) -> Problem:
+  """Windows side by side over (batch, size, size, channels); there are no products."""
+  out, pool = size // window, functools.partial(pooling.max_pool, window=window)
+  return Problem(
+      f"max-pool {window}x{window} {batch}x{size}x{size}x{channels}",
+      (_normal(batch, size, size, channels),),
+      _normal(batch, out, out, channels),
+      0,
+      {"dlx": pool, "autodiff": functools.partial(pool, implementation="autodiff")},
+      functools.partial(layers_torch.max_pooling, window=window),
+      {"autodiff": 1.0},
   )
 
 
@@ -128,6 +142,7 @@ PROBLEMS = (
     functools.partial(convolution, 128, 8, 256, 256, wanted={"autodiff": 0.90}),
     functools.partial(convolution, 128, 32, 64, 128, strides=2),
     functools.partial(convolution, 128, 16, 128, 128, window=1),
+    functools.partial(max_pooling, 128, 32, 64),
     *(
         functools.partial(recurrent, cell, size, wanted={"Flax": 1.0}, **options)
         for cell, options in ((gru, {"reset_after": True}), (lstm, {}))

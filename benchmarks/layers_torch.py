@@ -21,18 +21,19 @@ def _backward(out, d_out, leaves):
   return [leaf.grad for leaf in leaves]
 
 
+def _image(a):
+  """(N, H, W, C) -> (N, C, H, W), in channels_last memory, which is as it lies."""
+  return torch.tensor(a).permute(0, 3, 1, 2)
+
+
 def convolution(inputs: tuple, d_out: np.ndarray, *, strides: int) -> Callable:
-  """Conv2d with SAME padding; arrays in channels_last memory, which is (N, H, W, C)."""
+  """Conv2d with SAME padding."""
   params, x = inputs
-
-  def image(a):  # (N, H, W, C) -> (N, C, H, W), in channels_last memory
-    return torch.tensor(a).permute(0, 3, 1, 2)
-
   window = params["kernel"].shape[0]
   kernel = torch.tensor(params["kernel"]).permute(3, 2, 0, 1)
   kernel = kernel.contiguous(memory_format=torch.channels_last).requires_grad_()
   bias = torch.tensor(params["bias"]).requires_grad_()
-  x, d_out = image(x).requires_grad_(), image(d_out)
+  x, d_out = _image(x).requires_grad_(), _image(d_out)
   # SAME pads less in front of an even size with strides 2.
   total = max((d_out.shape[-1] - 1) * strides + window - x.shape[-1], 0)
   low, high = total // 2, total - total // 2
@@ -44,6 +45,19 @@ def convolution(inputs: tuple, d_out: np.ndarray, *, strides: int) -> Callable:
     d_bias, d_kernel, d_x = _backward(out, d_out, (bias, kernel, x))
     d_params = {"bias": d_bias, "kernel": d_kernel.permute(2, 3, 1, 0)}
     return out.detach().permute(0, 2, 3, 1), (d_params, d_x.permute(0, 2, 3, 1))
+
+  return call
+
+
+def max_pooling(inputs: tuple, d_out: np.ndarray, *, window: int) -> Callable:
+  """max_pool2d with windows side by side."""
+  (x,), d_out = inputs, _image(d_out)
+  x = _image(x).requires_grad_()
+
+  def call():
+    out = torch.nn.functional.max_pool2d(x, window)
+    (d_x,) = _backward(out, d_out, (x,))
+    return out.detach().permute(0, 2, 3, 1), (d_x.permute(0, 2, 3, 1),)
 
   return call
 

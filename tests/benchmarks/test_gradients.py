@@ -14,6 +14,7 @@ PROBLEMS = {
     "convolution": functools.partial(gradients.convolution, 2, 6, 3, 4),
     "strides of an even size": functools.partial(gradients.convolution, 2, 6, 3, 4, strides=2),
     "window 1": functools.partial(gradients.convolution, 2, 4, 3, 4, window=1),
+    "max-pool": functools.partial(gradients.max_pooling, 2, 5, 3),
     "gru": functools.partial(gradients.recurrent, gru, (2, 3, 4, 5), wanted={}, reset_after=True),
     "gru, other form": functools.partial(
         gradients.recurrent, gru, (2, 3, 4, 5), wanted={}, reset_after=False
