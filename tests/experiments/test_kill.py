@@ -44,6 +44,7 @@ class Trainer:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "",
             # Compiling is most of a short run's time, and the same in each start.
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -12,6 +12,8 @@ from dlx.data import images as image_data
 from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import fast_resnet
+from dlx.training import metrics
+from dlx.training import run as runs
 from experiments.resnet_cifar10 import config as configs
 from experiments.resnet_cifar10 import evaluation, experiment
 
@@ -189,3 +191,22 @@ def test_splits_have_their_sizes_and_share_no_image(split, count):
 def test_an_unknown_split_is_refused():
   with pytest.raises(UserError, match="'dev' is not one of train, validation, test"):
     experiment.load_data(debug(), "dev")
+
+
+@pytest.mark.parametrize("preset", ["speedrun94", "speedrun96"])
+def test_a_speedrun_trains_a_few_steps_in_bfloat16(preset, tmp_path):
+  """The preset's recipe on narrower layers and fewer images."""
+  config = configs.get_config(preset)
+  config.data.update({"source": "shapes", "validation": 96, "batch_size": 64})
+  config.model.width = 0.0625
+  config.optimizer.warmup_steps = 1
+  config.training.update(
+      {"total_steps": 4, "steps_per_call": 2, "eval_every": 4, "save_every": 4}
+  )
+  assert config.model.dtype == "bfloat16"
+  experiment.train(config, tmp_path / "run")
+  lines = metrics.read(tmp_path / "run" / "metrics.jsonl")
+  assert [line["step"] for line in lines] == [2, 4, 4]
+  assert all(np.isfinite(value) for line in lines for value in line.values())
+  params = runs.load(tmp_path / "run").params
+  assert all(p.dtype == np.float32 for p in jax.tree.leaves(params))

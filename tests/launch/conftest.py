@@ -10,7 +10,13 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "COLUMNS": "100"}
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "JAX_PLATFORMS": "cpu",
+    "COLUMNS": "100",
+    "XLA_FLAGS": "",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +33,11 @@ class Programs:
 
   def __init__(self, folder: pathlib.Path, tfds_data_dir: pathlib.Path):
     self._folder = folder
-    self._environment = {**ENVIRONMENT, "TFDS_DATA_DIR": str(tfds_data_dir)}
+    self._environment = {
+        **ENVIRONMENT,
+        "TFDS_DATA_DIR": str(tfds_data_dir),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Compiling is most of a short run's time.
+    }
     self._server = subprocess.Popen(
         [sys.executable, str(pathlib.Path(__file__).with_name("fork_server.py"))],
         stdin=subprocess.PIPE,

@@ -49,7 +49,6 @@ def test_each_stage_but_the_first_halves_the_image(stem, size):
   """The cifar stem keeps 8x8, imagenet's leaves 2x2; the second stage halves once."""
   model, seen = small(stem=stem), []
   x = images(2, 8, 8, 3)
-  variables = jax.jit(model.init)(jax.random.key(0), x)
 
   def note(next_fun, args, kwargs, context):
     y = next_fun(*args, **kwargs)
@@ -58,7 +57,7 @@ def test_each_stage_but_the_first_halves_the_image(stem, size):
     return y
 
   with resnet.nn.intercept_methods(note):
-    logits = model.apply(variables, x)
+    logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
   assert seen[-1] == (2, size, size, 8) and logits.shape == (2, 3)
 
 
@@ -71,11 +70,11 @@ def test_a_stem_that_is_neither_is_named():
 def test_a_block_whose_last_layer_is_zero_carries_its_input(options):
   block = resnet.Block(8, **options)
   x = jnp.abs(images(2, 4, 4, 8))  # The last relu changes nothing.
-  variables = block.init(jax.random.key(0), x, train=False)
+  variables = jax.jit(functools.partial(block.init, train=False))(jax.random.key(0), x)
   last = "conv1" if not options.get("bottleneck") else "conv2"
   params = {**variables["params"]}
   params[last] = jax.tree.map(jnp.zeros_like, params[last])
-  y = block.apply({**variables, "params": params}, x, train=False)
+  y = jax.jit(functools.partial(block.apply, train=False))({**variables, "params": params}, x)
   np.testing.assert_array_equal(y, x)
   assert "projection" not in params
 
@@ -84,14 +83,14 @@ def test_a_block_whose_last_layer_is_zero_carries_its_input(options):
 def test_evaluation_treats_each_image_by_itself_and_training_does_not(options):
   model, x = small(**options), images(4, 8, 8, 3)
   variables = jax.jit(model.init)(jax.random.key(0), x)
+  train = jax.jit(functools.partial(model.apply, train=True, mutable="batch_stats"))
   # Statistics of a real batch, not zeros and ones.
-  apply = functools.partial(model.apply, train=True, mutable="batch_stats")
-  _, new = jax.jit(apply)(variables, 3 * x + 1)
+  _, new = train(variables, 3 * x + 1)
   variables = {**variables, **new}
-  apply = jax.jit(functools.partial(model.apply, variables))
-  np.testing.assert_allclose(apply(x)[:2], apply(x[:2]), atol=1e-5)
-  train = jax.jit(functools.partial(model.apply, variables, train=True, mutable="batch_stats"))
-  assert np.abs(train(x)[0][:2] - train(x[:2])[0]).max() > 1e-2
+  other = x.at[2:].set(-x[2:])
+  apply = jax.jit(model.apply)
+  np.testing.assert_allclose(apply(variables, x)[:2], apply(variables, other)[:2], atol=1e-5)
+  assert np.abs(train(variables, x)[0][:2] - train(variables, other)[0][:2]).max() > 1e-2
 
 
 def test_statistics_move_towards_the_batch_in_training_only():
@@ -100,11 +99,12 @@ def test_statistics_move_towards_the_batch_in_training_only():
   start = variables["batch_stats"]
   np.testing.assert_array_equal(start["stem_norm"]["mean"], 0)
   np.testing.assert_array_equal(start["stem_norm"]["var"], 1)
-  _, new = model.apply(variables, x, train=True, mutable="batch_stats")
+  apply = functools.partial(model.apply, mutable="batch_stats")
+  _, new = jax.jit(functools.partial(apply, train=True))(variables, x)
   y = resnet.conv.apply(variables["params"]["stem"], x)
   expected = 0.1 * np.asarray(y).mean((0, 1, 2))
   np.testing.assert_allclose(new["batch_stats"]["stem_norm"]["mean"], expected, atol=1e-6)
-  _, same = model.apply(variables, x, mutable="batch_stats")
+  _, same = jax.jit(apply)(variables, x)
   jax.tree.map(np.testing.assert_array_equal, same["batch_stats"], start)
 
 
@@ -112,8 +112,8 @@ def test_statistics_move_towards_the_batch_in_training_only():
 def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_in_float32(options):
   model, x = small(**options), images(4, 8, 8, 3)
   variables = jax.jit(model.init)(jax.random.key(0), x)
-  half, new = model.apply(variables, x.astype(jnp.bfloat16), train=True, mutable="batch_stats")
-  full, _ = model.apply(variables, x, train=True, mutable="batch_stats")
+  train = jax.jit(functools.partial(model.apply, train=True, mutable="batch_stats"))
+  (half, new), (full, _) = (train(variables, v) for v in (x.astype(jnp.bfloat16), x))
   assert half.dtype == jnp.float32
   assert all(p.dtype == jnp.float32 for p in jax.tree.leaves((variables, new)))
   np.testing.assert_allclose(half, full, atol=0.05 * np.abs(full).max())
