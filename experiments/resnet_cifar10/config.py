@@ -1,8 +1,8 @@
-"""Presets of image classification by residual networks. None has been measured yet.
+"""Presets of image classification by residual networks; the README says which are measured.
 
 `python -m launch.train --config=experiments/resnet_cifar10/config.py:PRESET`
 
-  cpu           the fast network on CIFAR-10; two cores
+  cpu           the fast network on CIFAR-10, 13 epochs with Muon; half an hour on two cores
   resnet20      He et al.'s network of 20 layers and their recipe, 160 epochs
   resnet18      ResNet-18 with the CIFAR stem, 80 epochs; GPU or TPU
   wrn28_10      WideResNet-28-10, 160 epochs; GPU or TPU
@@ -31,11 +31,13 @@ def get_config(preset: str = "cpu") -> ml_collections.ConfigDict:
   if preset not in PRESETS:
     raise UserError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
   config = _base(preset)
-  if preset == "debug":
+  if preset == "cpu":
+    _cpu(config)
+  elif preset == "debug":
     _debug(config)
   elif preset.startswith("speedrun"):
     _speedrun(config, preset)
-  elif preset != "cpu":
+  else:
     _published(config, preset)
   return config.lock()
 
@@ -91,6 +93,15 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "ema_decay": config_dict.placeholder(float),
       },
   })
+
+
+def _cpu(config):
+  config.data.update({"validation": 1000, "batch_size": 1000})
+  config.optimizer.update({
+      "name": "muon", "learning_rate": 0.15, "warmup_steps": 20, "momentum": 0.6,
+      "weight_decay": 0.1,
+  })  # fmt: skip
+  config.training.update({"total_steps": 640, "eval_every": 160, "save_every": 40})
 
 
 def _published(config, name):
