@@ -49,20 +49,6 @@ class Images:
     return digest.hexdigest()[:16]
 
 
-def split_off(data: Images, count: int, seed: int = 0) -> tuple[Images, Images]:
-  """(all but `count`, `count` of them), drawn at random: a validation split.
-
-  Raises:
-    UserError: count is negative, or nothing would be left.
-  """
-  if not 0 <= count < len(data):
-    raise UserError(
-        f"config.data.validation is {count}; use 0 or more, and less than the {len(data)} images"
-    )
-  order = np.random.default_rng(seed).permutation(len(data))
-  return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
-
-
 def cifar10(split: str) -> Images:
   """CIFAR-10's "train" (50,000) or "test" (10,000) images, 32 x 32.
 

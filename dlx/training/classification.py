@@ -20,6 +20,22 @@ def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
   return np.bincount(places, minlength=classes**2).reshape(classes, classes)
 
 
+def f1(matrix: np.ndarray) -> float:
+  """The mean over classes of F1, the harmonic mean of precision and recall.
+
+  F1 = 2 right / (right + wrong of that class + wrong as that class), 0 for a class that
+  neither occurs nor is found.
+
+  Args:
+    matrix: counts (K, K), row the right class, column the likeliest one.
+
+  Source: van Rijsbergen, "Information retrieval" (1979), chapter 7.
+  """
+  right = matrix.diagonal()
+  total = matrix.sum(0) + matrix.sum(1)
+  return float((2 * right / np.maximum(total, 1)).mean())
+
+
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
   """Expected calibration error: how far confidence and accuracy are apart.
 

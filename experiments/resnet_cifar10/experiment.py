@@ -1,7 +1,6 @@
 """Image classification by a residual network: CIFAR-10, or a folder of images."""
 
-from collections.abc import Iterator, Sequence
-import json
+from collections.abc import Iterable, Iterator
 import pathlib
 
 import jax
@@ -12,9 +11,11 @@ import numpy as np
 import dlx
 from dlx.data import augmentation, batches
 from dlx.data import images as image_data
+from dlx.data.split import check_parts
 from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import fast_resnet, resnet
+from dlx.training import classes as known_classes
 from dlx.training import classification, finetuning, report, sharding
 from dlx.training import optimizer as optimizers
 from dlx.training import run as runs
@@ -39,7 +40,6 @@ OPTIMIZERS = {"sgd": optimizers.sgd, "adamw": optimizers.adamw, "muon": optimize
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 FLIPS = ("alternating", "random", "none")
 TRAINABLE = ("all", "head", "last_stage")
-CLASSES = "classes.json"
 _SOME = 5000  # Training images whose statistics stand for those of all.
 
 
@@ -153,13 +153,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Trains, or goes on training, in workdir."""
   check_config(config)
   data, held_out = load_data(config, "train"), load_data(config, "validation")
-  if not len(held_out):
-    raise UserError("config.data.validation is 0; at least one image must choose the checkpoint")
-  if config.data.batch_size > len(data):
-    raise UserError(
-        f"config.data.batch_size is {config.data.batch_size}, but there are only {len(data)} "
-        f"training images; lower it"
-    )
+  check_parts(data, held_out, config.data.batch_size, "images")
   sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
   model = make_model(config, len(data.classes))
   optimizer = make_optimizer(config, model)
@@ -175,7 +169,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
   jax.eval_shape(init)  # A run of another architecture is refused before anything is written.
   workdirs.open_(workdir, config)
-  _record_data(workdir, data)
+  known_classes.record(workdir, data, "images")
 
   classify = evaluation.make_classify(model, DTYPES[config.model.dtype], config.test_time)
 
@@ -219,7 +213,7 @@ def evaluate(run: runs.Run, split: str) -> dict[str, float]:
     split: "train", "validation" or "test".
   """
   data = load_data(run.config, split)
-  _check_data(run, data.classes)
+  known_classes.check(run.workdir, data, "images")
   logits = _logits(run, data.images, len(data.classes))
   probabilities = np.asarray(jax.nn.softmax(logits))
   matrix = classification.confusion_matrix(probabilities, data.labels)
@@ -236,37 +230,15 @@ def evaluate(run: runs.Run, split: str) -> dict[str, float]:
 
 
 def predict(
-    run: runs.Run, paths: Sequence[str], top: int
+    run: runs.Run, paths: Iterable[str], top: int
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
   """Yields each image file with its likeliest classes and their probabilities.
 
   Raises:
     UserError: a file is no image; none has been classified then.
   """
-  classes = json.loads((run.workdir / CLASSES).read_text())["classes"]
+  classes = known_classes.load(run.workdir)
+  paths = list(paths)
   images = np.stack([image_data.read(path, run.config.data.size) for path in paths])
   for path, logits in zip(paths, _logits(run, images, len(classes))):
-    probabilities = np.asarray(jax.nn.softmax(logits))
-    best = np.argsort(-probabilities)[:top]
-    yield path, [(classes[i], float(probabilities[i])) for i in best]
-
-
-def _record_data(workdir: pathlib.Path, data: image_data.Images) -> None:
-  path = workdir / CLASSES
-  record = {"classes": list(data.classes), "images": len(data), "fingerprint": data.fingerprint}
-  if not path.exists():
-    path.write_text(json.dumps(record, indent=2) + "\n")
-  elif json.loads(path.read_text()) != record:
-    raise UserError(
-        f"the training images are not those that the run in {workdir} began with; bring them "
-        f"back, or train in another --workdir"
-    )
-
-
-def _check_data(run: runs.Run, classes: tuple[str, ...]) -> None:
-  trained = json.loads((run.workdir / CLASSES).read_text())["classes"]
-  if trained != list(classes):
-    raise UserError(
-        f"the run in {run.workdir} knows the classes {', '.join(trained)}, but the images have "
-        f"{', '.join(classes)}"
-    )
+    yield path, known_classes.likeliest(np.asarray(jax.nn.softmax(logits)), classes, top)

@@ -3,6 +3,7 @@
 import ml_collections
 
 from dlx.data import images
+from dlx.data.split import split_off
 from dlx.errors import UserError
 
 
@@ -18,7 +19,7 @@ def load_data(config: ml_collections.ConfigDict, split: str) -> images.Images:
     raise UserError(f"split {split!r} is not one of train, validation, test")
   if config.data.images:
     data = images.from_folder(config.data.images, config.data.size)
-    rest, test = images.split_off(data, len(data) // 10, seed=1)
+    rest, test = split_off(data, len(data) // 10, seed=1)
   elif config.data.source == "shapes":
     rest, test = (images.shapes(n, config.data.size, seed=n) for n in (480, 96))
   elif config.data.source != "cifar10":
@@ -34,4 +35,4 @@ def load_data(config: ml_collections.ConfigDict, split: str) -> images.Images:
     rest, test = images.cifar10("train"), None
   if split == "test":
     return test
-  return images.split_off(rest, config.data.validation)[split == "validation"]
+  return split_off(rest, config.data.validation)[split == "validation"]

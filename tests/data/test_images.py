@@ -74,20 +74,6 @@ def test_folders_that_are_no_data_sets_are_named(tmp_path):
     images.from_folder(tmp_path, 8)
 
 
-def test_a_validation_split_is_drawn_and_leaves_the_rest():
-  data = images.shapes(60, size=8)
-  kept, split = images.split_off(data, 20, seed=1)
-  assert len(kept) == 40 and len(split) == 20
-  both = np.concatenate([kept.images, split.images])
-  assert len(np.unique(both.reshape(60, -1), axis=0)) == 60
-  assert set(split.labels) == {0, 1, 2}, "drawn, not cut off"
-  again = images.split_off(data, 20, seed=1)[1]
-  np.testing.assert_array_equal(again.images, split.images)
-  for count in (-1, 60):
-    with pytest.raises(UserError, match=f"config.data.validation is {count}"):
-      images.split_off(data, count)
-
-
 def test_the_fingerprint_tells_data_apart():
   data = images.shapes(6, size=8)
   assert data.fingerprint == images.shapes(6, size=8).fingerprint

@@ -1,10 +1,7 @@
 """The image classifier: presets, batches, loss, views and normalization, by plain numpy."""
 
-import json
-
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
@@ -48,16 +45,8 @@ def normalized(variables, images):
 
 
 @pytest.mark.parametrize("preset", configs.PRESETS)
-def test_a_preset_has_every_key_is_locked_and_builds(preset):
-  config, base = configs.get_config(preset), configs.get_config()
-
-  def keys(c):
-    return {k: keys(c[k]) if isinstance(c[k], ml_collections.ConfigDict) else None for k in c}
-
-  assert keys(config) == keys(base) and config.is_locked
-  assert config.experiment == "experiments.resnet_cifar10" and config.preset == preset
-  experiment.check_config(config)
-  assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+def test_a_preset_has_every_key_is_locked_and_builds(preset, whole_preset):
+  config = whole_preset(configs, experiment, preset)
   model = experiment.make_model(config, 10)
   x = jnp.zeros((2, config.data.size, config.data.size, 3))
   variables = jax.eval_shape(model.init, jax.random.key(0), x)

@@ -4,10 +4,15 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
+
+from dlx.training.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -80,3 +85,34 @@ def programs(tmp_path_factory):
   running = Programs(folder, tmp_path_factory.mktemp("no_data_sets"))
   yield running
   running.close()
+
+
+def state_of(workdir: pathlib.Path, step: int) -> dict:
+  """What the checkpoint of a step holds."""
+  with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+    return checkpoints.restore(step)
+
+
+@pytest.fixture
+def state():
+  """`state(workdir, step)`: what a checkpoint holds."""
+  return state_of
+
+
+@pytest.fixture
+def resumes(programs, tmp_path):
+  """`resumes(flag, run, before, last)`: without its last checkpoint, the run comes out the same."""
+
+  def check(flag: str, run: pathlib.Path, before: int, last: int) -> None:
+    workdir = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints" / str(last))
+    (workdir / "checksums" / f"{last}.json").unlink()
+    finished = programs("launch.train", flag, f"--workdir={workdir}", timeout=300)
+    assert finished.code == 0 and f"resuming from step {before}" in finished.err, finished
+    assert (workdir / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    ours, theirs = (state_of(folder, last) for folder in (workdir, run))
+    assert set(ours) == set(theirs) >= {"params", "ema", "opt_state"}
+    for name in set(ours) - {"opt_state"}:
+      jax.tree.map(np.testing.assert_array_equal, ours[name], theirs[name])
+
+  return check

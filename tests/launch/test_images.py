@@ -10,7 +10,6 @@ from PIL import Image
 import pytest
 
 from dlx.data import images as image_data
-from dlx.training.checkpoints import Checkpoints
 
 DEBUG = "--config=experiments/resnet_cifar10/config.py:debug"
 
@@ -35,22 +34,8 @@ def pictures(tmp_path_factory):
   return sorted(folder.iterdir())
 
 
-def state_of(workdir, step):
-  with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-    return checkpoints.restore(step)
-
-
-def test_resumed_in_the_middle_of_an_epoch_it_is_the_run_left_alone(programs, run, tmp_path):
-  workdir = shutil.copytree(run, tmp_path / "run")
-  shutil.rmtree(workdir / "checkpoints" / "24")
-  (workdir / "checksums" / "24.json").unlink()
-  finished = programs("launch.train", DEBUG, f"--workdir={workdir}", timeout=300)
-  assert finished.code == 0 and "resuming from step 16" in finished.err, finished
-  assert (workdir / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
-  ours, theirs = (state_of(folder, 24) for folder in (workdir, run))
-  assert set(ours) >= {"params", "variables", "ema", "opt_state"}
-  for name in ("params", "variables", "ema"):
-    jax.tree.map(np.testing.assert_array_equal, ours[name], theirs[name])
+def test_resumed_in_the_middle_of_an_epoch_it_is_the_run_left_alone(resumes, run):
+  resumes(DEBUG, run, before=16, last=24)
 
 
 def test_evaluate_prints_figures_and_draws_pictures(programs, run):
@@ -82,7 +67,9 @@ def test_predict_names_the_likeliest_classes_and_an_export_does_the_same(
   assert same.out == finished.out
 
 
-def test_fine_tuning_on_a_folder_trains_the_head_and_nothing_else(programs, run, tmp_path):
+def test_fine_tuning_on_a_folder_trains_the_head_and_nothing_else(
+    programs, run, tmp_path, state
+):
   rng = np.random.default_rng(0)
   for name in ("bright", "dark"):
     (tmp_path / "data" / name).mkdir(parents=True)
@@ -99,7 +86,7 @@ def test_fine_tuning_on_a_folder_trains_the_head_and_nothing_else(programs, run,
   finished = programs(*command, f"--config.init_from={run}", timeout=300)
   assert finished.code == 0, finished
   assert json.loads((workdir / "classes.json").read_text())["classes"] == ["bright", "dark"]
-  before, after = state_of(run, 24)["ema"], state_of(workdir, 8)["params"]
+  before, after = state(run, 24)["ema"], state(workdir, 8)["params"]
   assert after["head"]["bias"].shape == (2,) and after["head"]["bias"].any()
   for name in set(after) - {"head"}:
     jax.tree.map(np.testing.assert_array_equal, after[name], before[name])

@@ -1,6 +1,7 @@
 """Figures of a classifier, on tables small enough to count by hand."""
 
 import numpy as np
+import pytest
 
 from dlx.training import classification
 
@@ -45,3 +46,9 @@ def test_mistakes_come_with_the_surest_first():
   np.testing.assert_array_equal(
       classification.most_confident_mistakes(PROBABILITIES, LABELS, 1), [3]
   )
+
+
+def test_f1_is_the_mean_of_its_classes_by_hand():
+  matrix = np.array([[6, 2], [1, 1]])
+  assert classification.f1(matrix) == pytest.approx((12 / 15 + 2 / 5) / 2)
+  assert classification.f1(np.array([[3, 0, 0], [0, 2, 0], [0, 0, 0]])) == pytest.approx(2 / 3)
