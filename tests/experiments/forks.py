@@ -13,6 +13,7 @@ import warnings
 import dlx.doctor
 import experiments.gru_lm.experiment  # noqa: F401
 import experiments.resnet_cifar10.experiment  # noqa: F401
+import experiments.transformer_sentiment.experiment  # noqa: F401
 import launch.configs  # noqa: F401
 
 

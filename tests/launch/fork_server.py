@@ -23,6 +23,7 @@ import dlx.doctor
 import dlx.training.export
 import experiments.gru_lm.experiment  # noqa: F401
 import experiments.resnet_cifar10.experiment  # noqa: F401
+import experiments.transformer_sentiment.experiment  # noqa: F401
 import launch.configs  # noqa: F401
 
 

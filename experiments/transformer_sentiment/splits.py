@@ -1,0 +1,85 @@
+"""Which texts a run trains on, which it holds back, and the tokens they become."""
+
+import pathlib
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+import tokenizers
+
+from dlx.data import labelled_text, tokens
+from dlx.data.labelled_text import LabelledTexts
+from dlx.data.split import split_off
+from dlx.errors import UserError
+
+TOKENIZER = "tokenizer.json"
+# TFDS keeps the labels of GLUE's test split from its readers.
+_TEST = {"imdb_reviews": "test", "glue/sst2": "validation"}
+
+
+class Encoded(NamedTuple):
+  """Texts as rows of tokens.
+
+  Attributes:
+    ids: int32 (N, longest), padded with 0.
+    lengths: int32 (N,).
+    labels: int32 (N,).
+  """
+
+  ids: np.ndarray
+  lengths: np.ndarray
+  labels: np.ndarray
+
+
+def load_data(config: ml_collections.ConfigDict, split: str) -> LabelledTexts:
+  """The texts of "train", "validation" or "test".
+
+  A file has no test split of its own: a tenth of it, drawn with seed 1, is kept for that.
+  The test split of SST-2 is GLUE's validation split, since GLUE's own has no labels.
+
+  Raises:
+    UserError: no such split or source, or the texts cannot be read.
+  """
+  if split not in ("train", "validation", "test"):
+    raise UserError(f"split {split!r} is not one of train, validation, test")
+  options = config.data
+  if options.file:
+    data = labelled_text.from_file(options.file, options.text_column, options.label_column)
+    rest, test = split_off(data, len(data) // 10, seed=1)
+  elif options.source == "sentences":
+    rest, test = (labelled_text.sentences(n, seed=n) for n in (400, 80))
+  elif options.source not in _TEST:
+    raise UserError(
+        f"config.data.source is {options.source!r}; use {', '.join(_TEST)} or sentences, or give "
+        f"a table by --config.data.file=PATH"
+    )
+  elif split == "test":
+    return labelled_text.from_tfds(options.source, _TEST[options.source])
+  else:
+    rest, test = labelled_text.from_tfds(options.source, "train"), None
+  if split == "test":
+    return test
+  return split_off(rest, options.validation)[split == "validation"]
+
+
+def load_tokenizer(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, texts: LabelledTexts
+) -> tokenizers.Tokenizer:
+  """The run's tokenizer: the one stored with it, or a new one learned from its texts."""
+  path = workdir / TOKENIZER
+  if path.exists():
+    return tokens.load(path)
+  return tokens.learn(texts.texts, config.data.vocab_size, lowercase=config.data.lowercase)
+
+
+def encode(
+    config: ml_collections.ConfigDict, tokenizer: tokenizers.Tokenizer, data: LabelledTexts
+) -> Encoded:
+  """Texts as rows of at most config.data.max_length tokens."""
+  return Encoded(*tokens.encode(tokenizer, data.texts, config.data.max_length), data.labels)
+
+
+def sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+  """The lengths that batches are cut to: max_length and fractions of it, the shortest first."""
+  count, longest = config.data.buckets, config.data.max_length
+  return tuple(sorted({-(-longest * i // count) for i in range(1, count + 1)}))
