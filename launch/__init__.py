@@ -1,4 +1,4 @@
-"""Programs: python -m launch.train, launch.evaluate, launch.sample, launch.export."""
+"""Programs: python -m launch.train, launch.evaluate, launch.predict, ..."""
 
 from dlx import huge_pages
 

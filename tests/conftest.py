@@ -9,7 +9,7 @@ import jax
 import pytest
 
 # Thousands of small programs, each run once or twice: compiling is nearly all of the time.
-# XLA's older code generator for CPU takes half as long as the one that users have.
+# XLA's older code generator for CPU takes less time for it than the one that users have.
 OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
 QUICKLY_COMPILED = ("benchmarks", "experiments", "gradients", "models")
 
@@ -17,7 +17,7 @@ QUICKLY_COMPILED = ("benchmarks", "experiments", "gradients", "models")
 def pytest_configure(config):
   """In the short suite, takes the older generator where this XLA still has it.
 
-  The full suite, and the programs that tests/launch starts, do without.
+  The full suite, test_kill and the programs that tests/launch starts do without.
   """
   worker = hasattr(config, "workerinput")  # It has the environment of the first process.
   if worker or config.option.markexpr != "not full" or "XLA_FLAGS" in os.environ:
@@ -33,7 +33,8 @@ def pytest_configure(config):
 def quick_compilation(request):
   """Leaves out LLVM's costly passes in these folders, but not in the full suite.
 
-  XLA's own passes stay. Layers, training and programs are tested as users compile them.
+  XLA's own passes stay. The programs of tests/launch leave them out too, layers and training
+  do not.
   """
   quick = request.path.parent.name in QUICKLY_COMPILED and not request.node.get_closest_marker(
       "full"

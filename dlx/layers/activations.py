@@ -30,7 +30,7 @@ def gelu(
     x: any shape.
     approximate: which of the two.
     implementation: "auto" takes the gradient of dlx/gradients/activations.py, which keeps
-      x alone for the way back, writes half as much memory and has no forward mode;
+      x alone for the way back and has no forward mode;
       "autodiff" lets jax differentiate.
 
   Returns:
