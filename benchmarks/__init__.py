@@ -1,5 +1,5 @@
-"""Side-by-side timings against other libraries, which get huge pages as dlx does."""
+"""Side-by-side timings against other libraries, which get memory as dlx does."""
 
-from dlx import huge_pages
+from dlx import malloc
 
-huge_pages.restart()
+malloc.restart()

@@ -1,5 +1,5 @@
 """Programs: python -m launch.train, launch.evaluate, launch.predict, ..."""
 
-from dlx import huge_pages
+from dlx import malloc
 
-huge_pages.restart()
+malloc.restart()
