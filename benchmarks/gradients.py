@@ -11,7 +11,7 @@ the forward pass; for causal attention, half of the score matrix) with a 2048 x 
 product measured in the same run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import functools
 import time
 from typing import NamedTuple
@@ -111,26 +111,33 @@ def recurrent(cell, size, *, wanted, **options) -> Problem:
   )
 
 
-def causal_attention(batch, heads, length, d, *, wanted) -> Problem:
-  """Causal attention over (batch, heads, length, d), without projections."""
+def scaled_dot_product(batch, heads, length, d, *, wanted, is_causal=True) -> Problem:
+  """Attention over (batch, heads, length, d) without projections: causal, or with padding.
+
+  Padded sequences have from half of the length to all of it.
+  """
   query, key, value = _normal(3, batch, heads, length, d)
-  causal = functools.partial(attention.dot_product_attention, is_causal=True)
+  lengths = np.linspace(length // 2, length, batch).astype(int)
+  mask = None if is_causal else (np.arange(length) < lengths[:, None])[:, None, None]
+  options = {"is_causal": is_causal, "mask": mask}
+  ours = functools.partial(attention.dot_product_attention, **options)
 
   def jax_nn(*inputs):
     swapped = (x.swapaxes(-3, -2) for x in inputs)  # Its layout is (B, T, N, D).
-    return jax.nn.dot_product_attention(*swapped, is_causal=True).swapaxes(-3, -2)
+    return jax.nn.dot_product_attention(*swapped, **options).swapaxes(-3, -2)
 
+  pairs = batch * length * (length + 1) // 2 if is_causal else length * lengths.sum()
   return Problem(
-      f"causal attention {batch}x{heads}x{length}x{d}",
+      f"{'causal' if is_causal else 'padded'} attention {batch}x{heads}x{length}x{d}",
       (query, key, value),
       _normal(batch, heads, length, d),
-      3 * 2 * 2 * batch * heads * (length * (length + 1) // 2) * d,
+      float(3 * 2 * 2 * heads * pairs * d),
       {
-          "dlx": causal,
-          "autodiff": functools.partial(causal, implementation="autodiff"),
+          "dlx": ours,
+          "autodiff": functools.partial(ours, implementation="autodiff"),
           "jax.nn": jax_nn,
       },
-      layers_torch.causal_attention,
+      functools.partial(layers_torch.attention, **options),
       wanted,
   )
 
@@ -152,7 +159,7 @@ PROBLEMS = (
         functools.partial(recurrent, gru, size, wanted={"autodiff": 0.90}, reset_after=False)
         for size in (LARGE, SMALL)
     ),
-    functools.partial(causal_attention, 2, 8, 2048, 64, wanted={"jax.nn": 0.20, "PyTorch": 1.2}),
+    functools.partial(scaled_dot_product, 2, 8, 2048, 64, wanted={"jax.nn": 0.20, "PyTorch": 1.2}),
 )
 
 
@@ -209,17 +216,18 @@ def measure(problem: Problem, rounds: int, peak: float) -> list[dict]:
   ]
 
 
-def _run(rounds: int, peak: float) -> dict:
+def run(problems: Iterable[Callable[[], Problem]], rounds: int, peak: float) -> dict:
   """The rows of all problems that --only chooses."""
   rows = []
-  for make in PROBLEMS:
+  for make in problems:
     problem = make()
     if _ONLY.value in problem.name:
       rows += measure(problem, rounds, peak)
   return {"rows": rows}
 
 
-def _show(console: Console, result: dict) -> None:
+def show(console: Console, result: dict) -> None:
+  """Prints the table."""
   table = Table("forward + backward", "", box=box.SIMPLE)
   for column in ("ms", "share of peak", "compile s", "dlx / this", "wanted"):
     table.add_column(column, justify="right")
@@ -240,7 +248,7 @@ def _show(console: Console, result: dict) -> None:
 
 def main(argv: list[str]) -> None:
   """Measures, prints, and writes --output."""
-  timing.program(argv, layers_torch.torch, _run, _show)
+  timing.program(argv, layers_torch.torch, functools.partial(run, PROBLEMS), show)
 
 
 if __name__ == "__main__":

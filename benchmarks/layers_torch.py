@@ -88,13 +88,16 @@ def recurrent(inputs: tuple, d_out: np.ndarray, *, gates: int) -> Callable:
   return call
 
 
-def causal_attention(inputs: tuple, d_out: np.ndarray) -> Callable:
+def attention(
+    inputs: tuple, d_out: np.ndarray, *, mask: np.ndarray | None, is_causal: bool
+) -> Callable:
   """scaled_dot_product_attention."""
   leaves = [torch.tensor(x).requires_grad_() for x in inputs]
   d_out = torch.tensor(d_out)
+  options = {"attn_mask": None if mask is None else torch.tensor(mask), "is_causal": is_causal}
 
   def call():
-    out = torch.nn.functional.scaled_dot_product_attention(*leaves, is_causal=True)
+    out = torch.nn.functional.scaled_dot_product_attention(*leaves, **options)
     return out.detach(), tuple(_backward(out, d_out, leaves))
 
   return call

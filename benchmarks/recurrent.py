@@ -16,21 +16,18 @@ them with a 2048 x 2048 product measured in the same run. They are the model's F
 the same for all rows: dlx looks the product 3HD, a fifth of them, up in a table instead.
 """
 
-from collections.abc import Callable
 import functools
-import time
 from typing import NamedTuple
 
 from absl import app
 from flax import linen as nn
 import jax
-from jax import lax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from rich.console import Console
 
 from benchmarks import timing
+from benchmarks.steps import MEASUREMENTS, jax_call, torch_call
 from dlx.layers import embedding, gru, linear, losses
 
 try:
@@ -40,8 +37,6 @@ except ImportError:
 
 
 VOCAB = 65
-LEARNING_RATE = 1e-3
-MEASUREMENTS = ("forward", "training")
 # Of the table: the number's name and format.
 COLUMNS = {"ms_per_step": ".2f", "tokens_per_second": ",.0f", "share_of_peak": ".0%"}
 COLUMNS |= {"compile_seconds": ".1f", "dlx_divided_by_this": ".2f"}
@@ -152,62 +147,20 @@ def check_equal(size: Size, params: dict) -> dict[str, float]:
   return values
 
 
-def _jax_call(loss_fn: Callable, params: dict, tokens, measurement: str):
-  """A call that runs all steps, and the seconds that compiling it took."""
-  optimizer = optax.adam(LEARNING_RATE)
-
-  def step(state, batch):
-    params, opt_state = state
-    if measurement == "forward":
-      return state, loss_fn(params, batch)
-    loss, grads = jax.value_and_grad(loss_fn)(params, batch)
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, updates), opt_state), loss
-
-  params = jax.tree.map(jnp.array, params)  # a copy, because the state is donated
-  state = params, optimizer.init(params)
-  steps = jax.jit(functools.partial(lax.scan, step), donate_argnums=0)
-  start = time.perf_counter()
-  compiled = steps.lower(state, tokens).compile()
-  seconds = time.perf_counter() - start
-
-  def call():
-    nonlocal state
-    state, _ = jax.block_until_ready(compiled(state, tokens))
-
-  return call, seconds
-
-
-def _torch_call(params: dict, tokens, measurement: str):
-  """The same for PyTorch, which compiles nothing."""
-  model = TorchModel(params)
-  optimizer = torch.optim.Adam(model.layers.parameters(), lr=LEARNING_RATE)
-  tokens = torch.tensor(np.array(tokens), dtype=torch.long)
-
-  def call():
-    with torch.inference_mode(measurement == "forward"):
-      for batch in tokens:
-        loss = model.loss(batch)
-        if measurement == "training":
-          optimizer.zero_grad()
-          loss.backward()
-          optimizer.step()
-
-  return call, 0.0
-
-
 def _measure(size: Size, measurement: str, rounds: int, peak: float) -> list[dict]:
   """The rows of one table."""
   params, tokens = make_params(size), make_tokens(size)
   before = {**params, "gru": {k: v for k, v in params["gru"].items() if k != "hidden_bias"}}
   before_loss = functools.partial(dlx_loss, reset_after=False)
   calls = {
-      "dlx": _jax_call(dlx_loss, params, tokens, measurement),
-      "dlx, reset_after=False": _jax_call(before_loss, before, tokens, measurement),
-      "Flax": _jax_call(flax_loss, flax_params(params), tokens, measurement),
+      "dlx": jax_call(dlx_loss, params, tokens, measurement),
+      "dlx, reset_after=False": jax_call(before_loss, before, tokens, measurement),
+      "Flax": jax_call(flax_loss, flax_params(params), tokens, measurement),
   }
   if torch is not None:
-    calls["PyTorch"] = _torch_call(params, tokens, measurement)
+    batches = torch.tensor(np.array(tokens), dtype=torch.long)
+    model = TorchModel(params)
+    calls["PyTorch"] = torch_call(model.layers.parameters(), model.loss, batches, measurement)
   best = timing.fastest({name: call for name, (call, _) in calls.items()}, rounds)
   rows = []
   for name, (_, compile_seconds) in calls.items():

@@ -45,6 +45,8 @@ class LabelledTexts:
 def from_tfds(name: str, split: str) -> LabelledTexts:
   """A split of "imdb_reviews" or "glue/sst2"; the classes are negative and positive.
 
+  The split "unsupervised" of imdb_reviews has labels of -1.
+
   Raises:
     UserError: the set is another one, or is not prepared on this machine.
   """

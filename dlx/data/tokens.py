@@ -49,7 +49,9 @@ def learn(
 
 
 def load(path: str | pathlib.Path) -> tokenizers.Tokenizer:
-  """Reads a tokenizer.json.
+  """Reads a tokenizer.json, which may be that of a published encoder.
+
+  A length that it cuts or pads texts to is left out: `encode` does both.
 
   Raises:
     UserError: there is none, or it is damaged.
@@ -57,18 +59,34 @@ def load(path: str | pathlib.Path) -> tokenizers.Tokenizer:
   if not pathlib.Path(path).exists():
     raise UserError(f"{path} does not exist; it is where the tokenizer should be")
   try:
-    return tokenizers.Tokenizer.from_file(str(path))
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
   except Exception as e:  # The library raises Exception itself.
     raise UserError(f"{path} is no tokenizer: {e}") from None
+  if tokenizer.token_to_id(PAD) != 0:
+    raise UserError(f"{path}: {PAD} is {tokenizer.token_to_id(PAD)}; only 0 can be read")
+  tokenizer.no_truncation()
+  tokenizer.no_padding()
+  return tokenizer
+
+
+def cut(items: Sequence, max_length: int) -> Sequence:
+  """The first quarter and the last three quarters of max_length, where there are more.
+
+  A review's verdict tends to stand at its end.
+
+  Source: Sun, Qiu, Xu, Huang, "How to fine-tune BERT for text classification?" (2019),
+    section 5.3.1, for keeping both ends.
+  """
+  if len(items) <= max_length:
+    return items
+  head = max_length // 4
+  return items[:head] + items[head - max_length :]
 
 
 def encode(
     tokenizer: tokenizers.Tokenizer, texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Texts as rows of ids, padded with 0 to the longest.
-
-  Of a text with more than max_length tokens the first quarter and the last three
-  quarters of max_length are kept: a review's verdict tends to stand at its end.
+  """Texts as rows of ids, padded with 0 to the longest; `cut` shortens long ones.
 
   Args:
     tokenizer: with [PAD] as 0.
@@ -77,17 +95,8 @@ def encode(
 
   Returns:
     (ids int32 (N, longest), lengths int32 (N,)).
-
-  Source: Sun, Qiu, Xu, Huang, "How to fine-tune BERT for text classification?" (2019),
-    section 5.3.1, for keeping both ends.
   """
-  head = max_length // 4
-  rows = []
-  for encoding in tokenizer.encode_batch(list(texts)):
-    ids = encoding.ids
-    if len(ids) > max_length:
-      ids = ids[:head] + ids[head - max_length :]
-    rows.append(ids)
+  rows = [cut(encoding.ids, max_length) for encoding in tokenizer.encode_batch(list(texts))]
   lengths = np.array([len(ids) for ids in rows], np.int32)
   padded = np.zeros((len(rows), max(lengths, default=0)), np.int32)
   for row, ids in zip(padded, rows):

@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from dlx.gradients import attention as gradients
 from dlx.gradients import blocked_attention
-from dlx.layers import linear, positional, shapes
+from dlx.layers import fused_attention, linear, positional, shapes
 
-IMPLEMENTATIONS = ("auto", "autodiff", "blocked")
+IMPLEMENTATIONS = ("auto", "autodiff", "blocked", "cudnn")
 
 
 def causal_mask(t: int) -> Bool[Array, "t t"]:
@@ -92,7 +92,8 @@ def dot_product_attention(
     implementation: "autodiff" holds all weights, and jax differentiates it. "blocked"
       holds a block of them at a time, so its memory grows with T instead of T^2, and
       takes the gradient derived in dlx/gradients/blocked_attention.py; it has no
-      forward mode. "auto" takes "blocked" where that is faster: `choose` decides.
+      forward mode. "cudnn" is the kernel of NVIDIA's library. "auto" takes one of these:
+      `choose` decides.
 
   Returns:
     O, `(..., N, T_query, D_value)`; zeros for a query with no key allowed.
@@ -108,7 +109,10 @@ def dot_product_attention(
   mask = None if mask is None else jnp.asarray(mask)
   _expect_fitting(query, key, value, mask)
   if implementation == "auto":
-    implementation = choose(query.shape, key.shape)
+    implementation = choose(query.shape, key.shape, jnp.result_type(query, key, value))
+  if implementation == "cudnn":
+    options = {"mask": mask, "is_causal": is_causal, "scale": scale}
+    return fused_attention.attend(query, key, value, **options)
   if implementation == "autodiff":
     a = weights(query, key, mask=mask, is_causal=is_causal, scale=scale)
     return a @ value
@@ -118,11 +122,16 @@ def dot_product_attention(
   return _blocked(is_causal, scaled, key, value, mask)[0].astype(dtype)
 
 
-def choose(query_shape: tuple[int, ...], key_shape: tuple[int, ...]) -> str:
-  """The implementation that "auto" stands for, by the kind of device and the shapes.
+def choose(
+    query_shape: tuple[int, ...], key_shape: tuple[int, ...], dtype=jnp.float32
+) -> str:
+  """The implementation that "auto" stands for, by the kind of device, shapes and dtype.
 
-  Only XLA's CPU code is served by blocks; a GPU has kernels of its own for this.
+  On a CPU long sequences go in blocks; on a GPU cuDNN's kernel is taken where it fits,
+  which is in half precision. All else is the plain form, which XLA compiles well.
   """
+  if jax.default_backend() == "gpu":
+    return "cudnn" if fused_attention.fits(query_shape, dtype) else "autodiff"
   long = query_shape[-2] * key_shape[-2] >= 512 * 512
   return "blocked" if jax.default_backend() == "cpu" and long else "autodiff"
 

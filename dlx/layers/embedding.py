@@ -33,7 +33,7 @@ def lookup(params: dict[str, Array], ids: Int[Array, "..."]) -> Float[Array, "..
   """
   if not jnp.issubdtype(jnp.result_type(ids), jnp.integer):
     raise ValueError(f"ids: expected integers, got {jnp.result_type(ids)}")
-  return params["embedding"].at[ids].get(mode="fill", wrap_negative_indices=False)
+  return jnp.asarray(params["embedding"]).at[ids].get(mode="fill", wrap_negative_indices=False)
 
 
 def logits(params: dict[str, Array], x: Float[Array, "... d"]) -> Float[Array, "... vocab_size"]:

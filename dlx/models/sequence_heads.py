@@ -1,4 +1,4 @@
-"""What stands on a transformer: a classifier, the score of every token, an encoder-decoder."""
+"""What stands on a transformer: classifiers, the score of every token, an encoder-decoder."""
 
 import flax.linen as nn
 import jax
@@ -7,6 +7,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dlx.layers import activations, embedding, linear, norm
 from dlx.layers.dropout import dropout
+from dlx.models.ngrams import NGrams
 from dlx.models.transformer import Transformer
 
 
@@ -58,6 +59,36 @@ class Classifier(nn.Module):
     return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x)
 
 
+class Experts(nn.Module):
+  """A network and a classifier of n-grams, which answer with the mean of their logits.
+
+  Each has a loss of its own in training. With one loss of the mean, the n-grams, which
+  know the training texts by heart after a short while, would leave the network nothing
+  to learn.
+
+  Attributes:
+    network: reads the sequence.
+    ngrams: counts what occurs in it; None for the network alone.
+  """
+
+  network: Classifier
+  ngrams: NGrams | None = None
+
+  def each(
+      self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
+  ) -> list[Float[Array, "... K"]]:
+    """The logits of each of them."""
+    experts = [self.network] if self.ngrams is None else [self.network, self.ngrams]
+    return [expert(ids, mask, train=train) for expert in experts]
+
+  def __call__(
+      self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
+  ) -> Float[Array, "... K"]:
+    """The mean logits `(..., K)` of ids `(..., T)`; mask and train as for Transformer."""
+    logits = self.each(ids, mask, train=train)
+    return sum(logits) / len(logits)
+
+
 class TokenModel(nn.Module):
   """A transformer and the score of every token at every place.
 
@@ -80,10 +111,13 @@ class TokenModel(nn.Module):
       context: Float[Array, "... T_context D_context"] | None = None,
       context_mask: Bool[Array, "... T_context"] | None = None,
       *,
+      places: Int[Array, "... M"] | None = None,
       train: bool = False,
   ) -> Float[Array, "... T V"]:
-    """Logits `(..., T, V)`; the arguments are those of Transformer."""
+    """Logits `(..., T, V)`, or of M places `(..., M, V)`; the rest is as for Transformer."""
     x = self.transformer(ids, mask, context, context_mask, train=train)
+    if places is not None:  # The output layer is the most of the work.
+      x = jnp.take_along_axis(x, places[..., None], -2)
     if self.transform:
       d = x.shape[-1]
       x = linear.apply(self.param("transform", linear.init, d, d), x)

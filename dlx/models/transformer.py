@@ -6,15 +6,21 @@ The cross-attention is there only with a context. With `norm_first=False` the no
 after the sum, norm(x + f(x)), as in the first transformers and in BERT; then a network
 needs a warm-up of the rate. f is W2 gelu(W1 x), or gated, W2 (silu(W3 x) * W1 x).
 
+With an adapter, each f(x) that is added becomes f(x) + U gelu(V f(x)), a bottleneck of few
+features that starts at 0: trained alone, it turns a finished network to another task.
+
 A mask of valid tokens keeps padding out of every attention, so a text's result does not
 depend on how far it is padded.
 
 Source: Vaswani et al., "Attention is all you need" (2017); Xiong et al., "On layer
   normalization in the transformer architecture" (2020) for the norm that comes first;
-  Devlin et al., "BERT" (2019); Shazeer, "GLU variants improve transformer" (2020).
+  Devlin et al., "BERT" (2019); Shazeer, "GLU variants improve transformer" (2020);
+  Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019) for adapters.
 """
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dlx.layers import activations, attention, embedding, linear, norm, positional
@@ -35,6 +41,7 @@ class Block(nn.Module):
     is_causal: token t attends to tokens 0 to t only.
     dropout_rate: of what is added to x.
     eps: of the norms.
+    adapter_size: features of the adapters' bottleneck, 0 for none.
   """
 
   num_heads: int
@@ -45,6 +52,7 @@ class Block(nn.Module):
   is_causal: bool = False
   dropout_rate: float = 0.0
   eps: float = 1e-5
+  adapter_size: int = 0
 
   @nn.compact
   def __call__(
@@ -68,7 +76,7 @@ class Block(nn.Module):
       train: draw dropout masks, from the key "dropout".
     """
     d = x.shape[-1]
-    params = self.param("attention", attention.init, d)
+    params = self._param(x, "attention", attention.init, d)
     keys = None if mask is None else mask[..., None, None, :]
 
     def attend(x):
@@ -82,7 +90,9 @@ class Block(nn.Module):
     x = self._add("attention_norm", x, attend, train)
     if context is not None:
       d_context = context.shape[-1]
-      cross = self.param("cross_attention", lambda r: attention.init(r, d, d_context=d_context))
+      cross = self._param(
+          x, "cross_attention", lambda r: attention.init(r, d, d_context=d_context)
+      )
       valid = None if context_mask is None else context_mask[..., None, None, :]
       x = self._add(
           "cross_norm",
@@ -94,23 +104,40 @@ class Block(nn.Module):
       )
     return self._add("feed_forward_norm", x, self._feed_forward, train)
 
+  def _param(self, x, *args):
+    """Parameters in the dtype of x, in which the block computes."""
+    return jax.tree.map(lambda p: p.astype(x.dtype), self.param(*args))
+
   def _add(self, name, x, f, train):
     """x + f(norm(x)), or norm(x + f(x))."""
-    params = self.param(name, norm.init, x.shape[-1])
+    params = self._param(x, name, norm.init, x.shape[-1])
     y = f(norm.layer_norm(params, x, eps=self.eps) if self.norm_first else x)
+    if self.adapter_size:
+      y = self._adapt(name.replace("norm", "adapter"), y)
     if train:
       y = dropout(self.make_rng("dropout"), y, rate=self.dropout_rate)
     return x + y if self.norm_first else norm.layer_norm(params, x + y, eps=self.eps)
 
+  def _adapt(self, name, y):
+    """y + U gelu(V y), with U = 0 before training."""
+    d = y.shape[-1]
+    size = self.adapter_size
+    down = self._param(y, f"{name}_in", linear.init, d, size)
+    up = self._param(
+        y, f"{name}_out", lambda r: jax.tree.map(jnp.zeros_like, linear.init(r, size, d))
+    )
+    inner = activations.gelu(linear.apply(down, y), approximate=False)
+    return y + linear.apply(up, inner)
+
   def _feed_forward(self, x):
     d = x.shape[-1]
-    y = linear.apply(self.param("feed_forward_in", linear.init, d, self.d_ff), x)
+    y = linear.apply(self._param(x, "feed_forward_in", linear.init, d, self.d_ff), x)
     if self.gated:
-      gate = self.param("feed_forward_gate", linear.init, d, self.d_ff)
+      gate = self._param(x, "feed_forward_gate", linear.init, d, self.d_ff)
       y = nn.silu(linear.apply(gate, x)) * y
     else:
       y = activations.gelu(y, approximate=False)
-    return linear.apply(self.param("feed_forward_out", linear.init, self.d_ff, d), y)
+    return linear.apply(self._param(x, "feed_forward_out", linear.init, self.d_ff, d), y)
 
 
 class Transformer(nn.Module):
@@ -124,7 +151,8 @@ class Transformer(nn.Module):
       queries and keys, "none" leaves a bag of tokens.
     max_length: of learned positions.
     num_segments: of BERT's segment embedding, 0 for none.
-    norm_first, gated, is_causal, dropout_rate, eps: of the blocks.
+    norm_first, gated, is_causal, dropout_rate, eps, adapter_size: of the blocks.
+    dtype: in which the blocks compute, "bfloat16" say; None is that of the embedding.
   """
 
   vocab_size: int
@@ -140,6 +168,8 @@ class Transformer(nn.Module):
   is_causal: bool = False
   dropout_rate: float = 0.0
   eps: float = 1e-5
+  adapter_size: int = 0
+  dtype: str | None = None
 
   @nn.compact
   def __call__(
@@ -151,7 +181,7 @@ class Transformer(nn.Module):
       *,
       train: bool = False,
   ) -> Float[Array, "... T D"]:
-    """Maps ids `(..., T)` to hidden states `(..., T, D)`.
+    """Maps ids `(..., T)` to hidden states `(..., T, D)`, at least float32.
 
     Args:
       ids: tokens.
@@ -170,6 +200,8 @@ class Transformer(nn.Module):
       x = norm.layer_norm(self.param("embedding_norm", norm.init, self.d_model), x, eps=self.eps)
     if train:
       x = dropout(self.make_rng("dropout"), x, rate=self.dropout_rate)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    x = x.astype(self.dtype or x.dtype)
     for i in range(self.num_layers):
       block = Block(
           self.num_heads,
@@ -180,9 +212,11 @@ class Transformer(nn.Module):
           self.is_causal,
           self.dropout_rate,
           self.eps,
+          self.adapter_size,
           name=f"block{i}",
       )
       x = block(x, mask, context, context_mask, train=train)
+    x = x.astype(wide)
     if self.norm_first:
       x = norm.layer_norm(self.param("final_norm", norm.init, self.d_model), x, eps=self.eps)
     return x

@@ -1,4 +1,4 @@
-"""Starting from the parameters of another run, and training only some of them."""
+"""Starting from the parameters of another run, and training some of them, or some less."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,9 @@ from dlx.errors import UserError
 from dlx.training.state import PyTree, path_name
 
 
-def transfer(fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "head") -> PyTree:
+def transfer(
+    fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "head", added: str | None = None
+) -> PyTree:
   """`fresh` with the leaves of `pretrained`.
 
   Args:
@@ -18,6 +20,7 @@ def transfer(fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "hea
     source: that run's name, for messages.
     head: the top-level key of what may differ in shape, for other classes; where it
       does, all of it stays fresh.
+    added: a word in the names of parameters that only the new run needs to have.
 
   Raises:
     UserError: another leaf is missing on either side or differs in shape.
@@ -30,7 +33,8 @@ def transfer(fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "hea
       for name in old.keys() | new.keys()
       if getattr(old.get(name), "shape", None) != getattr(new.get(name), "shape", None)
   )
-  body = [name for name in differing if name not in of_head]
+  new_here = {name for name in new.keys() - old.keys() if added and added in name}
+  body = [name for name in differing if name not in of_head | new_here]
   if body:
     name = body[0]
     shapes = [str(tree[name].shape) if name in tree else "absent" for tree in (old, new)]
@@ -38,7 +42,7 @@ def transfer(fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "hea
         f"config.init_from={source} is a run of another architecture: {len(body)} parameters "
         f"differ, the first is {name} ({shapes[0]} there, {shapes[1]} here)"
     )
-  kept = of_head if differing else set()
+  kept = new_here | (of_head if set(differing) - new_here else set())
   return jax.tree.map_with_path(
       lambda path, leaf: leaf if path_name(path) in kept else old[path_name(path)], fresh
   )
@@ -59,3 +63,24 @@ def only(
     )
 
   return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
+
+
+def slower(
+    optimizer: optax.GradientTransformation, factor_of: Callable[[str], float]
+) -> optax.GradientTransformation:
+  """The optimizer with the updates of each leaf times `factor_of(path_name)`.
+
+  After Adam this is a learning rate for each leaf; the decay goes with it. Smaller rates
+  for lower blocks keep what a pretrained network knows about words.
+
+  Source: Howard and Ruder, "Universal language model fine-tuning for text classification"
+    (2018), section 3.2.
+  """
+
+  def update(updates, state, params=None):
+    del params
+    scaled = jax.tree.map_with_path(lambda path, u: factor_of(path_name(path)) * u, updates)
+    return scaled, state
+
+  scale = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+  return optax.chain(optimizer, scale)

@@ -60,11 +60,17 @@ def curves(
   axes.spines[["top", "right"]].set_visible(False)
   if training or validation:
     axes.legend(frameon=False)
-  return _save(figure, workdir / name)
-
-
-def _save(figure, path: pathlib.Path) -> pathlib.Path:
   figure.tight_layout()
+  return save(figure, workdir / name)
+
+
+def figure(width: float, height: float) -> plt.Figure:
+  """An empty picture, in inches."""
+  return plt.figure(figsize=(width, height), dpi=150)
+
+
+def save(figure: plt.Figure, path: pathlib.Path) -> pathlib.Path:
+  """Writes a picture and lets go of it."""
   figure.savefig(path)
   plt.close(figure)
   return path
@@ -88,7 +94,8 @@ def filters(path: pathlib.Path, kernel: np.ndarray) -> None:
     axis.set_axis_off()
   for axis, image in zip(axes.flat, np.moveaxis(shown, -1, 0)):
     axis.imshow(image, cmap="gray", vmin=0, vmax=1)
-  _save(figure, path)
+  figure.tight_layout()
+  save(figure, path)
 
 
 def confusion_matrix(path: pathlib.Path, matrix: np.ndarray, classes: Sequence[str]) -> None:
@@ -115,7 +122,8 @@ def confusion_matrix(path: pathlib.Path, matrix: np.ndarray, classes: Sequence[s
   axes.set_ylabel("is")
   total = max(matrix.sum(), 1)
   axes.set_title(f"{matrix.trace() / total:.2%} of {total:,} right", fontsize=10)
-  _save(figure, path)
+  figure.tight_layout()
+  save(figure, path)
 
 
 def mistakes(path: pathlib.Path, data: Images, probabilities: np.ndarray, count: int = 24) -> None:
@@ -143,4 +151,5 @@ def mistakes(path: pathlib.Path, data: Images, probabilities: np.ndarray, count:
         f"is {data.classes[data.labels[place]]}",
         fontsize=7,
     )
-  _save(figure, path)
+  figure.tight_layout()
+  save(figure, path)

@@ -1,70 +1,56 @@
 """Text classification by a transformer: reviews, or a table of one's own."""
 
-from collections.abc import Iterable, Iterator, Sequence
-import itertools
+from collections.abc import Iterable, Iterator
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from dlx.data import batches, tokens
 from dlx.data.split import check_parts
-from dlx.errors import UserError
 from dlx.layers import losses
-from dlx.models import transformer
-from dlx.models.sequence_heads import Classifier
-from dlx.training import buckets, classification, report, sharding
+from dlx.models import ngrams
+from dlx.models.sequence_heads import Classifier, Experts
+from dlx.training import buckets, classification, explanation, finetuning, report, sharding
 from dlx.training import classes as known_classes
 from dlx.training import optimizer as optimizers
 from dlx.training import run as runs
 from dlx.training import state as states
 from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
-from experiments.transformer_sentiment import splits
+from experiments.transformer_sentiment import checks, encoders, evaluation, splits
 
-POOLING = ("mean", "max", "first")
-_ROWS = 64  # Texts classified at once.
-_READ = 512  # Texts sorted by length together in prediction.
+check_config = checks.check_config
 
 
-def check_config(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError for a choice that is none, or a number out of its range."""
-  values = workdirs.flatten(config.to_dict())
-  choices = {"model.positions": transformer.POSITIONS, "model.pooling": POOLING}
-  for key, known in choices.items():
-    if values[key] not in known:
-      raise UserError(f"config.{key} is {values[key]!r}; use {', '.join(known)}")
-  least = {
-      "data.max_length": 4, "data.buckets": 1, "data.batch_size": 1, "model.d_model": 1,
-      "model.num_layers": 1, "model.num_heads": 1, "model.d_ff": 1,
-  }  # fmt: skip
-  for key, bound in least.items():
-    if values[key] < bound:
-      raise UserError(f"config.{key} is {values[key]}; it must be at least {bound}")
-  for key in ("data.word_dropout", "model.dropout_rate", "label_smoothing"):
-    if not 0 <= values[key] < 1:
-      raise UserError(f"config.{key} is {values[key]}; use 0 <= rate < 1")
-  model = config.model
-  if model.d_model % (2 * model.num_heads):
-    raise UserError(
-        f"config.model.d_model is {model.d_model}; it must be a multiple of twice num_heads, "
-        f"{2 * model.num_heads}"
+def make_model(config: ml_collections.ConfigDict, options: dict, num_classes: int) -> Experts:
+  """The network that `config.model` describes, on an encoder with these shapes."""
+  transformer = encoders.make_transformer(config, options)
+  counts, model = None, config.model
+  if model.ngrams:
+    counts = ngrams.NGrams(num_classes, model.ngrams, model.ngram_rows)
+  return Experts(Classifier(transformer, num_classes, model.pooling), counts)
+
+
+def init_variables(
+    config: ml_collections.ConfigDict,
+    model: Experts,
+    encoder: encoders.Encoder,
+    table: dict | None,
+) -> tuple[dict, dict]:
+  """(params, variables): the encoder's where they are known, and the table of n-grams."""
+  ids = jnp.zeros((1, splits.sizes(config)[0]), jnp.int32)
+  variables = dict(model.init(jax.random.key(config.seed), ids))
+  params = variables.pop("params")
+  if encoder.params is not None:
+    network = finetuning.transfer(
+        params["network"], encoder.params, config.init_from, added="adapter"
     )
-
-
-def make_model(config: ml_collections.ConfigDict, vocab_size: int, num_classes: int) -> Classifier:
-  """The network that `config.model` describes."""
-  options = config.model.to_dict()
-  pooling = options.pop("pooling")
-  encoder = transformer.Transformer(vocab_size, max_length=config.data.max_length, **options)
-  return Classifier(encoder, num_classes, pooling)
-
-
-def mask_of(ids, lengths):
-  """True at the tokens of a text, (..., T)."""
-  return jnp.arange(ids.shape[-1]) < lengths[..., None]
+    params = {**params, "network": network}
+  if table is not None:
+    variables = {"ngrams": {"ngrams": jax.tree.map(jnp.asarray, table)}}
+  return params, variables
 
 
 def make_batch(config: ml_collections.ConfigDict, unknown: int):
@@ -85,35 +71,37 @@ def make_batch(config: ml_collections.ConfigDict, unknown: int):
   return batch
 
 
-def make_loss(config: ml_collections.ConfigDict, model: Classifier):
+def make_loss(config: ml_collections.ConfigDict, model: Experts):
   """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats a text."""
 
   def loss_fn(params, variables, batch, rng):
-    mask = mask_of(batch["ids"], batch["lengths"])
-    logits = model.apply(
-        {"params": params}, batch["ids"], mask, train=True, rngs={"dropout": rng}
-    )
-    loss = losses.cross_entropy(
-        logits, batch["labels"], label_smoothing=config.label_smoothing
-    )
-    right = (logits.argmax(-1) == batch["labels"]).mean()
-    return loss, ({"accuracy": right}, variables)
+    ids, labels = batch["ids"], batch["labels"]
+    each = model.apply(
+        {"params": params, **variables},
+        ids, evaluation.mask_of(ids, batch["lengths"]), train=True, rngs={"dropout": rng},
+        method="each",
+    )  # fmt: skip
+    of_each = [
+        losses.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        for logits in each
+    ]
+    right = (sum(each).argmax(-1) == labels).mean()
+    return sum(of_each) / len(of_each), ({"accuracy": right}, variables)
 
   return buckets.bucketed(loss_fn, splits.sizes(config))
 
 
-def make_classify(config: ml_collections.ConfigDict, model: Classifier):
-  """`classify(params, ids, lengths) -> logits (N, K)`, a few texts at a time."""
-  apply = jax.jit(
-      lambda params, ids, lengths: model.apply({"params": params}, ids, mask_of(ids, lengths))
-  )
-
-  def classify(params, ids, lengths) -> np.ndarray:
-    return buckets.map_sorted(
-        lambda *group: apply(params, *group), ids, lengths, splits.sizes(config), _ROWS
+def make_optimizer(config: ml_collections.ConfigDict, num_layers: int):
+  """AdamW for the parameters that the config says, slower in lower blocks where it says so."""
+  optimizer = optimizers.adamw(config.optimizer, config.training.total_steps)
+  decay = config.optimizer.layer_decay
+  if decay < 1:
+    optimizer = finetuning.slower(
+        optimizer, lambda name: decay ** checks.blocks_above(name, num_layers)
     )
-
-  return classify
+  if config.trainable == "all":
+    return optimizer
+  return finetuning.only(optimizer, checks.is_trained(config.trainable, num_layers))
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -122,24 +110,28 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   data, held_out = splits.load_data(config, "train"), splits.load_data(config, "validation")
   check_parts(data, held_out, config.data.batch_size, "texts")
   sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
-  tokenizer = splits.load_tokenizer(config, workdir, data)
-  training, validation = (splits.encode(config, tokenizer, d) for d in (data, held_out))
-  model = make_model(config, tokenizer.get_vocab_size(), len(data.classes))
-  optimizer = optimizers.adamw(config.optimizer, config.training.total_steps)
-
-  workdirs.open_(workdir, config)
-  known_classes.record(workdir, data, "texts")
-  tokenizer.save(str(workdir / splits.TOKENIZER))
+  encoder = encoders.make(config, workdir, data)
+  training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
+  model = make_model(config, encoder.options, len(data.classes))
+  optimizer = make_optimizer(config, encoder.options["num_layers"])
+  table = None
+  if model.ngrams is not None:
+    shape = {"longest": model.ngrams.longest, "rows": model.ngrams.rows}
+    table = ngrams.count(*training, len(data.classes), **shape)
 
   def init():
-    ids = jnp.zeros((1, splits.sizes(config)[0]), jnp.int32)
-    params = model.init(jax.random.key(config.seed), ids)["params"]
-    return states.create(params, optimizer, averaged=config.training.ema_decay is not None)
+    params, variables = init_variables(config, model, encoder, table)
+    averaged = config.training.ema_decay is not None
+    return states.create(params, optimizer, variables=variables, averaged=averaged)
 
-  classify = make_classify(config, model)
+  jax.eval_shape(init)  # An encoder that does not fit is refused before anything is written.
+  workdirs.open_(workdir, config)
+  known_classes.record(workdir, data, "texts")
+  encoders.save(encoder, workdir)
+  classify = evaluation.make_classify(config, model)
 
   def validate(state):
-    logits = classify(state.eval_params, validation.ids, validation.lengths)
+    logits = classify(state.eval_params, state.variables, validation.ids, validation.lengths)
     return {
         "loss": float(losses.cross_entropy(logits, validation.labels)),
         "accuracy": classification.accuracy(logits, validation.labels),
@@ -151,7 +143,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       seed=config.seed,
       init=init,
       loss_fn=make_loss(config, model),
-      batch_fn=make_batch(config, tokenizer.token_to_id(tokens.UNKNOWN)),
+      batch_fn=make_batch(config, encoder.tokenizer.token_to_id(tokens.UNKNOWN)),
       data={name: jnp.asarray(array) for name, array in training._asdict().items()},
       optimizer=optimizer,
       validate=validate,
@@ -160,21 +152,15 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
 
 
-def _classifier_of(run: runs.Run, num_classes: int):
-  """`logits(texts) -> (N, K)` by a run's model and tokenizer."""
-  tokenizer = tokens.load(run.workdir / splits.TOKENIZER)
-  model = make_model(run.config, tokenizer.get_vocab_size(), num_classes)
-  classify = make_classify(run.config, model)
-
-  def logits(texts: Sequence[str]) -> np.ndarray:
-    encoded = tokens.encode(tokenizer, texts, run.config.data.max_length)
-    return classify(run.params, *encoded).astype(np.float64)
-
-  return logits
+def _classifier(run: runs.Run) -> evaluation.TextClassifier:
+  classes = known_classes.load(run.workdir)
+  options, tokenizer = encoders.load(run.workdir)
+  model = make_model(run.config, options, len(classes))
+  return evaluation.TextClassifier(run, model, tokenizer, classes)
 
 
 def evaluate(run: runs.Run, split: str) -> dict[str, float]:
-  """Accuracy, loss, F1 and calibration on a split; draws the confusion matrix.
+  """Accuracy, loss, F1 and calibration on a split; draws the confusion matrix, lists mistakes.
 
   Args:
     run: an opened run.
@@ -182,17 +168,7 @@ def evaluate(run: runs.Run, split: str) -> dict[str, float]:
   """
   data = splits.load_data(run.config, split)
   known_classes.check(run.workdir, data, "texts")
-  logits = _classifier_of(run, len(data.classes))(data.texts)
-  probabilities = np.asarray(jax.nn.softmax(logits))
-  matrix = classification.confusion_matrix(probabilities, data.labels)
-  report.confusion_matrix(run.workdir / f"confusion_{split}.png", matrix, data.classes)
-  return {
-      "texts": len(data),
-      "accuracy": classification.accuracy(probabilities, data.labels),
-      "loss": float(losses.cross_entropy(logits, data.labels)),
-      "F1": classification.f1(matrix),
-      "calibration error": classification.calibration_error(probabilities, data.labels),
-  }
+  return evaluation.evaluate(_classifier(run), data, split)
 
 
 def predict(
@@ -205,13 +181,13 @@ def predict(
   Raises:
     UserError: a text is empty.
   """
-  classes = known_classes.load(run.workdir)
-  logits_of = _classifier_of(run, len(classes))
-  texts, read = iter(texts), 0
-  while some := list(itertools.islice(texts, _READ)):
-    for place, text in enumerate(some, read + 1):
-      if not text.strip():
-        raise UserError(f"text {place} is empty; there is nothing to classify")
-    read += len(some)
-    for text, probabilities in zip(some, np.asarray(jax.nn.softmax(logits_of(some)))):
-      yield text, known_classes.likeliest(probabilities, classes, top)
+  return evaluation.predict(_classifier(run), texts, top)
+
+
+def explain(run: runs.Run, text: str) -> explanation.Explanation:
+  """What a text is taken for, which words speak for that, and what attends to what.
+
+  Raises:
+    UserError: the text is empty.
+  """
+  return evaluation.explain(_classifier(run), text)

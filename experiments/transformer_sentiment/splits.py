@@ -1,6 +1,5 @@
 """Which texts a run trains on, which it holds back, and the tokens they become."""
 
-import pathlib
 from typing import NamedTuple
 
 import ml_collections
@@ -12,7 +11,6 @@ from dlx.data.labelled_text import LabelledTexts
 from dlx.data.split import split_off
 from dlx.errors import UserError
 
-TOKENIZER = "tokenizer.json"
 # TFDS keeps the labels of GLUE's test split from its readers.
 _TEST = {"imdb_reviews": "test", "glue/sst2": "validation"}
 
@@ -62,14 +60,18 @@ def load_data(config: ml_collections.ConfigDict, split: str) -> LabelledTexts:
   return split_off(rest, options.validation)[split == "validation"]
 
 
-def load_tokenizer(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path, texts: LabelledTexts
-) -> tokenizers.Tokenizer:
-  """The run's tokenizer: the one stored with it, or a new one learned from its texts."""
-  path = workdir / TOKENIZER
-  if path.exists():
-    return tokens.load(path)
-  return tokens.learn(texts.texts, config.data.vocab_size, lowercase=config.data.lowercase)
+def load_unlabelled(config: ml_collections.ConfigDict) -> LabelledTexts:
+  """The training texts, with those that have no label where the source has such.
+
+  Raises:
+    UserError: as `load_data`.
+  """
+  data = load_data(config, "train")
+  if config.data.file or config.data.source != "imdb_reviews":
+    return data
+  more = labelled_text.from_tfds("imdb_reviews", "unsupervised")
+  labels = np.concatenate([data.labels, more.labels])
+  return LabelledTexts(data.texts + more.texts, labels, data.classes)
 
 
 def encode(

@@ -20,7 +20,10 @@ PROBLEMS = {
         gradients.recurrent, gru, (2, 3, 4, 5), wanted={}, reset_after=False
     ),
     "lstm": functools.partial(gradients.recurrent, lstm, (2, 3, 4, 5), wanted={}),
-    "attention": functools.partial(gradients.causal_attention, 1, 2, 7, 4, wanted={}),
+    "causal": functools.partial(gradients.scaled_dot_product, 1, 2, 7, 4, wanted={}),
+    "padded": functools.partial(
+        gradients.scaled_dot_product, 3, 2, 7, 4, wanted={}, is_causal=False
+    ),
 }
 
 
@@ -46,13 +49,13 @@ def test_contestants_that_differ_are_not_compared():
 
 
 def test_flops_of_the_attention_are_those_below_the_diagonal():
-  problem = gradients.causal_attention(1, 1, 3, 2, wanted={})
+  problem = gradients.scaled_dot_product(1, 1, 3, 2, wanted={})
   # Six pairs, two products of 2 * 2 FLOPs for each, three times with the backward pass.
   assert problem.flops == 3 * 2 * 6 * 2 * 2
 
 
 def test_the_program_prints_and_writes_rows(monkeypatch, capsys, tmp_path):
-  monkeypatch.setattr(gradients, "PROBLEMS", (PROBLEMS["gru"], PROBLEMS["attention"]))
+  monkeypatch.setattr(gradients, "PROBLEMS", (PROBLEMS["gru"], PROBLEMS["causal"]))
   monkeypatch.setattr(gradients.timing, "PEAK_SIZE", 64)
   output = tmp_path / "rows.json"
   with flagsaver.as_parsed(rounds="1", output=str(output), only="gru"):

@@ -22,12 +22,14 @@ TIMES = ("run.json", "timings.jsonl")
 
 
 class Trainer:
-  """Starts an experiment's debug preset in a workdir, and stops it when told."""
+  """Starts a preset of an experiment in a workdir, and stops it when told."""
 
-  def __init__(self, folder: pathlib.Path, total_steps: int, experiment: str, *flags: str):
+  def __init__(
+      self, folder: pathlib.Path, total_steps: int, experiment: str, preset: str, *flags: str
+  ):
     self.log = folder / "log"
     self._flags = [
-        f"--config=experiments/{experiment}/config.py:debug",
+        f"--config=experiments/{experiment}/config.py:{preset}",
         f"--config.training.total_steps={total_steps}",
         "--config.training.steps_per_call=2",
         "--config.training.save_every=6",
@@ -128,7 +130,7 @@ def trainer_of(tmp_path):
     trainer.close()
 
 
-SMALL_TEXT = ("gru_lm", "--config.data.max_characters=20000")
+SMALL_TEXT = ("gru_lm", "debug", "--config.data.max_characters=20000")
 
 
 def kill_often(trainer, tmp_path, kills, total_steps):
@@ -169,6 +171,15 @@ def test_killed_three_times_a_run_ends_as_one_left_alone(trainer_of, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("experiment", [SMALL_TEXT, ("resnet_cifar10",)], ids=["text", "images"])
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        SMALL_TEXT,
+        ("resnet_cifar10", "debug"),
+        ("transformer_sentiment", "debug"),
+        ("transformer_sentiment", "debug_pretrain"),
+    ],
+    ids=["text", "images", "classes of texts", "masked texts"],
+)
 def test_killed_twenty_times_a_run_ends_as_one_left_alone(trainer_of, tmp_path, experiment):
   kill_often(trainer_of(400, *experiment), tmp_path, 20, 400)

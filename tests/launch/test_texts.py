@@ -29,6 +29,9 @@ def test_evaluate_prints_figures_and_draws_the_confusion_matrix(programs, run):
   assert float(figures["accuracy"]) > 0.75  # Adjectives alone, without "not", tell 0.7.
   assert 0 <= float(figures["calibration error"]) <= 1 and 0 < float(figures["F1"]) <= 1
   assert (run / "confusion_test.png").read_bytes().startswith(b"\x89PNG")
+  mistakes = (run / "mistakes_test.txt").read_text()
+  wrong = round(80 * (1 - float(figures["accuracy"])))
+  assert mistakes.count("taken for ") == min(wrong, 50)
 
 
 def test_predict_answers_arguments_a_file_and_an_export_alike(programs, run, tmp_path):
@@ -45,6 +48,19 @@ def test_predict_answers_arguments_a_file_and_an_export_alike(programs, run, tmp
   for workdir in (run, exported):
     same = programs("launch.predict", f"--workdir={workdir}", f"--file={tmp_path / 'texts.txt'}")
     assert same.out == finished.out
+
+
+def test_attention_shows_what_speaks_for_the_answer(programs, run, tmp_path):
+  text = "the plot was dull and her acting was empty"
+  finished = programs("launch.attention", f"--workdir={run}", f"--output={tmp_path}", text)
+  assert finished.code == 0, finished
+  assert finished.out.startswith("negative ") and "dull" in finished.out.splitlines()[2]
+  for name in ("attention.png", "attribution.png"):
+    assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+  for args, message in {(" ",): "the text is empty", ("a", "b"): "2 texts are given"}.items():
+    refused = programs("launch.attention", f"--workdir={run}", *args)
+    assert refused.code == 2 and message in refused.err, refused
+    assert refused.err.count("\n") == 1 and refused.out == ""
 
 
 def test_a_text_of_a_hundred_thousand_words_is_answered(programs, run, tmp_path):

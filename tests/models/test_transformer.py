@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.models import sequence_heads, transformer
+from dlx.models import ngrams, sequence_heads, transformer
 
 IDS = jnp.asarray(np.random.default_rng(0).integers(1, 11, (3, 6)))
 MASK = jnp.arange(6) < jnp.array([[6], [4], [1]])
@@ -175,3 +175,56 @@ def test_an_encoder_decoder_reads_the_source_but_not_its_padding_nor_its_own_fut
   np.testing.assert_allclose(
       apply(params, source, future_changed, MASK)[:, :3], logits[:, :3], atol=1e-5
   )
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_adapters_change_nothing_before_they_are_trained_and_then_something(norm_first):
+  model, plain = small(adapter_size=3, norm_first=norm_first), small(norm_first=norm_first)
+  params = jax.jit(model.init)(jax.random.key(0), IDS)["params"]
+  block = {name for name in params["block0"] if "adapter" in name}
+  assert len(block) == 4 and params["block0"]["attention_adapter_in"]["kernel"].shape == (8, 3)
+  without = jax.tree.map(jnp.asarray, params)
+  without["block0"] = {k: v for k, v in params["block0"].items() if k not in block}
+  expected = plain.apply({"params": without}, IDS, MASK)
+  np.testing.assert_allclose(model.apply({"params": params}, IDS, MASK), expected, atol=1e-6)
+  kernel = params["block0"]["feed_forward_adapter_out"]["kernel"]
+  params["block0"]["feed_forward_adapter_out"]["kernel"] = kernel.at[:, 0].add(1.0)
+  assert np.abs(model.apply({"params": params}, IDS, MASK) - expected).max() > 1e-2
+
+
+@each_kind
+def test_blocks_in_half_precision_stay_close_and_the_result_is_wide(options):
+  params, apply = make(small(**options), IDS)
+  half = small(**options, dtype="bfloat16").apply({"params": params}, IDS, MASK)
+  assert half.dtype == jnp.float32
+  wide = apply(params, IDS, MASK)
+  assert 1e-5 < np.abs(half - wide)[MASK].max() < 0.1 * np.abs(wide).max()
+
+
+def test_a_token_model_scores_chosen_places_alone():
+  model = sequence_heads.TokenModel(small(), transform=True)
+  params, apply = make(model, IDS)
+  places = jnp.array([[1, 3], [0, 0], [5, 2]])
+  some = model.apply({"params": params}, IDS, MASK, places=places)
+  expected = np.take_along_axis(np.asarray(apply(params, IDS, MASK)), places[..., None], 1)
+  np.testing.assert_allclose(some, expected, atol=1e-5)
+
+
+def test_experts_answer_with_the_mean_of_their_logits():
+  network = sequence_heads.Classifier(small(), 3)
+  model = sequence_heads.Experts(network, ngrams.NGrams(3, 2, 64))
+  variables = jax.jit(model.init)(jax.random.key(0), IDS)
+  assert set(variables["params"]) == {"network", "ngrams"}
+  table = ngrams.count(
+      np.asarray(IDS), np.full(3, 6), np.arange(3), 3, longest=2, rows=64
+  )
+  table["log_ratios"] = np.ones((64, 3), np.float32) * [1, 2, 1]
+  variables = {**variables, "ngrams": {"ngrams": jax.tree.map(jnp.asarray, table)}}
+  one, two = model.apply(variables, IDS, MASK, method="each")
+  alone = network.apply({"params": variables["params"]["network"]}, IDS, MASK)
+  np.testing.assert_allclose(one, alone, atol=1e-6)
+  np.testing.assert_allclose(two[:, 1], 2 * two[:, 0], rtol=1e-6)
+  np.testing.assert_allclose(model.apply(variables, IDS, MASK), (one + two) / 2, atol=1e-6)
+  without = sequence_heads.Experts(network)
+  params = {"network": variables["params"]["network"]}
+  np.testing.assert_allclose(without.apply({"params": params}, IDS, MASK), alone, atol=1e-6)

@@ -52,3 +52,22 @@ def test_frozen_parameters_neither_move_nor_decay_nor_weigh_in_the_norm():
   jax.tree.map(np.testing.assert_array_equal, updates["head"], alone)
   moments = sum(leaf.size for leaf in jax.tree.leaves(state))
   assert moments < 2 * (12 + 3) + 4, "none for the frozen"
+
+
+def test_parameters_that_only_the_new_run_has_stay_fresh_where_they_may():
+  fresh = {**params(fill=1.0), "block": {"adapter_in": jnp.ones((4, 2))}}
+  taken = finetuning.transfer(fresh, params(fill=2.0), "runs/a", added="adapter")
+  assert (taken["block"]["adapter_in"] == 1).all() and (taken["stem"]["kernel"] == 2).all()
+  assert (taken["head"]["kernel"] == 2).all()
+  with pytest.raises(UserError, match=r"stem.kernel \(absent there"):
+    finetuning.transfer(fresh, {"head": params()["head"]}, "runs/a", added="adapter")
+
+
+def test_slower_parameters_move_by_their_share():
+  start, grads = params(fill=1.0), params(fill=0.5)
+  optimizer = optax.adamw(0.1, weight_decay=0.5)
+  slow = finetuning.slower(optimizer, lambda name: 0.25 if name.startswith("stem.") else 1.0)
+  updates, _ = slow.update(grads, slow.init(start), start)
+  plain, _ = optimizer.update(grads, optimizer.init(start), start)
+  np.testing.assert_allclose(updates["stem"]["kernel"], 0.25 * plain["stem"]["kernel"], rtol=1e-6)
+  jax.tree.map(np.testing.assert_array_equal, updates["head"], plain["head"])

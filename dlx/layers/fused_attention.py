@@ -1,0 +1,53 @@
+"""Attention by cuDNN's kernel, which jax.nn calls: for GPUs, in half precision.
+
+The layouts differ: dlx has (..., N, T, D), jax.nn (B, T, N, D).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+_HALF = (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
+
+
+def fits(query_shape: tuple[int, ...], dtype) -> bool:
+  """Whether the kernel takes these: half precision, and heads of 8, 16, ... 128 features."""
+  return len(query_shape) >= 3 and jnp.dtype(dtype) in _HALF and query_shape[-1] in range(8, 129, 8)
+
+
+def attend(
+    query: Float[Array, "... N T_query D"],
+    key: Float[Array, "... N T_key D"],
+    value: Float[Array, "... N T_key D"],
+    *,
+    mask: Bool[Array, "..."] | None,
+    is_causal: bool,
+    scale: float | None,
+    implementation: str = "cudnn",
+) -> Float[Array, "... N T_query D"]:
+  """As attention.dot_product_attention, whose zeros for a query with no key are kept.
+
+  Args:
+    query, key, value, mask, is_causal, scale: as there; the values have D features, too.
+    implementation: jax.nn's: "cudnn", or "xla" for what every device has.
+
+  Source: jax.nn.dot_product_attention.
+  """
+  *leading, num_heads, num_queries, d = query.shape
+
+  def swapped(x):
+    return x.reshape(-1, *x.shape[-3:]).swapaxes(1, 2)
+
+  flat = mask
+  if mask is not None:  # No axis grows but those of the batch: a mask of padding stays small.
+    flat = mask.reshape((1,) * (query.ndim - mask.ndim) + mask.shape)
+    flat = jnp.broadcast_to(flat, (*leading, *flat.shape[-3:])).reshape(-1, *flat.shape[-3:])
+  out = jax.nn.dot_product_attention(
+      *map(swapped, (query, key, value)),
+      mask=flat, is_causal=is_causal, scale=scale, implementation=implementation,
+  ).swapaxes(1, 2)  # fmt: skip
+  if mask is not None:
+    if is_causal:
+      flat = flat & (jnp.arange(key.shape[-2]) <= jnp.arange(num_queries)[:, None])
+    out = jnp.where(flat.any(-1)[..., None], out, 0)
+  return out.reshape(*leading, num_heads, num_queries, d)

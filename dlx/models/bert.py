@@ -1,0 +1,141 @@
+"""Published encoders: a folder of BERT's family as a dlx.models.transformer.Transformer.
+
+  config.json         the shapes, with model_type "bert"
+  model.safetensors   the parameters, under the names of the transformers library
+  tokenizer.json      the vocabulary
+
+PyTorch's linear layers hold kernels (d_out, d_in); here they are turned.
+
+Source: Devlin et al., "BERT" (2019); Wang et al., "MiniLM" (2020).
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from dlx.errors import UserError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+_KEYS = {
+    "vocab_size": "vocab_size", "d_model": "hidden_size", "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads", "d_ff": "intermediate_size", "eps": "layer_norm_eps",
+    "max_length": "max_position_embeddings", "num_segments": "type_vocab_size",
+}  # fmt: skip
+_SUPPORTED = {
+    "model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute",
+}  # fmt: skip
+_EMBEDDINGS = {"embedding": "word", "positions": "position", "segments": "token_type"}
+_LINEAR = {
+    ("attention", "query"): "attention.self.query",
+    ("attention", "key"): "attention.self.key",
+    ("attention", "value"): "attention.self.value",
+    ("attention", "out"): "attention.output.dense",
+    ("feed_forward_in",): "intermediate.dense",
+    ("feed_forward_out",): "output.dense",
+}
+_NORMS = {
+    ("attention_norm",): "attention.output.LayerNorm", ("feed_forward_norm",): "output.LayerNorm",
+}  # fmt: skip
+
+
+def is_folder(directory: str | pathlib.Path) -> bool:
+  """Whether a folder holds a published encoder of some family."""
+  return "model_type" in (_read_json(pathlib.Path(directory) / CONFIG) or {})
+
+
+def read_options(directory: str | pathlib.Path) -> dict:
+  """The attributes of Transformer for a folder's encoder.
+
+  Raises:
+    UserError: config.json is missing, damaged, or of a network that is none of BERT's.
+  """
+  path = pathlib.Path(directory) / CONFIG
+  config = _read_json(path)
+  if config is None:
+    raise UserError(f"{path} is missing or is no JSON; it should describe the encoder")
+  for key, known in _SUPPORTED.items():
+    if config.get(key, known) != known:
+      raise UserError(f"{path}: {key} is {config[key]!r}; only {known!r} can be read")
+  absent = [key for key in _KEYS.values() if not isinstance(config.get(key), int | float)]
+  if absent:
+    raise UserError(f"{path} has no number for {', '.join(absent)}")
+  options = {ours: config[theirs] for ours, theirs in _KEYS.items()}
+  return {**options, "positions": "learned", "norm_first": False}
+
+
+def read_params(directory: str | pathlib.Path) -> dict:
+  """The params of Transformer with `read_options`; a pooler or a head is left out.
+
+  Raises:
+    UserError: as `read_options`, or the file of weights is missing or damaged, or a
+      tensor is missing or has another shape than config.json says; its name is told.
+  """
+  options = read_options(directory)
+  path = pathlib.Path(directory) / WEIGHTS
+  try:
+    tensors = load_file(path)
+  except FileNotFoundError:
+    raise UserError(f"{path} does not exist; it should hold the encoder's weights") from None
+  except (SafetensorError, OSError, ValueError, TypeError) as e:
+    raise UserError(f"{path} cannot be read: {e}") from None
+  # A model with a head keeps the encoder under its own name.
+  tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+  return _Reader(path, tensors).params(options)
+
+
+class _Reader:
+  """Tensors by their published names, each checked."""
+
+  def __init__(self, path: pathlib.Path, tensors: dict[str, np.ndarray]):
+    self._path, self._tensors = path, tensors
+
+  def params(self, options: dict) -> dict:
+    d = options["d_model"]
+    rows = (options["vocab_size"], options["max_length"], options["num_segments"])
+    params = {
+        ours: {"embedding": self._take(f"embeddings.{theirs}_embeddings.weight", (count, d))}
+        for (ours, theirs), count in zip(_EMBEDDINGS.items(), rows)
+    }
+    params["embedding_norm"] = self._norm("embeddings.LayerNorm", d)
+    for i in range(options["num_layers"]):
+      params[f"block{i}"] = self._block(f"encoder.layer.{i}", d, options["d_ff"])
+    return params
+
+  def _block(self, prefix: str, d: int, d_ff: int) -> dict:
+    block = {"attention": {}}
+    sizes = {("feed_forward_in",): (d, d_ff), ("feed_forward_out",): (d_ff, d)}
+    for (*folder, name), theirs in _LINEAR.items():
+      d_in, d_out = sizes.get((*folder, name), (d, d))
+      kernel = self._take(f"{prefix}.{theirs}.weight", (d_out, d_in)).T
+      layer = {"kernel": kernel, "bias": self._take(f"{prefix}.{theirs}.bias", (d_out,))}
+      (block[folder[0]] if folder else block)[name] = layer
+    for (name,), theirs in _NORMS.items():
+      block[name] = self._norm(f"{prefix}.{theirs}", d)
+    return block
+
+  def _norm(self, prefix: str, d: int) -> dict:
+    return {
+        "scale": self._take(f"{prefix}.weight", (d,)), "bias": self._take(f"{prefix}.bias", (d,))
+    }  # fmt: skip
+
+  def _take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    # The first files had other names for a norm's scale and bias.
+    old = name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta")
+    tensor = self._tensors.get(name, self._tensors.get(old))
+    if tensor is None:
+      raise UserError(f"{self._path} has no tensor {name}")
+    if tensor.shape != shape:
+      raise UserError(f"{self._path}: {name} has the shape {tensor.shape}, expected {shape}")
+    return np.float32(tensor)
+
+
+def _read_json(path: pathlib.Path) -> dict | None:
+  try:
+    content = json.loads(path.read_text())
+  except (OSError, ValueError):
+    return None
+  return content if isinstance(content, dict) else None

@@ -1,0 +1,143 @@
+"""A linear classifier of the n-grams that occur in a text, weighed by naive Bayes.
+
+  logits_k = sum_g r_gk (a + b w_gk),   r_gk = log P(g | k) - log P(g | not k)
+
+over the different n-grams g of the text, each counted once, that are among the most
+frequent ones of the training texts. r is what these say before any training; w is
+learned, and a weight decay pulls the sum back to a r.
+
+An n-gram is known by a hash of 32 bits: the table is two arrays, and found on the device.
+
+Source: Wang and Manning, "Baselines and bigrams: simple, good sentiment and topic
+  classification" (2012), for the log ratios and their use as features.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+import numpy as np
+
+NONE = np.uint32(2**32 - 1)  # The hash of no n-gram.
+
+
+def hashes(
+    ids: Int[Array, "... T"], mask: Bool[Array, "... T"], *, longest: int
+) -> UInt32[Array, "... F"]:
+  """The hashes of a text's n-grams of 1 to `longest` tokens, at most F = longest * T.
+
+  Args:
+    ids: tokens.
+    mask: True at valid tokens, which come first.
+    longest: at least 1.
+
+  Returns:
+    In no order, and as often as they occur; NONE at places that are left over.
+  """
+  found, length = [], ids.shape[-1]
+  value, valid = jnp.zeros(ids.shape, jnp.uint32), mask
+  for n in range(min(longest, length)):
+    shift = [(0, 0)] * (ids.ndim - 1) + [(0, n)]
+    following = jnp.pad(ids, shift)[..., n:].astype(jnp.uint32)
+    valid = valid & jnp.pad(mask, shift)[..., n:]
+    value = _mix(value + following + 1)
+    found.append(jnp.where(valid, jnp.minimum(value, NONE - 1), NONE))
+  return jnp.concatenate(found, -1)
+
+
+def _mix(x: Array) -> Array:
+  """A bijection of uint32 that spreads every bit: MurmurHash3's last step."""
+  x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+  x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+  return x ^ (x >> 16)
+
+
+def count(
+    ids: np.ndarray,
+    lengths: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    longest: int,
+    rows: int,
+) -> dict[str, np.ndarray]:
+  """The table of the training texts: their most frequent n-grams, and what these say.
+
+  P(g | k) = (1 + c_gk) / sum_h (1 + c_hk), with c_gk the number of texts of class k in
+  which g occurs.
+
+  Args:
+    ids: `(N, T)`, padded.
+    lengths: `(N,)`.
+    labels: `(N,)`, classes 0 to K - 1.
+    num_classes: K.
+    longest: as for `hashes`.
+    rows: of the table; an n-gram in more texts goes before one in fewer.
+
+  Returns:
+    "hashes" (rows,), rising, NONE in rows without an n-gram, and "log_ratios" (rows, K).
+  """
+  hashes_of = jax.jit(functools.partial(hashes, longest=longest))
+  of_class = [[] for _ in range(num_classes)]
+  for start in range(0, len(ids), 256):
+    some = slice(start, start + 256)
+    mask = np.arange(ids.shape[1]) < lengths[some, None]
+    for text, label in zip(np.asarray(hashes_of(ids[some], mask)), labels[some]):
+      of_class[label].append(np.unique(text[text != NONE]))
+  found, counts = np.unique(np.concatenate(sum(of_class, [])), return_counts=True)
+  kept = np.sort(found[np.lexsort((found, -counts))[:rows]])
+  counts = np.zeros((len(kept), num_classes))
+  for k, texts in enumerate(of_class):
+    seen, times = np.unique(np.concatenate(texts or [kept[:0]]), return_counts=True)
+    _, here, there = np.intersect1d(kept, seen, assume_unique=True, return_indices=True)
+    counts[here, k] = times[there]
+  ratios = _log_p(counts) - _log_p(counts.sum(1, keepdims=True) - counts)
+  rest = rows - len(kept)
+  return {
+      "hashes": np.pad(kept, (0, rest), constant_values=NONE),
+      "log_ratios": np.float32(np.pad(ratios, ((0, rest), (0, 0)))),
+  }
+
+
+def _log_p(counts: Float[np.ndarray, "G K"]) -> Float[np.ndarray, "G K"]:
+  return np.log1p(counts) - np.log((1 + counts).sum(0))
+
+
+class NGrams(nn.Module):
+  """The classifier; its collection "ngrams" holds what `count` gives.
+
+  Attributes:
+    num_classes: K.
+    longest: n-grams of 1 to so many tokens.
+    rows: of the table.
+    start: a, the weight of each log ratio before training.
+    step: b, how far w counts: with Adam's steps of about the rate, b times that.
+  """
+
+  num_classes: int
+  longest: int = 3
+  rows: int = 2**18
+  start: float = 0.04
+  step: float = 2.0
+
+  @nn.compact
+  def __call__(
+      self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
+  ) -> Float[Array, "... K"]:
+    """Logits `(..., K)` of ids `(..., T)`; the same in training and out of it."""
+    del train
+    shape = (self.rows, self.num_classes)
+    known = self.variable("ngrams", "hashes", jnp.full, shape[:1], NONE).value
+    ratios = self.variable("ngrams", "log_ratios", jnp.zeros, shape).value
+    weights = self.param("weights", jax.nn.initializers.zeros, shape)
+    mask = jnp.ones(ids.shape, bool) if mask is None else mask
+    found = jnp.sort(hashes(ids, mask, longest=self.longest), -1)
+    first = jnp.roll(found, 1, -1).at[..., 0].set(NONE) != found
+    rows = jnp.searchsorted(known, found)
+    hit = known.at[rows].get(mode="fill", fill_value=NONE) == found
+    # A row beyond the table reads 0: what is unknown, there again, or left over.
+    rows = jnp.where(hit & first & (found != NONE), rows, self.rows)
+    r, w = (table.at[rows].get(mode="fill", fill_value=0) for table in (ratios, weights))
+    return (r * (self.start + self.step * w)).sum(-2)

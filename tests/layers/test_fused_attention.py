@@ -1,0 +1,76 @@
+"""The way to cuDNN's attention: jax.nn's kernel for every device stands in for it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.layers import attention, fused_attention
+
+
+def draw(*shape):
+  return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+def some_keys(*shape):
+  """A mask under which one query has no key at all."""
+  mask = np.random.default_rng(1).random(shape) < 0.6
+  mask[..., -1, :] = False
+  return jnp.asarray(mask)
+
+
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("kind", ["none", "padding", "pairs", "heads"])
+def test_values_and_gradients_are_those_of_the_plain_form(leading, is_causal, kind):
+  *args, d_out = draw(4, *leading, 2, 5, 4)
+  mask = {
+      "none": None,
+      "padding": jnp.broadcast_to(jnp.arange(5) >= 2, (*leading, 1, 1, 5)),
+      "pairs": some_keys(5, 5),
+      "heads": some_keys(*leading, 2, 5, 5),
+  }[kind]
+
+  def plain(*args):
+    return attention.dot_product_attention(
+        *args, mask=mask, is_causal=is_causal, implementation="autodiff"
+    )
+
+  def fused(*args):
+    return fused_attention.attend(
+        *args, mask=mask, is_causal=is_causal, scale=None, implementation="xla"
+    )
+
+  ours, ours_vjp = jax.vjp(fused, *args)
+  expected, expected_vjp = jax.vjp(plain, *args)
+  for a, b in zip((ours, *ours_vjp(d_out)), (expected, *expected_vjp(d_out))):
+    np.testing.assert_allclose(a, b, atol=2e-6)
+  if kind in ("pairs", "heads"):
+    assert not np.asarray(ours)[..., -1, :].any()
+
+
+@pytest.mark.parametrize(
+    "dtype, d, chosen",
+    [
+        (jnp.bfloat16, 64, "cudnn"),
+        (jnp.float16, 128, "cudnn"),
+        (jnp.float32, 64, "autodiff"),  # No kernel in full precision,
+        (jnp.bfloat16, 136, "autodiff"),  # for large heads,
+        (jnp.bfloat16, 60, "autodiff"),  # or for those that are no multiple of eight.
+    ],
+)
+def test_on_a_gpu_the_kernel_is_chosen_where_it_fits(monkeypatch, dtype, d, chosen):
+  shape = (2, 8, 512, d)
+  assert attention.choose(shape, shape, dtype) != "cudnn"
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert attention.choose(shape, shape, dtype) == chosen
+  called = []
+
+  def attend(query, key, value, **options):
+    called.append(options)
+    return query
+
+  monkeypatch.setattr(fused_attention, "attend", attend)
+  x = jnp.ones((1, 2, 3, d), dtype)
+  attention.dot_product_attention(x, x, x, is_causal=True)
+  assert called == ([{"mask": None, "is_causal": True, "scale": None}] if chosen == "cudnn" else [])
