@@ -102,7 +102,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "layer_decay": 1.0,  # The rate of a block as a share of that of the one above it.
       },
       "training": {
-          "total_steps": 4200,  # Six epochs.
+          "total_steps": 2800,  # Four epochs.
           "steps_per_call": 10,
           "eval_every": 700,
           "save_every": 350,
