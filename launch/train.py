@@ -1,7 +1,7 @@
 """Trains an experiment, or resumes it: the same command does both.
 
   python -m launch.train --config=experiments/gru_lm/config.py:quickstart
-      [--workdir=DIR] [--config.KEY=VALUE ...] [--override]
+      [--workdir=DIR] [--config.KEY=VALUE ...] [--override] [--profile=100:120]
   python -m launch.train --list
 """
 
@@ -15,6 +15,7 @@ from launch import command
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run; a new one is made when not given.")
 flags.DEFINE_bool("override", False, "Go on in a workdir even though its config differs.")
+flags.DEFINE_string("profile", None, "Trace the steps START:STOP for TensorBoard or Perfetto.")
 flags.DEFINE_bool("list", False, "Show the experiments and their presets, and stop.")
 
 
@@ -26,6 +27,8 @@ def main() -> None:
   from dlx.training import workdir as workdirs
 
   config = FLAGS.config
+  if FLAGS.profile:
+    config.training.profile = FLAGS.profile
   fit.check_config(config.training)
   if not 0 <= config.seed < 2**32:  # Beyond it, jax.random.key keeps the low bits only.
     raise UserError(f"config.seed is {config.seed}; use 0 <= seed < 2**32")

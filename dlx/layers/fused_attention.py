@@ -39,9 +39,10 @@ def attend(
     return x.reshape(-1, *x.shape[-3:]).swapaxes(1, 2)
 
   flat = mask
-  if mask is not None:  # No axis grows but those of the batch: a mask of padding stays small.
+  if mask is not None:  # The kernel takes one head's mask for all, but not one query's.
     flat = mask.reshape((1,) * (query.ndim - mask.ndim) + mask.shape)
-    flat = jnp.broadcast_to(flat, (*leading, *flat.shape[-3:])).reshape(-1, *flat.shape[-3:])
+    pairs = (flat.shape[-3], num_queries, key.shape[-2])
+    flat = jnp.broadcast_to(flat, (*leading, *pairs)).reshape(-1, *pairs)
   out = jax.nn.dot_product_attention(
       *map(swapped, (query, key, value)),
       mask=flat, is_causal=is_causal, scale=scale, implementation=implementation,

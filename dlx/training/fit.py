@@ -15,18 +15,20 @@ from dlx.training import step as steps_lib
 from dlx.training.checkpoints import Checkpoints, target_of
 from dlx.training.interrupts import Interrupted, Interrupts
 from dlx.training.metrics import MetricsWriter
+from dlx.training.profiling import Profiler, parse
 from dlx.training.progress import Progress
 from dlx.training.state import State
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError unless every count of config.training is at least 1."""
+  """Raises UserError unless every value of config.training is in its range."""
   for name in ("total_steps", "steps_per_call", "eval_every", "save_every", "keep"):
     if config[name] < 1:
       raise UserError(f"config.training.{name} is {config[name]}; it must be at least 1")
   decay = config.ema_decay
   if decay is not None and not 0 <= decay < 1:
     raise UserError(f"config.training.ema_decay is {decay}; use 0 <= ema_decay < 1, or None")
+  parse(config.profile)
 
 
 class Diverged(Exception):
@@ -57,7 +59,8 @@ def fit(
     workdir: an existing folder.
     config: total_steps; steps_per_call (how many run between two looks at signals and
       files); eval_every and save_every, in steps; keep, the number of latest
-      checkpoints that stay; ema_decay of averaged params or None.
+      checkpoints that stay; ema_decay of averaged params or None; profile, the steps
+      "START:STOP" to trace or None.
     seed: of all that is random.
     init: the state before the first step; see dlx.training.state.create.
     loss_fn, batch_fn, optimizer: see dlx.training.step.make_step.
@@ -91,11 +94,13 @@ def fit(
           Interrupts() as interrupts,
           MetricsWriter(workdir, after_step=first) as writer,
           Progress(config.total_steps, first) as progress,
+          Profiler(config.profile, workdir) as profiler,
       ):
         if resumed:
           done = first >= config.total_steps
           progress.say(f"{'already trained to' if done else 'resuming from'} step {first}")
-        loop = _Loop(config, run_steps, validate, checkpoints, writer, progress, interrupts)
+        parts = (checkpoints, writer, progress, interrupts, profiler)
+        loop = _Loop(config, run_steps, validate, *parts)
         return loop.run(state, jax.device_put(data, everywhere))
   except OSError as e:
     raise UserError(
@@ -107,15 +112,18 @@ def fit(
 class _Loop:
   """What happens between two compiled calls; see `fit` for the parts."""
 
-  def __init__(self, config, run_steps, validate, checkpoints, writer, progress, interrupts):
+  def __init__(
+      self, config, run_steps, validate, checkpoints, writer, progress, interrupts, profiler
+  ):
     self._config, self._run_steps, self._validate = config, run_steps, validate
-    self._checkpoints, self._writer = checkpoints, writer
+    self._checkpoints, self._writer, self._profiler = checkpoints, writer, profiler
     self._progress, self._interrupts = progress, interrupts
 
   def run(self, state: State, data) -> State:
     step, last = int(state.step), self._config.total_steps
     while step < last:
       count = self._next_stop(step) - step
+      self._profiler.before(step, count)
       began = time.monotonic()
       state, metrics = self._run_steps(state, data, count)
       metrics = jax.device_get(metrics)

@@ -6,6 +6,7 @@
   checkpoints/    Orbax; checksums/ of their files
   tensorboard/    the metrics as events
   curves.png      drawn at the end
+  profile/        a trace of some steps, if one was asked for
 """
 
 import datetime
@@ -22,7 +23,7 @@ from dlx.errors import UserError
 CONFIG, RUN = "config.json", "run.json"
 
 # Keys that may differ when a run is resumed: they do not change what is trained.
-RESUMABLE_KEYS = ("training.total_steps", "training.keep")
+RESUMABLE_KEYS = ("training.total_steps", "training.keep", "training.profile")
 
 
 def flatten(config: dict, prefix: str = "") -> dict:

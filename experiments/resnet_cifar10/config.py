@@ -90,6 +90,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "eval_every": 90,
           "save_every": 90,
           "keep": 2,
+          "profile": config_dict.placeholder(str),  # Steps to trace, "START:STOP".
           "ema_decay": config_dict.placeholder(float),
       },
   })

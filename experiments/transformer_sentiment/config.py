@@ -107,6 +107,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "eval_every": 700,
           "save_every": 350,
           "keep": 2,
+          "profile": config_dict.placeholder(str),  # Steps to trace, "START:STOP".
           "ema_decay": 0.998,
       },
   })

@@ -1,7 +1,7 @@
 """Where the encoder of a run comes from: drawn anew, another run's, or a published one.
 
-A run keeps the encoder's shapes beside its tokenizer, so that it does not need the folder
-that it began from any more.
+A run keeps the encoder's shapes beside its tokenizer, so that to evaluate it and to predict
+the folder that it began from is not needed any more.
 """
 
 import json

@@ -49,6 +49,22 @@ def test_values_and_gradients_are_those_of_the_plain_form(leading, is_causal, ki
     assert not np.asarray(ours)[..., -1, :].any()
 
 
+@pytest.mark.parametrize("shape", [(5,), (1, 1, 5), (5, 5), (3, 1, 5, 5), (3, 2, 5, 5)])
+def test_the_kernel_gets_a_mask_of_all_pairs_as_it_wants(monkeypatch, shape):
+  seen = []
+
+  def attend(query, key, value, *, mask, **options):
+    seen.append((query.shape, mask.shape, options["implementation"]))
+    return query
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", attend)
+  x = jnp.ones((3, 2, 5, 8))
+  mask = jnp.ones(shape, bool)
+  out = fused_attention.attend(x, x, x, mask=mask, is_causal=False, scale=None)
+  heads = 2 if shape == (3, 2, 5, 5) else 1
+  assert seen == [((3, 5, 2, 8), (3, heads, 5, 5), "cudnn")] and out.shape == x.shape
+
+
 @pytest.mark.parametrize(
     "dtype, d, chosen",
     [

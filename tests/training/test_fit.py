@@ -26,7 +26,7 @@ OPTIMIZER = optax.adamw(0.05)
 def make_config(**changes):
   config = {
       "total_steps": 20, "steps_per_call": 3, "eval_every": 4, "save_every": 5, "keep": 2,
-      "ema_decay": 0.9,
+      "ema_decay": 0.9, "profile": None,
   }  # fmt: skip
   return ml_collections.ConfigDict({**config, **changes})
 
@@ -263,12 +263,27 @@ def test_another_metric_can_be_the_best(tmp_path):
         ({"save_every": 0}, "save_every is 0"),
         ({"keep": -1}, "keep is -1"),
         ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"profile": "7"}, "--profile=7 is not START:STOP"),
+        ({"profile": "7:7"}, "with START below STOP"),
     ],
 )
-def test_counts_below_one_are_refused(change, message):
+def test_values_out_of_their_range_are_refused(change, message):
   with pytest.raises(UserError, match=message):
     fits.check_config(make_config(**change))
   fits.check_config(make_config(ema_decay=None))
+
+
+def test_a_trace_is_written_and_changes_nothing(tmp_path):
+  plain, traced = tmp_path / "plain", tmp_path / "traced"
+  run(plain)
+  run(traced, config=make_config(profile="5:9"))
+  assert (plain / "metrics.jsonl").read_bytes() == (traced / "metrics.jsonl").read_bytes()
+  assert not (plain / "profile").exists()
+  (trace,) = traced.glob("profile/**/perfetto_trace.json.gz")
+  assert trace.stat().st_size > 100
+  # Resumed beyond the steps in question, a run traces nothing.
+  run(traced, config=make_config(profile="5:9", total_steps=24))
+  assert len(list(traced.glob("profile/**/perfetto_trace.json.gz"))) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

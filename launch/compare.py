@@ -1,0 +1,37 @@
+"""Draws runs on one picture, and prints what their configs and results differ in.
+
+  python -m launch.compare [--metric=loss] [--output=compare.png] DIR DIR ...
+"""
+
+import pathlib
+
+from absl import flags
+
+from launch import command
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("metric", "loss", "What is drawn: that of training, and of validation.")
+flags.DEFINE_string("output", "compare.png", "The picture.")
+
+
+def main(*workdirs: str) -> None:
+  """Compares runs."""
+  from dlx.errors import UserError
+  from dlx.training import comparison
+
+  if len(workdirs) < 2:
+    raise UserError("name two runs or more: launch.compare DIR DIR ...")
+  runs = comparison.read([pathlib.Path(workdir) for workdir in workdirs])
+  try:
+    comparison.draw(pathlib.Path(FLAGS.output), runs, FLAGS.metric)
+  except OSError as e:
+    raise UserError(f"--output={FLAGS.output} cannot be written: {e.strerror}") from None
+
+  from rich.console import Console
+
+  Console(highlight=False).print(comparison.table(runs, FLAGS.metric))
+  print(f"{FLAGS.output} is drawn")
+
+
+if __name__ == "__main__":
+  command.run(main, positional=True)

@@ -1,0 +1,89 @@
+"""A sweep trains every point once, sorts them, goes on where it stopped; runs are compared."""
+
+import csv
+import json
+
+import pytest
+
+CONFIG = ("--config=experiments/gru_lm/config.py:debug", "--config.training.total_steps=20")
+GRID = ("--grid=optimizer.learning_rate=1e-5,1e-2",)
+
+
+@pytest.fixture(scope="module")
+def swept(programs, tmp_path_factory):
+  """(the folder of a sweep, what the program left)."""
+  root = tmp_path_factory.mktemp("sweep") / "runs"
+  args = (*CONFIG, *GRID, f"--workdir={root}", "--jobs=2")
+  return root, programs("launch.sweep", *args, timeout=400)
+
+
+def test_every_point_is_trained_and_the_best_comes_first(swept):
+  root, finished = swept
+  assert finished.code == 0, finished
+  rows = list(csv.DictReader((root / "sweep.csv").open()))
+  assert [row["run"] for row in rows] == ["learning_rate=1e-2", "learning_rate=1e-5"]
+  losses = [float(row["validation/loss"]) for row in rows]
+  assert losses[0] < losses[1]
+  for row, loss in zip(rows, losses):
+    folder = root / row["run"]
+    assert json.loads((folder / "config.json").read_text())["optimizer"]["learning_rate"] == float(
+        row["optimizer.learning_rate"]
+    )
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    assert min(line.get("validation/loss", 99) for line in lines) == loss
+  assert (root / "sweep.png").read_bytes().startswith(b"\x89PNG")
+  assert finished.out.index("learning_rate=1e-2  ") < finished.out.rindex("learning_rate=1e-5")
+
+
+def test_what_is_trained_is_not_trained_again(programs, swept):
+  root, _ = swept
+  before = {path: path.stat().st_mtime_ns for path in root.glob("*/run.json")}
+  more = "--grid=optimizer.learning_rate=1e-5,1e-2,-1"
+  finished = programs("launch.sweep", *CONFIG, more, f"--workdir={root}", timeout=400)
+  assert {path: path.stat().st_mtime_ns for path in before} == before
+  # The new point cannot be trained; the others are shown all the same.
+  assert finished.code == 2 and "1 of 3 runs failed: learning_rate=-1" in finished.err, finished
+  assert finished.err.count("\n") == 1 and "sweep.csv" in finished.out
+
+
+def test_a_dry_run_prints_the_commands(programs, tmp_path):
+  args = (*CONFIG, *GRID, "--grid=seed=3", f"--workdir={tmp_path / 'runs'}", "--dry_run")
+  finished = programs("launch.sweep", *args)
+  lines = finished.out.splitlines()
+  assert len(lines) == 2 and not (tmp_path / "runs").exists()
+  assert lines[0].startswith(f"python -m launch.train {' '.join(CONFIG)} ")
+  assert "--config.optimizer.learning_rate=1e-5 --config.seed=3" in lines[0]
+  assert lines[0].endswith("learning_rate=1e-5,seed=3")
+
+
+@pytest.mark.parametrize("args, message", [
+    ((), "nothing varies"),
+    (("--grid=optimiser=1",), "optimiser is not a key"),
+    (("--grid=seed=a",), "seed=a is not an int"),
+    (("--grid=seed=1,1",), "seed=1 comes twice"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_nothing(programs, tmp_path, args, message):
+  root = tmp_path / "runs"
+  finished = programs("launch.sweep", *CONFIG, *args, f"--workdir={root}")
+  assert finished.code == 2 and message in finished.err and not root.exists(), finished
+  assert finished.err.count("\n") == 1
+
+
+def test_runs_are_compared_on_one_picture(programs, swept, tmp_path):
+  root, _ = swept
+  folders = [str(root / f"learning_rate={rate}") for rate in ("1e-5", "1e-2")]
+  picture = tmp_path / "both.png"
+  finished = programs("launch.compare", f"--output={picture}", *folders)
+  assert finished.code == 0 and picture.read_bytes().startswith(b"\x89PNG"), finished
+  head, *rows = [line.split() for line in finished.out.splitlines() if "learning_rate" in line]
+  assert head[:2] == ["run", "optimizer.learning_rate"]
+  assert [row[:3] for row in rows] == [
+      ["learning_rate=1e-5", "1e-05", "20"], ["learning_rate=1e-2", "0.01", "20"],
+  ]  # fmt: skip
+  for args, message in {
+      (folders[0],): "name two runs or more",
+      (folders[0], str(tmp_path)): "is not a run",
+      ("--metric=warmth", *folders): "--metric=warmth is in none of the runs",
+  }.items():
+    refused = programs("launch.compare", *args)
+    assert refused.code == 2 and message in refused.err, refused
