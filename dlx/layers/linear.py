@@ -1,7 +1,6 @@
 """The linear (fully connected) layer, y = x W + b."""
 
 import jax
-from jax import lax
 from jax.nn import initializers
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -38,17 +37,4 @@ def apply(params: dict[str, Array], x: Float[Array, "... d_in"]) -> Float[Array,
   """
   shapes.expect_last("x", x, params["kernel"].shape[0])
   y = x @ params["kernel"]
-  return y + _spread(params["bias"], y.shape) if "bias" in params else y
-
-
-def _spread(bias, shape):
-  """The bias at every place of y, one axis after the other.
-
-  The derivative then sums one axis after the other, as norm.sum_leading does, and for its
-  reasons: XLA's CPU code for a sum over several axes is many times slower.
-  """
-  for n in range(1, len(shape)):
-    bias = jnp.broadcast_to(bias[..., None, :], (*shape[:n], shape[-1]))
-    if n < len(shape) - 1:  # Keeps XLA from joining the steps.
-      bias = lax.optimization_barrier(bias)
-  return bias
+  return y + params["bias"] if "bias" in params else y

@@ -53,7 +53,7 @@ def by_word(explanation: Explanation) -> list[tuple[str, float]]:
 
 def _shade(score: float, largest: float) -> tuple[float, float, float]:
   """Blue for the label, red against it, white at 0; RGB in 0 to 1."""
-  return _COLOURS(0.5 + 0.4 * score / max(largest, 1e-12))[:3]
+  return _COLOURS(0.5 + 0.3 * score / max(largest, 1e-12))[:3]
 
 
 def in_terminal(explanation: Explanation) -> Text:
@@ -92,7 +92,7 @@ def draw_words(path: pathlib.Path, explanation: Explanation) -> None:
       box = (x - 0.3, -y - 1), len(word) + 0.6, 0.9
       axes.add_patch(matplotlib.patches.Rectangle(*box, color=_shade(score, largest)))
       for i, letter in enumerate(word):  # One by one: every font has its own widths.
-        axes.text(x + i + 0.5, -y - 0.55, letter, ha="center", va="center", fontsize=9,
+        axes.text(x + i + 0.5, -y - 0.55, letter, ha="center", va="center", fontsize=11,
                   family="monospace")  # fmt: skip
   report.save(figure, path)
 
@@ -112,4 +112,5 @@ def draw_attention(path: pathlib.Path, explanation: Explanation) -> None:
     axes.set_xticks(places, names, rotation=90, fontsize=5)
     axes.set_yticks(places, names if head == 0 else [""] * len(places), fontsize=5)
     axes.tick_params(length=0)
+  figure.tight_layout()
   report.save(figure, path)

@@ -9,8 +9,6 @@ import json
 import os
 import pathlib
 
-import tensorboardX
-
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 
 
@@ -34,6 +32,8 @@ class MetricsWriter:
       workdir: an existing folder.
       after_step: the step of that checkpoint, 0 for a new run.
     """
+    import tensorboardX  # Takes seconds where PyTorch is installed, and only training writes.
+
     self._metrics = _open_cut(workdir / METRICS, after_step)
     self._timings = _open_cut(workdir / TIMINGS, after_step)
     # purge_step makes TensorBoard forget what an interrupted run wrote after it.
