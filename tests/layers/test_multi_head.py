@@ -136,7 +136,7 @@ def test_a_mask_of_numbers_is_named():
 
 def test_an_unknown_implementation_is_named():
   arrays = {name: jnp.zeros(shape) for name, shape in ARRAYS.items()}
-  message = 'implementation: expected "auto" or "autodiff" or "blocked", got \'flash\''
+  message = 'implementation: expected "auto" or "autodiff" or "blocked" or "cudnn", got \'flash\''
   with pytest.raises(ValueError, match=message):
     attention.dot_product_attention(**arrays, implementation="flash")
 
