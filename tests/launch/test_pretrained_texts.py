@@ -11,7 +11,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from dlx.data import labelled_text, tokens
 
 CONFIG = "--config=experiments/transformer_sentiment/config.py"
-QUICK = ("--config.training.total_steps=60", "--config.training.eval_every=30")
+QUICK = (
+    "--config.training.total_steps=40", "--config.training.eval_every=40",
+    "--config.data.buckets=1",  # Each has a program of its own.
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_masked_modelling_is_evaluated_and_fills_masks(programs, pretrained):
   assert refused.code == 2 and "text 1 has no [MASK]" in refused.err
 
 
-def parameters(state, workdir, step=60):
+def parameters(state, workdir, step=40):
   return state(workdir, step)["params"]["network"]["transformer"]
 
 
