@@ -161,17 +161,10 @@ def _measure(size: Size, measurement: str, rounds: int, peak: float) -> list[dic
     batches = torch.tensor(np.array(tokens), dtype=torch.long)
     model = TorchModel(params)
     calls["PyTorch"] = torch_call(model.layers.parameters(), model.loss, batches, measurement)
-  best = timing.fastest({name: call for name, (call, _) in calls.items()}, rounds)
-  rows = []
-  for name, (_, compile_seconds) in calls.items():
-    seconds = best[name] / size.steps
-    rows.append({
-        "size": str(size), "measurement": measurement, "library": name,
-        "ms_per_step": 1e3 * seconds, "tokens_per_second": size.batch * size.length / seconds,
-        "share_of_peak": flops(size, measurement) / seconds / peak,
-        "compile_seconds": compile_seconds, "dlx_divided_by_this": best["dlx"] / best[name],
-    })  # fmt: skip
-  return rows
+  return timing.rows(
+      calls, rounds, steps=size.steps, flops=flops(size, measurement), peak=peak,
+      items={"tokens": size.batch * size.length}, size=str(size), measurement=measurement,
+  )  # fmt: skip
 
 
 def _run(rounds: int, peak: float) -> dict:

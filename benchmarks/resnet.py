@@ -215,17 +215,10 @@ def _measure(network: Network, rounds: int, peak: float) -> list[dict]:
   if torch is not None:
     calls["PyTorch"] = _torch_call(network, half=False)
     calls["PyTorch, bfloat16"] = _torch_call(network, half=True)
-  best = timing.fastest({name: call for name, (call, _) in calls.items()}, rounds)
-  products, rows = flops(network), []
-  for name, (_, compile_seconds) in calls.items():
-    seconds = best[name] / network.steps
-    rows.append({
-        "network": network.name, "library": name,
-        "images_per_second": network.batch / seconds, "ms_per_step": 1e3 * seconds,
-        "share_of_peak": products / seconds / peak,
-        "compile_seconds": compile_seconds, "dlx_divided_by_this": best["dlx"] / best[name],
-    })  # fmt: skip
-  return rows
+  return timing.rows(
+      calls, rounds, steps=network.steps, flops=flops(network), peak=peak,
+      items={"images": network.batch}, network=network.name,
+  )  # fmt: skip
 
 
 def _run(rounds: int, peak: float) -> dict:

@@ -37,6 +37,39 @@ def fastest(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
   return best
 
 
+def rows(
+    calls: dict[str, tuple[Callable, float]],
+    rounds: int,
+    *,
+    steps: int,
+    flops: float,
+    peak: float,
+    items: dict[str, int],
+    **same: str,
+) -> list[dict]:
+  """Times calls of several steps; a row for each, dlx's time as a share of its own among it.
+
+  Args:
+    calls: for each library its call, and the seconds that compiling took.
+    rounds: as for `fastest`.
+    steps: of a call.
+    flops: of a step.
+    peak: FLOP/s of the machine.
+    items: how many of what a step works on, {"images": 128} say.
+    **same: what all rows have.
+  """
+  best, found = fastest({name: call for name, (call, _) in calls.items()}, rounds), []
+  for name, (_, compile_seconds) in calls.items():
+    seconds = best[name] / steps
+    found.append({
+        **same, "library": name, "ms_per_step": 1e3 * seconds,
+        **{f"{what}_per_second": count / seconds for what, count in items.items()},
+        "share_of_peak": flops / seconds / peak, "compile_seconds": compile_seconds,
+        "dlx_divided_by_this": best["dlx"] / best[name],
+    })  # fmt: skip
+  return found
+
+
 def peak(rounds: int) -> float:
   """FLOP/s of a square float32 product."""
   x, product = jnp.ones((PEAK_SIZE, PEAK_SIZE)), jax.jit(jnp.matmul)

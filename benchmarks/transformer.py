@@ -191,17 +191,10 @@ def measure(size: Size, params: list[dict], measurement: str, rounds: int, peak:
         model.parameters(), lambda batch: torch_loss(model, batch),
         torch.tensor(batches), measurement,
     )  # fmt: skip
-  best = timing.fastest({name: call for name, (call, _) in calls.items()}, rounds)
-  rows = []
-  for name, (_, compile_seconds) in calls.items():
-    seconds = best[name] / size.steps
-    rows.append({
-        "measurement": measurement, "library": name, "ms_per_step": 1e3 * seconds,
-        "tokens_per_second": size.batch * size.length / seconds,
-        "share_of_peak": size.flops(measurement) / seconds / peak,
-        "compile_seconds": compile_seconds, "dlx_divided_by_this": best["dlx"] / best[name],
-    })  # fmt: skip
-  return rows
+  return timing.rows(
+      calls, rounds, steps=size.steps, flops=size.flops(measurement), peak=peak,
+      items={"tokens": size.batch * size.length}, measurement=measurement,
+  )  # fmt: skip
 
 
 def _run(rounds: int, peak: float) -> dict:

@@ -2,8 +2,8 @@
 
 A training step takes gigabytes and returns them, and the C library passes both on to the
 kernel, which hands them out anew a page of 4 KiB at a time, each cleared first. On a
-virtual machine whose host takes back what is free that can cost as much as the step. With
-these settings memory is the process's until it ends, and comes in huge pages.
+virtual machine whose host takes back what is free that can take half as long as the step
+again. With these settings memory is the process's until it ends, and comes in huge pages.
 `GLIBC_TUNABLES= python -m benchmarks.resnet` shows the times without.
 """
 

@@ -11,7 +11,6 @@ validation value of each run, and sweep.png.
 """
 
 import csv
-import os
 import pathlib
 import shlex
 import signal
@@ -143,7 +142,6 @@ def main() -> None:
     root.mkdir(parents=True, exist_ok=True)
   except OSError as e:
     raise UserError(f"--workdir={root} cannot be written: {e.strerror}") from None
-  os.environ["PYTHONUNBUFFERED"] = "1"
   failed = run_all([job for job in jobs if not is_done(job[0], total_steps)], FLAGS.jobs)
   _show(root, [folder for folder, _ in jobs if folder.name not in failed], list(points[0]))
   if failed:

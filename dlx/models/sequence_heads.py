@@ -62,9 +62,8 @@ class Classifier(nn.Module):
 class Experts(nn.Module):
   """A network and a classifier of n-grams, which answer with the mean of their logits.
 
-  Each has a loss of its own in training. With one loss of the mean, the n-grams, which
-  know the training texts by heart after a short while, would leave the network nothing
-  to learn.
+  Each has a loss of its own in training: with one loss of the mean, a text that the n-grams
+  have fitted would have no gradient for the network.
 
   Attributes:
     network: reads the sequence.

@@ -18,7 +18,6 @@ class Explanation(NamedTuple):
   """A text with what it is taken for, and why.
 
   Attributes:
-    text: as it came.
     label, probability: the likeliest class.
     tokens: T of them, the two around the text included.
     words: the word that each token is a part of, counted from 0; None for a token that is
@@ -27,7 +26,6 @@ class Explanation(NamedTuple):
     attention: from each token (row) to each other (column), (layers, heads, T, T).
   """
 
-  text: str
   label: str
   probability: float
   tokens: tuple[str, ...]

@@ -53,14 +53,11 @@ def make(
   if config.init_from:
     encoder = _published(config.init_from) or _of_run(config.init_from)
   else:
-    path = workdir / TOKENIZER
-    options = config.data
-    known = path.exists()
-    tokenizer = (
-        tokens.load(path)
-        if known
-        else tokens.learn(data.texts, options.vocab_size, lowercase=options.lowercase)
-    )
+    path, options = workdir / TOKENIZER, config.data
+    if path.exists():
+      tokenizer = tokens.load(path)
+    else:
+      tokenizer = tokens.learn(data.texts, options.vocab_size, lowercase=options.lowercase)
     shapes = {"vocab_size": tokenizer.get_vocab_size(), "max_length": options.max_length}
     encoder = Encoder({**shapes, **config.encoder.to_dict()}, tokenizer)
   reach = encoder.options["max_length"]

@@ -136,7 +136,6 @@ def explain(classifier: TextClassifier, text: str) -> explanation.Explanation:
       np.asarray(blocks[f"block{i}"]["weights"][0]) for i in range(network.transformer.num_layers)
   ])
   return explanation.Explanation(
-      text=text,
       label=classifier.classes[likeliest],
       probability=float(probabilities[likeliest]),
       tokens=tuple(names),

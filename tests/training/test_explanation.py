@@ -18,7 +18,7 @@ def make(words=("a", "fine", "film"), scores=(0.0, 2.0, -1.0)):
   count = len(tokens)
   attention = np.random.default_rng(0).random((2, 3, count, count))
   return explanation.Explanation(
-      " ".join(words), "positive", 0.91, tuple(tokens), tuple(places), np.array(shares), attention
+      "positive", 0.91, tuple(tokens), tuple(places), np.array(shares), attention
   )
 
 
