@@ -107,6 +107,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "eval_every": 700,
           "save_every": 350,
           "keep": 2,
+          "fsdp": 1,  # Devices that share one copy of the parameters.
           "profile": config_dict.placeholder(str),  # Steps to trace, "START:STOP".
           "ema_decay": 0.998,
       },
@@ -115,7 +116,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
 
 def _use_sst2(config):
   config.data.update({
-      "source": "glue/sst2", "text_column": "sentence", "validation": 1347, "max_length": 64,
+      "source": "glue/sst2", "text_column": "sentence", "validation": 500, "max_length": 64,
       "buckets": 4,
   })  # fmt: skip
 

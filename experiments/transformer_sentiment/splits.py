@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 import tokenizers
 
-from dlx.data import labelled_text, tokens
+from dlx.data import labelled_text, phrases, tokens
 from dlx.data.labelled_text import LabelledTexts
 from dlx.data.split import split_off
 from dlx.errors import UserError
@@ -57,7 +57,10 @@ def load_data(config: ml_collections.ConfigDict, split: str) -> LabelledTexts:
     rest, test = labelled_text.from_tfds(options.source, "train"), None
   if split == "test":
     return test
-  return split_off(rest, options.validation)[split == "validation"]
+  divide = split_off
+  if not options.file and options.source == "glue/sst2":  # Its training texts are phrases, too.
+    divide = phrases.split_off_sentences
+  return divide(rest, options.validation)[split == "validation"]
 
 
 def load_unlabelled(config: ml_collections.ConfigDict) -> LabelledTexts:
