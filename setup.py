@@ -28,9 +28,11 @@ setuptools.setup(
         "tensorboardX",
         "matplotlib",
         "rich",
+        "pyyaml",
         "safetensors",
         "pyarrow",
         "tokenizers",
+        "filelock",  # jax bounds its cache of compiled programs with it.
     ],
     extras_require={
         "cuda": [JAX.replace("jax", "jax[cuda12]", 1)],

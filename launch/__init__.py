@@ -1,5 +1,6 @@
 """Programs: python -m launch.train, launch.evaluate, launch.predict, ..."""
 
-from dlx import malloc
+from dlx import cache, malloc
 
 malloc.restart()
+cache.keep_compiled()

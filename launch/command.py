@@ -10,7 +10,11 @@ from dlx.errors import UserError
 
 
 def run(
-    main: Callable[..., None], *, with_config: bool = False, positional: bool = False
+    main: Callable[..., None],
+    *,
+    with_config: bool = False,
+    positional: bool = False,
+    end: Callable[[int], None] = sys.exit,
 ) -> None:
   """Parses the flags, calls main, and turns every expected failure into one line.
 
@@ -18,11 +22,12 @@ def run(
     main: the program.
     with_config: it takes --config and --config.KEY.
     positional: it takes arguments that are no flags; main is called with them.
+    end: called with the exit code.
 
-  Exit codes: 0 for success; 2 for bad input; 1 for a run that diverged; 128 + n for a
-  run that signal n stopped after it saved.
+  Exit codes: 0 for success; 2 for bad input; 1 for a run that diverged or lost one of its
+  processes; 128 + n for a run that signal n stopped after it saved.
   """
-  sys.exit(_exit_code(main, with_config, positional))
+  end(_exit_code(main, with_config, positional))
 
 
 def required(name: str) -> str:
@@ -47,6 +52,7 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
   # Imported after --help so that it answers quickly.
   from dlx.training.fit import Diverged
   from dlx.training.interrupts import Interrupted
+  from dlx.training.processes import ProcessLost
 
   try:
     argv = sys.argv
@@ -60,7 +66,7 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
     main(*arguments)
   except (UserError, flags.Error) as e:
     return _fail(e, 2)
-  except Diverged as e:
+  except (Diverged, ProcessLost) as e:
     return _fail(e, 1)
   except Interrupted as e:
     return _fail(e, 128 + e.signal_number)

@@ -3,6 +3,8 @@
   python -m launch.train --config=experiments/gru_lm/config.py:quickstart
       [--workdir=DIR] [--config.KEY=VALUE ...] [--override] [--profile=100:120]
   python -m launch.train --list
+
+Of several processes each runs this with --distributed; see launch/distributed.py.
 """
 
 import pathlib
@@ -10,7 +12,7 @@ import sys
 
 from absl import flags
 
-from launch import command
+from launch import command, distributed
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run; a new one is made when not given.")
@@ -23,9 +25,13 @@ def main() -> None:
   """Trains."""
   from dlx import doctor
   from dlx.errors import UserError
-  from dlx.training import fit, run
+  from dlx.training import fit, processes, run
   from dlx.training import workdir as workdirs
 
+  if FLAGS.distributed:
+    if not FLAGS.workdir:
+      raise UserError("--distributed needs --workdir, a folder that all processes see")
+    distributed.start()
   config = FLAGS.config
   if FLAGS.profile:
     config.training.profile = FLAGS.profile
@@ -33,13 +39,16 @@ def main() -> None:
   if not 0 <= config.seed < 2**32:  # Beyond it, jax.random.key keeps the low bits only.
     raise UserError(f"config.seed is {config.seed}; use 0 <= seed < 2**32")
   workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
-  workdirs.check(workdir, config, override=FLAGS.override)
-  experiment = run.experiment(config)
-  doctor.check()
-  if not FLAGS.workdir:
-    print(f"--workdir={workdir}", flush=True)
-  experiment.train(config, workdir)
-  print(f"trained: {workdir}")
+  with processes.noticing_losses():
+    processes.check_equal({**workdirs.flatten(config.to_dict()), "workdir": str(workdir)})
+    processes.on_first(lambda: workdirs.check(workdir, config, override=FLAGS.override))
+    experiment = run.experiment(config)
+    doctor.check()
+    if not FLAGS.workdir:
+      print(f"--workdir={workdir}", flush=True)
+    experiment.train(config, workdir)
+  if processes.is_first():
+    print(f"trained: {workdir}")
 
 
 def list_experiments() -> None:
@@ -54,4 +63,6 @@ if __name__ == "__main__":
   if "--list" in sys.argv[1:]:
     command.run(list_experiments)
   else:
-    command.run(main, with_config=True)
+    if distributed.is_wanted(sys.argv):
+      distributed.guard()
+    command.run(main, with_config=True, end=distributed.end)

@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dlx import cache
 from dlx.data import tfds
 from dlx.errors import UserError
 
@@ -52,7 +53,7 @@ class Images:
 def cifar10(split: str) -> Images:
   """CIFAR-10's "train" (50,000) or "test" (10,000) images, 32 x 32.
 
-  Decoded once, and read after that from `cache_folder()`.
+  Decoded once, and read after that from `dlx.cache.folder()`.
 
   Raises:
     UserError: it is not prepared on this machine, or its files are damaged.
@@ -65,7 +66,7 @@ def cifar10(split: str) -> Images:
     raise UserError(
         f"{e}; or train on a folder of images with --config.data.images=DIR"
     ) from None
-  path = cache_folder() / f"cifar10-{split}-{len(source)}.npz"
+  path = cache.folder() / f"cifar10-{split}-{len(source)}.npz"
   cached = _read_cache(path)
   if cached is None:
     try:
@@ -81,11 +82,6 @@ def cifar10(split: str) -> Images:
     }
     _write_cache(path, cached)
   return Images(**cached, classes=CIFAR10_CLASSES)
-
-
-def cache_folder() -> pathlib.Path:
-  """$XDG_CACHE_HOME/dlx, by default ~/.cache/dlx; what is in it may be deleted."""
-  return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dlx"
 
 
 def _read_cache(path):

@@ -130,14 +130,16 @@ class Block(nn.Module):
     return y + linear.apply(up, inner)
 
   def _feed_forward(self, x):
-    d = x.shape[-1]
+    shape, d = x.shape, x.shape[-1]
+    x = x.reshape(-1, d)  # See linear.apply; here for the activation between two of them, too.
     y = linear.apply(self._param(x, "feed_forward_in", linear.init, d, self.d_ff), x)
     if self.gated:
       gate = self._param(x, "feed_forward_gate", linear.init, d, self.d_ff)
       y = nn.silu(linear.apply(gate, x)) * y
     else:
       y = activations.gelu(y, approximate=False)
-    return linear.apply(self._param(x, "feed_forward_out", linear.init, self.d_ff, d), y)
+    y = linear.apply(self._param(x, "feed_forward_out", linear.init, self.d_ff, d), y)
+    return y.reshape(shape)
 
 
 class Transformer(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import functools
 import json
 import logging
 import pathlib
@@ -14,13 +15,16 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from dlx.errors import UserError
-from dlx.training import checksums
+from dlx.training import checksums, processes
 
 PyTree = Any
 
 
 class Checkpoints:
   """The checkpoints below a directory; a context manager that waits for the last save.
+
+  Processes that train together all call every method, and save and restore each its part of
+  the arrays; the first one alone looks after the files.
 
   A checkpoint is first written to a temporary folder and then renamed, so a process
   that is killed while saving leaves the ones before it whole.
@@ -52,15 +56,19 @@ class Checkpoints:
     self._directory = pathlib.Path(directory).absolute()
     self._metric, self._warn = metric, warn
     self._recording, self._last_saved = threading.Lock(), None
-    self._set_aside = self._check_metrics(read_only)
+    self._set_aside = int(self._seen_first(lambda: str(self._check_metrics(read_only))))
+    self._checkpointer = self._open(keep, read_only)
+    self._directory = pathlib.Path(str(self._checkpointer.directory))
+
+  def _open(self, keep: int, read_only: bool) -> ocp.training.Checkpointer:
     policies = ocp.training.preservation_policies
-    self._checkpointer = ocp.training.Checkpointer(
+    return ocp.training.Checkpointer(
         self._directory,
         save_decision_policy=_EveryCall(),
         preservation_policy=policies.AnyPreservationPolicy([
             policies.LatestN(keep),
             policies.BestN(
-                get_metric_fn=lambda metrics: metrics.get(metric, float("inf")),
+                get_metric_fn=lambda metrics: metrics.get(self._metric, float("inf")),
                 reverse=True,
                 n=1,
                 keep_checkpoints_without_metrics=False,
@@ -68,7 +76,6 @@ class Checkpoints:
         ]),
         cleanup_tmp_directories=not read_only,
     )
-    self._directory = pathlib.Path(str(self._checkpointer.directory))
 
   def __enter__(self):
     return self
@@ -105,7 +112,8 @@ class Checkpoints:
       OSError: this save, or the one before it, failed.
     """
     # What was here before under this step must not be what the new files are judged by.
-    self._record_path(step).unlink(missing_ok=True)
+    if processes.is_first():
+      self._record_path(step).unlink(missing_ok=True)
     with _as_oserror():
       saving = self._checkpointer.save_async(step, tree, metrics=metrics)
     self._last_saved = step
@@ -136,16 +144,14 @@ class Checkpoints:
     """
     steps = self.steps
     for step in reversed(steps):
-      reason = checksums.damage(self._directory / str(step), self._record_path(step))
-      try:
+      reason = self._seen_first(functools.partial(self._damage, step))
+      if reason is None:
+        tree, reason = self._try_load(step, target)
         if reason is None:
-          return self._load(step, target)
-      except Exception as e:  # Orbax and TensorStore raise many kinds for damaged files.
-        reason = type(e).__name__
-      if reason:
-        self._move_aside(step)
-        earlier = "continuing from the one before" if step != steps[0] else "none is left"
-        self._warn(f"checkpoint {step} is damaged ({reason}); {earlier}")
+          return tree
+      self._move_aside(step)
+      earlier = "continuing from the one before" if step != steps[0] else "none is left"
+      self._warn(f"checkpoint {step} is damaged ({reason}); {earlier}")
     if steps or self._set_aside:
       raise UserError(
           f"no checkpoint in {self._directory} can be read; they were moved beside it. "
@@ -175,11 +181,16 @@ class Checkpoints:
   def _record_path(self, step: int) -> pathlib.Path:
     return self._directory.parent / "checksums" / f"{step}.json"
 
+  def _damage(self, step: int) -> str | None:
+    return checksums.damage(self._directory / str(step), self._record_path(step))
+
   def _record(self, step: int | None) -> None:
     """Writes the checksums of a finished save; Orbax's thread and the caller's may ask."""
     with self._recording:
       folder = self._directory / str(step)
-      if step is None or not folder.exists() or self._record_path(step).exists():
+      if step is None or not processes.is_first():
+        return
+      if not folder.exists() or self._record_path(step).exists():
         return
       checksums.write(folder, self._record_path(step))
       for path in self._record_path(step).parent.glob("*.json"):
@@ -208,14 +219,27 @@ class Checkpoints:
       count += 1
     return count
 
+  def _try_load(self, step: int, target: PyTree) -> tuple[PyTree, str | None]:
+    """(tree, None), or (None, the kind of error that a process met)."""
+    tree, failed = None, ""
+    try:
+      tree = self._load(step, target)
+    except Exception as e:  # Orbax and TensorStore raise many kinds for damaged files.
+      failed = type(e).__name__
+    return tree, next(filter(None, processes.gather(failed)), None)
+
   def _load(self, step: int, target: PyTree) -> PyTree:
     tree = self._checkpointer.load(step, target)
     for leaf in jax.tree.leaves(tree):
       leaf.block_until_ready()
     return tree
 
+  def _seen_first(self, look: Callable[[], str | None]) -> str | None:
+    """What the first process sees in the files, for all: they decide alike by it."""
+    return processes.gather(look() or "" if processes.is_first() else "")[0] or None
+
   def _move_aside(self, step: int) -> None:
-    self._put_aside(step)
+    self._seen_first(lambda: self._put_aside(step))
     self._checkpointer.reload()
 
   def _put_aside(self, step: int) -> None:
@@ -242,8 +266,10 @@ class _EveryCall:
     return True
 
 
-def target_of(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-  """What to restore a tree like `tree` to: its shapes and dtypes, placed by `sharding`."""
+def target_of(tree: PyTree, shardings: PyTree) -> PyTree:
+  """What to restore a tree like `tree` to: its shapes and dtypes, each leaf placed so."""
   return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), tree
+      lambda x, place: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=place),
+      tree,
+      shardings,
   )

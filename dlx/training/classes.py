@@ -7,12 +7,15 @@ import pathlib
 import numpy as np
 
 from dlx.errors import UserError
+from dlx.training import processes
 
 CLASSES = "classes.json"
 
 
 def record(workdir: pathlib.Path, data, what: str) -> None:
   """Writes the classes, or makes sure that a run resumes on the examples it began with.
+
+  Every process looks; the first one writes.
 
   Args:
     workdir: of the run.
@@ -24,13 +27,17 @@ def record(workdir: pathlib.Path, data, what: str) -> None:
   """
   path = workdir / CLASSES
   content = {"classes": list(data.classes), what: len(data), "fingerprint": data.fingerprint}
-  if not path.exists():
-    path.write_text(json.dumps(content, indent=2) + "\n")
-  elif json.loads(path.read_text()) != content:
+  known = path.exists()
+  processes.on_first(lambda: None if known else _write(path, content))
+  if known and json.loads(path.read_text()) != content:
     raise UserError(
         f"the training {what} are not those that the run in {workdir} began with; bring them "
         f"back, or train in another --workdir"
     )
+
+
+def _write(path: pathlib.Path, content: dict) -> None:
+  path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def load(workdir: pathlib.Path) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 
 from dlx.errors import UserError
-from dlx.training import sharding
+from dlx.training import processes, sharding
 from dlx.training import step as steps_lib
+from dlx.training import workdir as workdirs
 from dlx.training.checkpoints import Checkpoints, target_of
 from dlx.training.interrupts import Interrupted, Interrupts
 from dlx.training.metrics import MetricsWriter
@@ -22,7 +23,7 @@ from dlx.training.state import State
 
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError unless every value of config.training is in its range."""
-  for name in ("total_steps", "steps_per_call", "eval_every", "save_every", "keep"):
+  for name in ("total_steps", "steps_per_call", "eval_every", "save_every", "keep", "fsdp"):
     if config[name] < 1:
       raise UserError(f"config.training.{name} is {config[name]}; it must be at least 1")
   decay = config.ema_decay
@@ -59,13 +60,16 @@ def fit(
     workdir: an existing folder.
     config: total_steps; steps_per_call (how many run between two looks at signals and
       files); eval_every and save_every, in steps; keep, the number of latest
-      checkpoints that stay; ema_decay of averaged params or None; profile, the steps
+      checkpoints that stay; fsdp, the devices that share one copy of the parameters;
+      ema_decay of averaged params or None; profile, the steps
       "START:STOP" to trace or None.
     seed: of all that is random.
     init: the state before the first step; see dlx.training.state.create.
     loss_fn, batch_fn, optimizer: see dlx.training.step.make_step.
-    data: arrays for batch_fn, copied to every device.
-    validate: metrics of the validation split; use state.eval_params.
+    data: arrays for batch_fn, copied to every device; each device gathers and computes its
+      own rows of a batch.
+    validate: metrics of the validation split; use state.eval_params. It is called on every
+      process with a state of its own, whole and on one device, without opt_state.
     best: the key of `validate` whose least value marks the best checkpoint.
 
   Returns:
@@ -77,18 +81,22 @@ def fit(
     UserError: files cannot be written or read.
   """
   workdir = pathlib.Path(workdir).absolute()
-  mesh = sharding.make_mesh()
+  mesh = sharding.make_mesh(config.fsdp)
   step_fn = steps_lib.make_step(
       loss_fn, batch_fn, optimizer, seed=seed, mesh=mesh, ema_decay=config.ema_decay
   )
-  run_steps = steps_lib.make_steps(step_fn, mesh)
-  everywhere = sharding.replicated(mesh)
+  shapes = jax.eval_shape(init)
+  placed = sharding.of_state(shapes, mesh)
+  run_steps = steps_lib.make_steps(step_fn, mesh, placed)
   try:
-    with Checkpoints(workdir / "checkpoints", keep=config.keep, metric=best) as checkpoints:
-      state = checkpoints.restore_latest(target_of(jax.eval_shape(init), everywhere))
+    with (
+        workdirs.locked(workdir),
+        Checkpoints(workdir / "checkpoints", keep=config.keep, metric=best) as checkpoints,
+    ):
+      state = checkpoints.restore_latest(target_of(shapes, placed))
       resumed = state is not None
       if not resumed:
-        state = jax.jit(init, out_shardings=everywhere)()
+        state = jax.jit(init, out_shardings=placed)()
       first = int(state.step)
       with (
           Interrupts() as interrupts,
@@ -100,13 +108,18 @@ def fit(
           done = first >= config.total_steps
           progress.say(f"{'already trained to' if done else 'resuming from'} step {first}")
         parts = (checkpoints, writer, progress, interrupts, profiler)
-        loop = _Loop(config, run_steps, validate, *parts)
-        return loop.run(state, jax.device_put(data, everywhere))
+        loop = _Loop(config, run_steps, lambda s: validate(_to_validate(s, mesh)), *parts)
+        return loop.run(state, sharding.on_every_device(data, mesh))
   except OSError as e:
     raise UserError(
         f"{workdir} cannot be written ({e.strerror or e}); the checkpoints that are there "
         f"are intact. Mend that, and the same command resumes"
     ) from None
+
+
+def _to_validate(state: State, mesh: jax.sharding.Mesh) -> State:
+  """What a validation reads of a state, whole and on this process's first device."""
+  return sharding.local(state.replace(opt_state=()), mesh)
 
 
 class _Loop:
@@ -153,7 +166,7 @@ class _Loop:
       named = {f"validation/{name}": value for name, value in scores.items()}
       self._writer.write(step, named)
       self._progress.update(step, named, always=True)
-    stop = self._interrupts.received
+    stop = processes.largest(self._interrupts.received or 0)
     if stop or scores or step % self._config.save_every == 0:
       self._writer.sync()
       self._checkpoints.save(step, state, scores)

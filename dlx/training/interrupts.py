@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a question that the loop asks between calls."""
+"""SIGTERM, SIGINT and SIGUSR1 as a question that the loop asks between calls."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ class Interrupted(Exception):
   """The run was asked to stop, and has saved; the same command resumes it.
 
   Attributes:
-    signal_number: SIGTERM or SIGINT; a shell expects the exit code 128 + this.
+    signal_number: a shell expects the exit code 128 + this.
   """
 
   def __init__(self, message: str, signal_number: int):
@@ -17,14 +17,20 @@ class Interrupted(Exception):
 
 
 class Interrupts:
-  """While entered, remembers the first SIGTERM or SIGINT; a second SIGINT acts at once."""
+  """While entered, remembers the first of SIGNALS; a second SIGINT acts at once.
+
+  SLURM can be told to send SIGUSR1 before a job's time is up.
+  """
+
+  SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
 
   def __init__(self):
     self.received: int | None = None
     self._previous = {}
 
   def __enter__(self):
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in self.SIGNALS:
       self._previous[number] = signal.signal(number, self._remember)
     return self
 

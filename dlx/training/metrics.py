@@ -9,6 +9,8 @@ import json
 import os
 import pathlib
 
+from dlx.training import processes
+
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 
 
@@ -23,7 +25,7 @@ def read(path: str | pathlib.Path) -> list[dict]:
 
 
 class MetricsWriter:
-  """Appends lines to the files of a workdir; a context manager."""
+  """Appends lines to the files of a workdir, from the first process; a context manager."""
 
   def __init__(self, workdir: pathlib.Path, *, after_step: int):
     """Opens the files and cuts what lies beyond the checkpoint that a run resumes from.
@@ -38,7 +40,8 @@ class MetricsWriter:
     self._timings = _open_cut(workdir / TIMINGS, after_step)
     # purge_step makes TensorBoard forget what an interrupted run wrote after it.
     self._events = tensorboardX.SummaryWriter(
-        str(workdir / "tensorboard"), purge_step=after_step + 1 if after_step else None
+        str(workdir / "tensorboard"), purge_step=after_step + 1 if after_step else None,
+        write_to_disk=processes.is_first(),
     )
 
   def __enter__(self):
@@ -61,10 +64,13 @@ class MetricsWriter:
 
   def sync(self) -> None:
     """Puts the lines on disk: done before a checkpoint that relies on them."""
-    os.fsync(self._metrics.fileno())
+    if processes.is_first():
+      os.fsync(self._metrics.fileno())
 
 
 def _open_cut(path: pathlib.Path, after_step: int):
+  if not processes.is_first():
+    return open(os.devnull, "a")
   kept = [line for line in read(path) if line["step"] <= after_step]
   new = path.with_suffix(".new")
   new.write_text("".join(json.dumps(line) + "\n" for line in kept))

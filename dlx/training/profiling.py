@@ -5,6 +5,7 @@ import pathlib
 import jax
 
 from dlx.errors import UserError
+from dlx.training import processes
 
 FOLDER = "profile"
 
@@ -41,7 +42,7 @@ class Profiler:
 
   def before(self, step: int, count: int) -> None:
     """Begins or ends the trace, when the next call runs steps `step` to `step + count - 1`."""
-    wanted = step < self._steps.stop and step + count > self._steps.start
+    wanted = processes.is_first() and step < self._steps.stop and step + count > self._steps.start
     if wanted and not self._running:
       jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
       self._running = True

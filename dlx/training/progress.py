@@ -6,6 +6,8 @@ import time
 from rich import console as rich_console
 from rich import progress as rich_progress
 
+from dlx.training import processes
+
 
 def duration(seconds: float) -> str:
   """Seconds as h:mm:ss or m:ss."""
@@ -17,16 +19,17 @@ def duration(seconds: float) -> str:
 class Progress:
   """Shows step, metrics, steps/s and the time left; a context manager.
 
-  On a terminal it is one bar; in a log file, a line at most every `log_seconds`.
+  On a terminal it is one bar; in a log file, a line at most every `log_seconds`. Of several
+  processes the first one shows it.
   """
 
   def __init__(self, total_steps: int, first_step: int, *, log_seconds: float = 15.0):
     self._total, self._first, self._log_seconds = total_steps, first_step, log_seconds
     self._start = self._last_line = time.monotonic()
     self._texts = {}
-    self._bar = None
+    self._bar, self._shown = None, processes.is_first()
     console = rich_console.Console(file=sys.stderr)
-    if console.is_terminal:
+    if console.is_terminal and self._shown:
       self._bar = rich_progress.Progress(
           rich_progress.TextColumn("step {task.completed}/{task.total}"),
           rich_progress.BarColumn(),
@@ -47,6 +50,8 @@ class Progress:
 
   def update(self, step: int, values: dict[str, float], *, always: bool = False) -> None:
     """Shows that `step` was reached; `always` prints a line outside a terminal."""
+    if not self._shown:
+      return
     now = time.monotonic()
     self._texts.update({name: f"{name} {value:.4g}" for name, value in values.items()})
     rate = (step - self._first) / max(now - self._start, 1e-9)
@@ -60,6 +65,8 @@ class Progress:
 
   def say(self, line: str) -> None:
     """Prints a line above the bar."""
+    if not self._shown:
+      return
     if self._bar:
       self._bar.console.print(line, highlight=False, markup=False)
     else:

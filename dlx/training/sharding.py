@@ -1,14 +1,37 @@
-"""Placement of arrays on a mesh of devices: batches are split, parameters copied."""
+"""Placement of arrays on a mesh of devices: batches are split, parameters copied or split.
+
+The mesh has two axes. Along "data" every device has a copy of what it needs of the
+parameters; along "fsdp" the devices share one copy, each holding a part of every kernel,
+of its optimizer state and of its average, and XLA gathers a kernel where a layer needs it
+whole (fully sharded data parallelism). A batch is split over all devices.
+
+Source: Rajbhandari, Rasley, Ruwase, He, "ZeRO: memory optimizations toward training trillion
+  parameter models" (2020), stage 3; Xu et al., "GSPMD" (2021).
+"""
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
 
 from dlx.errors import UserError
+from dlx.training.state import PyTree, State
 
 
-def make_mesh() -> Mesh:
-  """A mesh with one axis, "data", over all devices."""
-  return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def make_mesh(fsdp: int = 1) -> Mesh:
+  """A mesh ("data", "fsdp") over all devices of all processes.
+
+  Args:
+    fsdp: how many devices share one copy of the parameters.
+
+  Raises:
+    UserError: fsdp does not divide the number of devices.
+  """
+  count = jax.device_count()
+  if fsdp < 1 or count % fsdp:
+    raise UserError(
+        f"config.training.fsdp is {fsdp}, which does not divide the {count} device(s)"
+    )
+  return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
@@ -25,12 +48,64 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def of_parameter(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+  """The rule for every parameter, and for what the optimizer keeps for it.
+
+  Along "fsdp" the largest dimension that the axis divides is split (the last of equal
+  ones). Vectors (biases, scales) are copied, and so is a kernel that has no such dimension.
+  """
+  parts = mesh.shape["fsdp"]
+  divisible = [i for i, size in enumerate(shape) if size % parts == 0]
+  if parts == 1 or len(shape) < 2 or not divisible:
+    return replicated(mesh)
+  split = max(divisible, key=lambda i: (shape[i], i))
+  return NamedSharding(mesh, PartitionSpec(*[None] * split, "fsdp"))
+
+
+def of_state(state: State, mesh: Mesh) -> State:
+  """The sharding of every leaf of a state, given as arrays or as their shapes."""
+
+  def split(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: of_parameter(x.shape, mesh), tree)
+
+  whole = replicated(mesh)
+  return State(
+      step=whole,
+      params=split(state.params),
+      variables=jax.tree.map(lambda _: whole, state.variables),
+      opt_state=split(state.opt_state),
+      ema=split(state.ema),
+  )
+
+
 def split_batch(batch, mesh: Mesh):
   """Inside jit: gives each device its part of the first dimension of every array.
 
   Scalars are left whole.
   """
-  split = NamedSharding(mesh, PartitionSpec("data"))
+  split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
   return jax.tree.map(
       lambda x: jax.lax.with_sharding_constraint(x, split) if x.ndim else x, batch
   )
+
+
+def on_every_device(data: PyTree, mesh: Mesh) -> PyTree:
+  """Arrays that every process has, copied to all its devices."""
+  whole = replicated(mesh)
+
+  def place(x):
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, whole, lambda index: x[index])
+
+  return jax.tree.map(place, data)
+
+
+def local(tree: PyTree, mesh: Mesh) -> PyTree:
+  """Whole arrays on this process's first device, from arrays however they are split.
+
+  All processes must call it.
+  """
+  split = any(not x.is_fully_replicated for x in jax.tree.leaves(tree))
+  if split:
+    tree = jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
+  return jax.tree.map(lambda x: x.addressable_data(0), tree)

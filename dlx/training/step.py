@@ -55,18 +55,27 @@ def make_step(
   return step
 
 
-def make_steps(step: Callable, mesh: jax.sharding.Mesh) -> Callable:
+def make_steps(
+    step: Callable, mesh: jax.sharding.Mesh, placed: State | None = None
+) -> Callable:
   """Compiles `steps(state, data, count) -> (state, metrics)`: `count` steps in one call.
 
   They run inside one lax.scan, so that the host is asked only between calls. The
   metrics have the steps as first dimension. The given state's memory is reused.
+
+  Args:
+    step: see `make_step`.
+    mesh: the devices.
+    placed: the sharding of every leaf of the state; copied to all devices when not given.
   """
+
+  whole = sharding.replicated(mesh)
 
   @functools.partial(
       jax.jit,
       static_argnums=2,
       donate_argnums=0,
-      out_shardings=sharding.replicated(mesh),
+      out_shardings=(whole if placed is None else placed, whole),
   )
   def steps(state, data, count: int):
     return lax.scan(lambda s, _: step(s, data), state, None, length=count)

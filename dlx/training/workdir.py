@@ -7,9 +7,13 @@
   tensorboard/    the metrics as events
   curves.png      drawn at the end
   profile/        a trace of some steps, if one was asked for
+  lock            held by the process that trains here
 """
 
+from collections.abc import Iterator
+import contextlib
 import datetime
+import fcntl
 import json
 import pathlib
 import subprocess
@@ -19,11 +23,14 @@ import ml_collections
 
 from dlx import doctor
 from dlx.errors import UserError
+from dlx.training import processes
 
-CONFIG, RUN = "config.json", "run.json"
+CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
 
 # Keys that may differ when a run is resumed: they do not change what is trained.
-RESUMABLE_KEYS = ("training.total_steps", "training.keep", "training.profile")
+RESUMABLE_KEYS = (
+    "training.total_steps", "training.keep", "training.profile", "training.fsdp",
+)  # fmt: skip
 
 
 def flatten(config: dict, prefix: str = "") -> dict:
@@ -43,8 +50,8 @@ def check(
   """Makes sure that a run with this config may start or resume in the folder.
 
   Raises:
-    UserError: workdir is a file, holds something else, or belongs to a run with
-      another config (not raised with `override`); the message names the keys.
+    UserError: workdir is a file, holds something else, is being trained in, or belongs
+      to a run with another config (not raised with `override`); the message names the keys.
   """
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"--workdir={workdir} is a file; name a folder")
@@ -52,6 +59,9 @@ def check(
     if workdir.is_dir() and any(path.suffix != ".new" for path in workdir.iterdir()):
       raise UserError(f"--workdir={workdir} is neither empty nor a run; name another folder")
     return
+  if (workdir / LOCK).exists():
+    with locked(workdir):
+      pass
   old, new = flatten(read_config(workdir).to_dict()), flatten(config.to_dict())
   differing = [
       f"{key} ({old.get(key, 'absent')} -> {new.get(key, 'absent')})"
@@ -65,19 +75,59 @@ def check(
     )
 
 
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+  """While entered, no other run trains in the folder; the kernel unlocks it for a dead process.
+
+  Of several processes that train together the first one has the lock.
+
+  Raises:
+    UserError: another run has it.
+  """
+  if not processes.is_first():
+    yield
+    return
+  with (workdir / LOCK).open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise UserError(
+          f"another process is training in --workdir={workdir}; wait for it, stop it, or name "
+          f"another folder"
+      ) from None
+    except OSError:  # The file system has no locks.
+      pass
+    yield
+
+
 def open_(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Makes the folder when it is missing, and records the config and this start.
 
+  Of several processes that train together the first one does it, and all make sure that
+  they see what it wrote.
+
   Raises:
-    UserError: the folder cannot be written.
+    UserError: the folder cannot be written, or is not the same one on all processes.
   """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    starts = json.loads(path.read_text()) if (path := workdir / RUN).exists() else []
-    _write_json(workdir / RUN, [*starts, _this_start()])
-    _write_json(workdir / CONFIG, config.to_dict())
-  except OSError as e:
-    raise UserError(f"--workdir={workdir} cannot be written: {e.strerror}") from None
+
+  def write():
+    try:
+      workdir.mkdir(parents=True, exist_ok=True)
+      starts = json.loads(path.read_text()) if (path := workdir / RUN).exists() else []
+      _write_json(workdir / RUN, [*starts, _this_start()])
+      _write_json(workdir / CONFIG, config.to_dict())
+    except OSError as e:
+      raise UserError(f"--workdir={workdir} cannot be written: {e.strerror}") from None
+
+  def look():
+    if not (workdir / CONFIG).exists():
+      raise UserError(
+          f"--workdir={workdir} of the first process is not there on another one; name a folder "
+          f"on a disk that all processes see"
+      )
+
+  processes.on_first(write)
+  processes.together(look)
 
 
 def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:

@@ -16,7 +16,7 @@ from dlx.errors import UserError
 from dlx.layers import decoding, losses
 from dlx.models.language_model import CELLS, RecurrentLanguageModel
 from dlx.training import optimizer as optimizers
-from dlx.training import report, sharding
+from dlx.training import processes, report, sharding
 from dlx.training import run as runs
 from dlx.training import state as states
 from dlx.training import workdir as workdirs
@@ -91,12 +91,12 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   lanes = config.data.batch_size if config.data.stream else 1
   batches.check_length("training", len(tokens), config.data.window, lanes)
   batches.check_length("validation", len(validation), config.data.eval_window)
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
+  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
   model = make_model(config, len(vocabulary))
   optimizer = optimizers.adamw(config.optimizer, config.training.total_steps)
 
   workdirs.open_(workdir, config)
-  _record_corpus(workdir, corpus, vocabulary)
+  processes.on_first(lambda: _record_corpus(workdir, corpus, vocabulary))
 
   def init():
     ids = jnp.zeros((config.data.batch_size, 1), jnp.int32)
@@ -118,9 +118,11 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       optimizer=optimizer,
       validate=lambda state: {"loss": score(state.eval_params)},
   )
-  report.curves(workdir, unit="nats per character")
-  text = "".join(sample(runs.load(workdir), "", 1000, temperature=0.8))
-  (workdir / "samples.txt").write_text(text + "\n", encoding="utf-8")
+  run = runs.load(workdir)
+  if processes.is_first():
+    report.curves(workdir, unit="nats per character")
+    text = "".join(sample(run, "", 1000, temperature=0.8))
+    (workdir / "samples.txt").write_text(text + "\n", encoding="utf-8")
 
 
 def make_score(model: RecurrentLanguageModel, tokens: np.ndarray, window: int):

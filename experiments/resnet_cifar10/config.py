@@ -90,6 +90,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "eval_every": 90,
           "save_every": 90,
           "keep": 2,
+          "fsdp": 1,  # Devices that share one copy of the parameters.
           "profile": config_dict.placeholder(str),  # Steps to trace, "START:STOP".
           "ema_decay": config_dict.placeholder(float),
       },

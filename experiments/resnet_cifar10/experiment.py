@@ -16,7 +16,7 @@ from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import fast_resnet, resnet
 from dlx.training import classes as known_classes
-from dlx.training import classification, finetuning, report, sharding
+from dlx.training import classification, finetuning, processes, report, sharding
 from dlx.training import optimizer as optimizers
 from dlx.training import run as runs
 from dlx.training import state as states
@@ -154,7 +154,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check_config(config)
   data, held_out = load_data(config, "train"), load_data(config, "validation")
   check_parts(data, held_out, config.data.batch_size, "images")
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
+  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
   model = make_model(config, len(data.classes))
   optimizer = make_optimizer(config, model)
   pretrained = dlx.load_run(config.init_from) if config.init_from else None
@@ -191,11 +191,12 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       optimizer=optimizer,
       validate=validate,
   )
-  report.curves(workdir, unit="nats per image")
-  report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
   run = runs.load(workdir)
-  first = run.variables["whitening"] if "whitening" in run.variables else run.params["stem"]
-  report.filters(workdir / "filters.png", np.asarray(first["kernel"]))
+  if processes.is_first():
+    report.curves(workdir, unit="nats per image")
+    report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
+    first = run.variables["whitening"] if "whitening" in run.variables else run.params["stem"]
+    report.filters(workdir / "filters.png", np.asarray(first["kernel"]))
 
 
 def _logits(run: runs.Run, images: np.ndarray, num_classes: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from dlx.data.labelled_text import LabelledTexts
 from dlx.errors import UserError
 from dlx.models import bert
 from dlx.models.transformer import Transformer
+from dlx.training import processes
 
 SHAPES, TOKENIZER = "encoder.json", "tokenizer.json"
 
@@ -91,9 +92,10 @@ def _of_run(directory: str) -> Encoder:
 
 
 def save(encoder: Encoder, workdir: pathlib.Path) -> None:
-  """Writes the shapes and the tokenizer."""
-  (workdir / SHAPES).write_text(json.dumps(encoder.options, indent=2) + "\n")
-  encoder.tokenizer.save(str(workdir / TOKENIZER))
+  """Writes the shapes and the tokenizer, from the first process."""
+  if processes.is_first():
+    (workdir / SHAPES).write_text(json.dumps(encoder.options, indent=2) + "\n")
+    encoder.tokenizer.save(str(workdir / TOKENIZER))
 
 
 def load(workdir: pathlib.Path) -> tuple[dict, tokenizers.Tokenizer]:

@@ -12,7 +12,15 @@ from dlx.data.split import check_parts
 from dlx.layers import losses
 from dlx.models import ngrams
 from dlx.models.sequence_heads import Classifier, Experts
-from dlx.training import buckets, classification, explanation, finetuning, report, sharding
+from dlx.training import (
+  buckets,
+  classification,
+  explanation,
+  finetuning,
+  processes,
+  report,
+  sharding,
+)
 from dlx.training import classes as known_classes
 from dlx.training import optimizer as optimizers
 from dlx.training import run as runs
@@ -109,7 +117,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check_config(config)
   data, held_out = splits.load_data(config, "train"), splits.load_data(config, "validation")
   check_parts(data, held_out, config.data.batch_size, "texts")
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
+  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
   encoder = encoders.make(config, workdir, data)
   training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
   model = make_model(config, encoder.options, len(data.classes))
@@ -148,8 +156,9 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       optimizer=optimizer,
       validate=validate,
   )
-  report.curves(workdir, unit="nats per text")
-  report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
+  if processes.is_first():
+    report.curves(workdir, unit="nats per text")
+    report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
 
 
 def _classifier(run: runs.Run) -> evaluation.TextClassifier:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from dlx import cache
 from dlx.data import images
 from dlx.errors import UserError
 
@@ -126,7 +127,7 @@ def test_cifar10_is_decoded_once(source):
 @pytest.mark.parametrize("keep", [0, 100])
 def test_a_damaged_cache_is_made_again(source, keep):
   images.cifar10("train")
-  (path,) = images.cache_folder().iterdir()
+  (path,) = cache.folder().iterdir()
   path.write_bytes(path.read_bytes()[:keep])
   np.testing.assert_array_equal(images.cifar10("train").images, source.images)
   assert FakeSource.reads == 18

@@ -15,7 +15,7 @@ from dlx.data import batches, masking, tokens
 from dlx.data.split import check_parts
 from dlx.errors import UserError
 from dlx.models.sequence_heads import TokenModel
-from dlx.training import buckets, report, sharding
+from dlx.training import buckets, processes, report, sharding
 from dlx.training import optimizer as optimizers
 from dlx.training import run as runs
 from dlx.training import state as states
@@ -90,7 +90,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check_config(config)
   data, held_out = splits.load_unlabelled(config), splits.load_data(config, "validation")
   check_parts(data, held_out, config.data.batch_size, "texts")
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh())
+  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
   encoder = encoders.make(config, workdir, data)
   training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
   model = make_model(config, encoder.options)
@@ -131,7 +131,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       optimizer=optimizer,
       validate=validate,
   )
-  report.curves(workdir, unit="nats per hidden token")
+  if processes.is_first():
+    report.curves(workdir, unit="nats per hidden token")
 
 
 def evaluate(run: runs.Run, split: str) -> dict[str, float]:
