@@ -8,6 +8,11 @@
 Each run is a folder below --workdir, and launch.train with the values in its name; the
 same command goes on where it stopped. At the end there are sweep.csv, sorted by the best
 validation value of each run, and sweep.png.
+
+  --through="launch.slurm --gpus_per_node=1 --submit"
+
+gives each run to a launcher of jobs (launch.slurm, launch.kubernetes, launch.tpu run)
+instead, once; the same command later shows those that have finished.
 """
 
 import csv
@@ -30,6 +35,7 @@ flags.DEFINE_multi_string("log_uniform", [], "KEY=LOW,HIGH; their logarithms are
 flags.DEFINE_integer("count", 1, "How many draws, for each combination of the grid.")
 flags.DEFINE_integer("draw_seed", 0, "Of the draws.")
 flags.DEFINE_integer("jobs", 1, "How many runs at a time.", lower_bound=1)
+flags.DEFINE_string("through", None, "A launcher of jobs with its flags, which gets the runs.")
 flags.DEFINE_string("metric", "loss", "The validation metric that sorts the runs.")
 flags.DEFINE_enum("best", "min", ["min", "max"], "What is good.")
 flags.DEFINE_bool("dry_run", False, "Print the commands, and run nothing.")
@@ -52,8 +58,9 @@ def commands(root: pathlib.Path, points: list[dict[str, str]], own: list[str]):
     folder = root / points_lib.name(point)
     if any(folder == other for other, _ in found):
       raise UserError(f"{folder.name} comes twice; the values of a key must differ")
-    train = [sys.executable, "-m", "launch.train", *own, *values, f"--workdir={folder}"]
-    found.append((folder, train))
+    train = [*own, *values, f"--workdir={folder}"]
+    program = [*shlex.split(FLAGS.through), "--"] if FLAGS.through else ["launch.train"]
+    found.append((folder, [sys.executable, "-m", *program, *train]))
   return found
 
 
@@ -142,7 +149,14 @@ def main() -> None:
     root.mkdir(parents=True, exist_ok=True)
   except OSError as e:
     raise UserError(f"--workdir={root} cannot be written: {e.strerror}") from None
-  failed = run_all([job for job in jobs if not is_done(job[0], total_steps)], FLAGS.jobs)
+  waiting = [job for job in jobs if not is_done(job[0], total_steps)]
+  if FLAGS.through:  # A job that was handed over has a log of that here.
+    waiting = [job for job in waiting if not _log(job[0]).exists()]
+  failed = run_all(waiting, FLAGS.jobs)
+  if FLAGS.through:
+    for name in failed:  # It was not handed over.
+      _log(root / name).unlink()
+    print(f"{len(waiting) - len(failed)} handed over; the same command shows what has finished")
   _show(root, [folder for folder, _ in jobs if folder.name not in failed], list(points[0]))
   if failed:
     raise UserError(
@@ -158,6 +172,7 @@ def _show(root: pathlib.Path, folders: list[pathlib.Path], keys: list[str]) -> N
 
   from dlx.training import comparison
 
+  folders = [folder for folder in folders if (folder / "config.json").exists()]
   if not folders:
     return
   runs = comparison.read(folders)

@@ -140,9 +140,8 @@ def _finetune(config):
   """What BERT's authors use, with smaller rates for lower blocks."""
   config.data.word_dropout = 0.0
   config.model.update({"dropout_rate": 0.1, "ngrams": 0})
-  config.label_smoothing = 0.0
   config.optimizer.update({
-      "learning_rate": 1e-4, "decay": "linear", "b2": 0.999, "weight_decay": 0.01,
+      "learning_rate": 5e-5, "decay": "linear", "b2": 0.999, "weight_decay": 0.01,
       "layer_decay": 0.9,
   })  # fmt: skip
   config.training.ema_decay = None
@@ -157,7 +156,7 @@ def _imdb_finetune_minilm(config):
 def _sst2_finetune_minilm(config):
   _finetune(config)
   _use_sst2(config)
-  config.training.update({"total_steps": 6186, "eval_every": 1031, "save_every": 250})
+  config.training.update({"total_steps": 3900, "eval_every": 975, "save_every": 195})
 
 
 def _imdb_large(config):

@@ -198,8 +198,7 @@ def test_processes_that_were_started_otherwise_say_what_differs(forks, tmp_path)
       for i, rate in enumerate((0.1, 0.2))
   ]  # fmt: skip
   assert [forks.exit_code(child) for child in children] == [2, 2]
-  message = (
-      "process 1 was started otherwise than process 0: optimizer.learning_rate (0.1 there, 0.2 here)"
-  )
+  differs = "optimizer.learning_rate (0.1 there, 0.2 here)"
+  message = f"process 1 was started otherwise than process 0: {differs}"
   assert forks.log.read_text().count(message) == 2
   assert not (tmp_path / "run").exists()

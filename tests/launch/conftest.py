@@ -52,7 +52,9 @@ class Programs:
         env=self._environment,
     )
 
-  def __call__(self, module: str, *args: str, timeout: float = 120) -> Finished:
+  def __call__(
+      self, module: str, *args: str, timeout: float = 120, folder=ROOT, **environment: str
+  ) -> Finished:
     out, err = self._folder / "stdout", self._folder / "stderr"
     request = {
         "module": module,
@@ -60,6 +62,8 @@ class Programs:
         "stdout": str(out),
         "stderr": str(err),
         "timeout": timeout,
+        "environment": environment,
+        "folder": str(folder),
     }
     self._server.stdin.write(json.dumps(request) + "\n")
     self._server.stdin.flush()

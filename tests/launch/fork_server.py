@@ -1,6 +1,7 @@
 """Runs programs in forks of one process, which has imported what they import.
 
-  echo '{"module": ..., "args": [...], "stdout": FILE, "stderr": FILE, "timeout": SECONDS}' |
+  echo '{"module": ..., "args": [...], "stdout": FILE, "stderr": FILE, "timeout": SECONDS,
+        "environment": {...}, "folder": FOLDER}' |
       python tests/launch/fork_server.py
 
 Each line of stdin is a program to run, and gives one line of stdout: its exit code. A
@@ -44,6 +45,8 @@ def become(request: dict) -> None:
   for name, descriptor in (("stdout", 1), ("stderr", 2)):
     os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
   os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+  os.environ.update(request["environment"])
+  os.chdir(request["folder"])
   dlx.doctor.check = lambda: None
   sys.argv = [request["module"], *request["args"]]
   runpy.run_module(request["module"], run_name="__main__", alter_sys=True)

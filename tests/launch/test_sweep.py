@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 
@@ -54,6 +55,32 @@ def test_a_dry_run_prints_the_commands(programs, tmp_path):
   assert lines[0].startswith(f"python -m launch.train {' '.join(CONFIG)} ")
   assert "--config.optimizer.learning_rate=1e-5 --config.seed=3" in lines[0]
   assert lines[0].endswith("learning_rate=1e-5,seed=3")
+
+
+def test_runs_are_handed_to_a_launcher_once(programs, tmp_path):
+  sbatch = tmp_path / "bin" / "sbatch"
+  sbatch.parent.mkdir()
+  sbatch.write_text(f'#!/bin/sh\necho "$2" >> {tmp_path}/submitted\necho 7\n')
+  sbatch.chmod(0o700)
+  through = "--through=launch.slurm --gpus_per_node=0 --submit"
+  args = (*CONFIG, *GRID, f"--workdir={tmp_path / 'runs'}", through)
+  place = {"PATH": f"{sbatch.parent}:{os.environ['PATH']}", "folder": tmp_path}
+  for handed_over in (2, 0):
+    finished = programs("launch.sweep", *args, **place)
+    assert finished.code == 0 and f"{handed_over} handed over" in finished.out, finished
+  files = [tmp_path / name for name in (tmp_path / "submitted").read_text().split()]
+  assert [path.name for path in files] == [
+      "dlx-learning-rate-1e-5.sbatch", "dlx-learning-rate-1e-2.sbatch",
+  ]  # fmt: skip
+  for path, rate in zip(files, ("1e-5", "1e-2")):
+    command = f"launch.train {' '.join(CONFIG)} --config.optimizer.learning_rate={rate} --workdir="
+    assert command in path.read_text()
+  # What could not be handed over is tried again.
+  sbatch.write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+  more = (*CONFIG, "--grid=seed=1", f"--workdir={tmp_path / 'runs'}", through)
+  for _ in range(2):
+    finished = programs("launch.sweep", *more, **place)
+    assert finished.code == 2 and "seed=1: sbatch refused" in finished.err, finished
 
 
 @pytest.mark.parametrize("args, message", [

@@ -36,7 +36,8 @@ def make_state(step=0):
 
 def target():
   everywhere = sharding.replicated(sharding.make_mesh())
-  return target_of(jax.eval_shape(make_state), everywhere)
+  shapes = jax.eval_shape(make_state)
+  return target_of(shapes, jax.tree.map(lambda _: everywhere, shapes))
 
 
 def assert_same_bits(a, b):
@@ -80,7 +81,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
   state, said = restore(tmp_path / "checkpoints")
   assert not said
   assert_same_bits(state, make_state(7))
-  assert state.step.sharding.mesh.axis_names == ("data",)
+  assert state.step.sharding.mesh.axis_names == ("data", "fsdp")
 
 
 def test_one_checkpoint_as_nested_dicts_has_the_same_values(two_saved):

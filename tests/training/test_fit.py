@@ -26,7 +26,7 @@ OPTIMIZER = optax.adamw(0.05)
 def make_config(**changes):
   config = {
       "total_steps": 20, "steps_per_call": 3, "eval_every": 4, "save_every": 5, "keep": 2,
-      "ema_decay": 0.9, "profile": None,
+      "ema_decay": 0.9, "profile": None, "fsdp": 1,
   }  # fmt: skip
   return ml_collections.ConfigDict({**config, **changes})
 
@@ -163,7 +163,7 @@ def test_stopping_between_any_two_calls_changes_nothing(alone, tmp_path, monkeyp
   assert_ends_as(alone, tmp_path, run(tmp_path))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_the_same_call_goes_on(alone, tmp_path, number, capfd):
   handler = signal.getsignal(number)
   sent = []

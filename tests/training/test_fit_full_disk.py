@@ -14,7 +14,7 @@ from dlx.training import fit, state as states
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # A write beyond the limit is then an error.
 config = ml_collections.ConfigDict({
     "total_steps": 40, "steps_per_call": 5, "eval_every": 40, "save_every": 10, "keep": 2,
-    "ema_decay": None, "profile": None,
+    "fsdp": 1, "ema_decay": None, "profile": None,
 })
 optimizer = optax.sgd(0.1)
 

@@ -81,7 +81,8 @@ for saved_by in (8, 1):
   for count in (1, 2, 4, 8):
     place = sharding.replicated(mesh_of(count))
     with Checkpoints(folder / str(saved_by) / "checkpoints") as checkpoints:
-      state = checkpoints.restore_latest(target_of(template, place))
+      shardings = jax.tree.map(lambda _: place, template)
+      state = checkpoints.restore_latest(target_of(template, shardings))
     for leaf, value in zip(jax.tree.leaves(state), expected):
       assert len(leaf.sharding.device_set) == count
       for shard in leaf.addressable_shards:
@@ -110,9 +111,15 @@ def test_eight_devices_give_the_numbers_of_one_and_share_checkpoints(tmp_path, o
   ]
 
 
-def test_a_mesh_has_all_devices_on_one_axis():
+def test_a_mesh_has_all_devices():
   mesh = sharding.make_mesh()
-  assert mesh.axis_names == ("data",) and mesh.size == jax.device_count()
+  assert dict(mesh.shape) == {"data": jax.device_count(), "fsdp": 1}
+
+
+@pytest.mark.parametrize("fsdp", [0, -1, 3])
+def test_devices_that_cannot_share_parameters_are_refused(fsdp):
+  with pytest.raises(UserError, match=f"config.training.fsdp is {fsdp}, which does not divide"):
+    sharding.make_mesh(fsdp)
 
 
 @pytest.mark.parametrize("size", [0, -1])

@@ -1,0 +1,141 @@
+"""launch.slurm and launch.kubernetes: the files they write, and what they refuse."""
+
+import shlex
+import stat
+import subprocess
+
+import pytest
+import yaml
+
+TRAIN = ("--config=experiments/gru_lm/config.py:debug", "--workdir=/shared/run 1")
+
+
+@pytest.fixture
+def write(programs, tmp_path):
+  """`write(program, flags, *arguments)`: what it left, and the text of the file it wrote."""
+
+  def run(program, flags, *arguments, **environment):
+    flags = [f"--{k}" if v is True else f"--{k}={v}" for k, v in flags.items()]
+    finished = programs(
+        f"launch.{program}", *flags, "--output=job", "--", *arguments,
+        folder=tmp_path, **environment,
+    )  # fmt: skip
+    job = tmp_path / "job"
+    return finished, job.read_text() if job.exists() else None
+
+  return run
+
+
+def test_an_sbatch_file_asks_for_what_it_should(write):
+  flags = {"nodes": 2, "gpus_per_node": 4, "partition": "gpu", "account": "me", "time": "30:00"}
+  finished, text = write("slurm", flags, *TRAIN)
+  directives = dict(
+      line.removeprefix("#SBATCH --").partition("=")[::2]
+      for line in text.splitlines()
+      if line.startswith("#SBATCH")
+  )
+  assert directives == {
+      "job-name": "dlx-run-1", "nodes": "2", "ntasks-per-node": "4", "gpus-per-node": "4",
+      "cpus-per-task": "8", "time": "30:00", "partition": "gpu", "account": "me",
+      "output": "dlx-run-1-%j.log", "open-mode": "append", "signal": "USR1@120", "requeue": "",
+  }  # fmt: skip
+  (srun,) = (line for line in text.splitlines() if line.startswith("srun "))
+  assert shlex.split(srun)[-4:] == ["launch.train", *TRAIN, "--distributed"]
+  assert "sbatch job submits it" in finished.out
+  assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+@pytest.mark.parametrize("code, requeued", [(138, True), (0, False), (2, False), (143, False)])
+def test_a_job_queues_itself_again_after_it_saved_and_only_then(write, tmp_path, code, requeued):
+  _, text = write("slurm", {"gpus_per_node": 0, "setup": "true"}, *TRAIN)
+  assert "gpus-per-node" not in text and "--distributed" not in text
+  folder = tmp_path / "bin"
+  folder.mkdir()
+  for name, script in {"srun": f"exit {code}", "scontrol": f'echo "$@" > {tmp_path}/asked'}.items():
+    (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+    (folder / name).chmod(stat.S_IRWXU)
+  environment = {"PATH": f"{folder}:/usr/bin:/bin", "SLURM_JOB_ID": "77"}
+  done = subprocess.run(["bash"], input=text, text=True, env=environment)
+  assert done.returncode == code
+  asked = tmp_path / "asked"
+  assert asked.exists() == requeued and (not requeued or asked.read_text() == "requeue 77\n")
+
+
+def test_submit_gives_the_file_to_sbatch(write, tmp_path):
+  finished, _ = write("slurm", {"submit": True}, *TRAIN, PATH="/nowhere")
+  assert finished.code == 2 and "no program sbatch here" in finished.err
+  program = tmp_path / "sbatch"
+  program.write_text(f"#!/bin/sh\necho \"$@\" > {tmp_path}/seen\necho '123;cluster'\n")
+  program.chmod(stat.S_IRWXU)
+  finished, _ = write("slurm", {"submit": True}, *TRAIN, PATH=str(tmp_path))
+  assert (tmp_path / "seen").read_text() == "--parsable job\n"
+  assert "job 123; squeue --job=123" in finished.out
+  program.write_text("#!/bin/sh\necho 'invalid partition' >&2\nexit 1\n")
+  finished, _ = write("slurm", {"submit": True}, *TRAIN, PATH=str(tmp_path))
+  assert finished.code == 2 and "sbatch refused job: invalid partition" in finished.err
+
+
+GPUS = {"image": "me/dlx", "nodes": 2, "gpus_per_node": 8, "gpu_type": "nvidia-l4"}
+TPUS = {"image": "me/dlx", "nodes": 4, "tpu_type": "tpu-v5-lite-podslice", "tpu_topology": "4x4"}
+
+
+@pytest.mark.parametrize("flags, resources, labels", [
+    (GPUS, {"nvidia.com/gpu": 8}, {"cloud.google.com/gke-accelerator": "nvidia-l4"}),
+    (TPUS, {"google.com/tpu": 4}, {
+        "cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
+        "cloud.google.com/gke-tpu-topology": "4x4",
+    }),
+])  # fmt: skip
+@pytest.mark.parametrize("spot", [False, True])
+def test_a_manifest_is_a_job_set_with_a_pod_on_each_node(write, flags, resources, labels, spot):
+  _, text = write("kubernetes", flags | ({"spot": True} if spot else {}), *TRAIN)
+  content = yaml.safe_load(text)
+  assert (content["apiVersion"], content["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+  assert content["metadata"] == {"name": "dlx-run-1"}
+  (replicated,) = content["spec"]["replicatedJobs"]
+  job = replicated["template"]["spec"]
+  assert job["parallelism"] == job["completions"] == flags["nodes"]
+  assert job["completionMode"] == "Indexed" and job["backoffLimit"] == 0
+  pod = job["template"]["spec"]
+  (container,) = pod["containers"]
+  # A pod's name in the cluster is JOBSET-WORKERS-0-INDEX.JOBSET; Kubernetes fills $(...) in.
+  assert container["command"][2:] == [
+      "launch.train", *TRAIN, "--distributed", "--coordinator=dlx-run-1-workers-0-0.dlx-run-1:8476",
+      f"--num_processes={flags['nodes']}", "--process_id=$(JOB_COMPLETION_INDEX)",
+  ]  # fmt: skip
+  assert replicated["name"] == "workers" and content["spec"]["network"]["enableDNSHostnames"]
+  assert container["ports"] == [{"containerPort": 8476}]
+  assert container["resources"] == {"limits": resources}
+  tolerated = [t["key"] for t in pod.get("tolerations", [])]
+  assert tolerated == (["cloud.google.com/gke-spot"] if spot else [])
+  assert pod["nodeSelector"] == labels | ({"cloud.google.com/gke-spot": "true"} if spot else {})
+
+
+WITHOUT_SHAPE = {key: value for key, value in TPUS.items() if key != "tpu_topology"}
+
+
+@pytest.mark.parametrize("program, flags, message", [
+    ("slurm", {"time": "soon"}, "--time=soon is no time"),
+    ("slurm", {"name": "Not_A_Name"}, "--name=Not_A_Name: use at most 50"),
+    ("kubernetes", {}, "--image is missing"),
+    ("kubernetes", {**TPUS, "gpus_per_node": 1}, "both --tpu_type and --gpus_per_node"),
+    ("kubernetes", WITHOUT_SHAPE, "--tpu_type needs --tpu_topology"),
+    ("kubernetes", {**TPUS, "tpu_topology": "4by4"}, "4by4 is not a shape"),
+    ("kubernetes", {**TPUS, "nodes": 2}, "has 16 chips, but --nodes=2"),
+    ("kubernetes", {"image": "x", "tpu_topology": "4x4"}, "--tpu_topology needs --tpu_type"),
+])  # fmt: skip
+def test_bad_flags_write_nothing(write, program, flags, message):
+  finished, text = write(program, flags, *TRAIN)
+  assert finished.code == 2 and message in finished.err and text is None, finished
+
+
+@pytest.mark.parametrize("program", ["slurm", "kubernetes"])
+def test_what_is_to_be_trained_is_checked_first(write, program):
+  flags = {"image": "x"} if program == "kubernetes" else {}
+  for arguments, message in {
+      (): "nothing to train",
+      TRAIN[:1]: "--workdir is missing behind --",
+      (*TRAIN, "--config.sed=1"): "did you mean --config.seed",
+  }.items():
+    finished, text = write(program, flags, *arguments)
+    assert finished.code == 2 and message in finished.err and text is None, finished

@@ -1,0 +1,154 @@
+"""launch.tpu with a stand-in for gcloud that records what it is called with."""
+
+import json
+import os
+import stat
+import sys
+
+import pytest
+
+GCLOUD = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path({folder!r})
+with (folder / "calls").open("a") as file:
+  file.write(json.dumps(sys.argv[1:]) + "\\n")
+answers = json.loads((folder / "answers").read_text())
+queue = answers.get(sys.argv[4], [""])
+answer = queue.pop(0) if len(queue) > 1 else queue[0]
+(folder / "answers").write_text(json.dumps(answers))
+if answer.startswith("error: "):
+  print(answer[7:], file=sys.stderr)
+  sys.exit(1)
+print(answer)
+"""
+TRAIN = ("--config=experiments/gru_lm/config.py:debug", "--workdir=gs://mine/run")
+NONE = "error: NOT_FOUND: no such resource"
+
+
+class Google:
+  """`google(arguments, describe=[...], ssh=[...])` runs launch.tpu with these answers."""
+
+  def __init__(self, folder, programs):
+    self._folder, self._programs = folder, programs
+    program = folder / "bin" / "gcloud"
+    program.parent.mkdir()
+    program.write_text(GCLOUD.format(python=sys.executable, folder=str(folder)))
+    program.chmod(stat.S_IRWXU)
+
+  def __call__(self, *arguments, **answers):
+    (self._folder / "answers").write_text(json.dumps(answers))
+    (self._folder / "calls").write_text("")
+    flags = ("--name=small", "--zone=us-central1-a", "--poll=0.01")
+    path = f"{self._folder / 'bin'}:{os.environ['PATH']}"
+    return self._programs("launch.tpu", *flags, *arguments, PATH=path)
+
+  @property
+  def calls(self):
+    return [json.loads(line) for line in (self._folder / "calls").read_text().splitlines()]
+
+  @property
+  def verbs(self):
+    return [call[3] for call in self.calls]
+
+
+@pytest.fixture
+def google(tmp_path, programs):
+  return Google(tmp_path, programs)
+
+
+def test_run_makes_the_slice_waits_installs_trains_on_all_workers_and_deletes(google):
+  finished = google(
+      "--yes", "--spot", "--delete", "run", "--", *TRAIN,
+      describe=[NONE, "WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"],
+  )  # fmt: skip
+  assert finished.code == 0, finished
+  assert google.verbs == [
+      "describe", "create", "describe", "describe", "describe", "scp", "ssh", "ssh", "delete",
+  ]  # fmt: skip
+  create, scp, install, train = (google.calls[i] for i in (1, 5, 6, 7))
+  assert {"small", "--node-id=small", "--spot", "--accelerator-type=v5litepod-16"} < set(create)
+  assert all("--zone=us-central1-a" in call for call in google.calls)
+  assert all("--worker=all" in call for call in (scp, install, train))
+  command = next(a for a in train if a.startswith("--command="))
+  assert f"python -m launch.train {' '.join(TRAIN)} --distributed" in command
+  said = [line for line in finished.out.splitlines() if line]
+  assert said == ["small: WAITING_FOR_RESOURCES", "small: PROVISIONING"]
+
+
+def test_a_slice_that_is_there_is_used_and_kept(google):
+  assert google("run", "--", *TRAIN, describe=["ACTIVE"]).code == 0
+  assert "create" not in google.verbs and "delete" not in google.verbs
+
+
+def test_a_slice_that_is_taken_away_is_made_again_and_the_training_resumed(google):
+  finished = google(
+      "--yes", "run", "--", *TRAIN,
+      describe=["ACTIVE", "ACTIVE", "SUSPENDED", "SUSPENDED", "PROVISIONING", "ACTIVE"],
+      ssh=["", "error: connection lost", "", ""],
+  )  # fmt: skip
+  assert finished.code == 0, finished
+  assert google.verbs.count("create") == 1 and google.verbs.count("delete") == 1
+  trainings = [call for call in google.calls if "launch.train" in str(call)]
+  assert len(trainings) == 2 and trainings[0] == trainings[1]
+  assert "taken away (loss 1); making it again" in finished.out
+
+
+def test_it_does_not_make_lost_slices_for_ever(google):
+  states = [s for _ in range(3) for s in ("ACTIVE", "ACTIVE", "SUSPENDED")]
+  finished = google("--losses=2", "run", "--", *TRAIN, describe=states, ssh=["error: lost"])
+  assert finished.code == 2
+  assert "taken away 3 times; the same command resumes" in finished.err
+
+
+@pytest.mark.parametrize("answers, message", [
+    ({"describe": ["ACTIVE"], "ssh": ["", "error: exit 1"]}, "training on small failed: exit 1"),
+    ({"describe": [NONE], "create": ["error: Quota exceeded"]}, "gcloud: Quota exceeded"),
+    ({"describe": [NONE, "FAILED"]}, "small is FAILED and will not become ACTIVE"),
+    ({"describe": ["error: no zone us-x"]}, "gcloud: no zone us-x"),
+])  # fmt: skip
+def test_what_goes_wrong_is_told_in_a_line(google, answers, message):
+  finished = google("--yes", "run", "--", *TRAIN, **answers)
+  assert finished.code == 2 and message in finished.err, finished
+  assert finished.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ((), "say what to do first"),
+    (("fly",), "run|create|status|logs|delete, not 'fly'"),
+    (("status", "x"), "takes flags only"),
+    (("run",), "nothing to train"),
+    (("run", "--", TRAIN[0], "--workdir=runs/x"), "would be lost with the slice"),
+    (("run", "--", TRAIN[0]), "--workdir is missing"),
+    (("run", "--", *TRAIN, "--config.sed=1"), "did you mean --config.seed"),
+])  # fmt: skip
+def test_bad_input_calls_nothing(google, arguments, message):
+  finished = google(*arguments, describe=["ACTIVE"])
+  assert finished.code == 2 and message in finished.err and not google.calls, finished
+
+
+def test_nothing_is_made_without_a_yes(google):
+  finished = google("create", describe=[NONE])
+  assert finished.code == 2 and "nothing was made; --yes" in finished.err
+  assert google.verbs == ["describe"]
+
+
+def test_a_dry_run_prints_every_command_and_needs_no_gcloud(programs):
+  flags = ("--name=small", "--zone=z", "--dry_run", "--delete")
+  finished = programs("launch.tpu", *flags, "run", "--", *TRAIN, PATH="/nowhere")
+  lines = finished.out.splitlines()
+  verbs = [line.split()[4] for line in lines if line.startswith("gcloud ")]
+  assert verbs == ["create", "describe", "scp", "ssh", "ssh", "delete"], finished
+  assert any(line.startswith("git -C ") and "| tar -czf " in line for line in lines)
+
+
+def test_without_gcloud_it_says_how_to_get_it(programs):
+  finished = programs("launch.tpu", "--name=a", "--zone=z", "status", PATH="/nowhere")
+  assert finished.code == 2 and "install the Google Cloud CLI" in finished.err
+
+
+@pytest.mark.parametrize("action, verb", [("status", "describe"), ("logs", "ssh"), ("delete",) * 2])
+def test_the_small_commands_call_gcloud_once(google, action, verb):
+  finished = google(action, describe=["ACTIVE"])
+  assert finished.code == 0 and google.verbs == [verb], finished
+  if action == "status":
+    assert finished.out == "small: ACTIVE\n"
