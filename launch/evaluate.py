@@ -17,12 +17,14 @@ def main() -> None:
   """Prints one metric a line."""
   import dlx
   from dlx import doctor
+  from dlx.training import remote
 
   run = dlx.load_run(command.required("workdir"), checkpoint=FLAGS.checkpoint)
   doctor.check()
   print(f"{run.workdir}: step {run.step} ({FLAGS.checkpoint}), split {FLAGS.split}")
   for name, value in run.experiment.evaluate(run, FLAGS.split).items():
     print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value:,}")
+  remote.put(run.workdir)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def _install(tpu) -> None:
     tpu.copy(archive)
   tpu.ssh(
       "mkdir -p dlx && tar -xzf dlx.tar.gz -C dlx && cd dlx && python3 -m venv .venv && "
-      '.venv/bin/pip install --quiet -e ".[tpu]" "etils[epath-gcs]"'
+      '.venv/bin/pip install --quiet -e ".[tpu,gcs]"'
   )
 
 

@@ -25,7 +25,7 @@ def main() -> None:
   """Trains."""
   from dlx import doctor
   from dlx.errors import UserError
-  from dlx.training import fit, processes, run
+  from dlx.training import fit, processes, remote, run
   from dlx.training import workdir as workdirs
 
   if FLAGS.distributed:
@@ -38,9 +38,12 @@ def main() -> None:
   fit.check_config(config.training)
   if not 0 <= config.seed < 2**32:  # Beyond it, jax.random.key keeps the low bits only.
     raise UserError(f"config.seed is {config.seed}; use 0 <= seed < 2**32")
-  workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
   with processes.noticing_losses():
-    processes.check_equal({**workdirs.flatten(config.to_dict()), "workdir": str(workdir)})
+    processes.check_equal({**workdirs.flatten(config.to_dict()), "workdir": FLAGS.workdir})
+    workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
+    if FLAGS.workdir and remote.is_address(FLAGS.workdir):
+      processes.together(lambda: remote.open_(FLAGS.workdir))
+      workdir = remote.folder(FLAGS.workdir)
     processes.on_first(lambda: workdirs.check(workdir, config, override=FLAGS.override))
     experiment = run.experiment(config)
     doctor.check()
@@ -48,7 +51,8 @@ def main() -> None:
       print(f"--workdir={workdir}", flush=True)
     experiment.train(config, workdir)
   if processes.is_first():
-    print(f"trained: {workdir}")
+    remote.put(workdir)
+    print(f"trained: {FLAGS.workdir or workdir}")
 
 
 def list_experiments() -> None:

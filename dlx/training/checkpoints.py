@@ -10,12 +10,13 @@ import shutil
 import threading
 from typing import Any
 
+from etils import epath
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from dlx.errors import UserError
-from dlx.training import checksums, processes
+from dlx.training import checksums, processes, remote
 
 PyTree = Any
 
@@ -53,12 +54,14 @@ class Checkpoints:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     # A failed read leaves tasks whose errors asyncio would print besides ours.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    self._directory = pathlib.Path(directory).absolute()
+    self._remote = remote.is_address(directory)
+    kind = epath.Path if self._remote else pathlib.Path
+    self._directory = kind(directory) if self._remote else kind(directory).absolute()
     self._metric, self._warn = metric, warn
     self._recording, self._last_saved = threading.Lock(), None
     self._set_aside = int(self._seen_first(lambda: str(self._check_metrics(read_only))))
     self._checkpointer = self._open(keep, read_only)
-    self._directory = pathlib.Path(str(self._checkpointer.directory))
+    self._directory = kind(str(self._checkpointer.directory))
 
   def _open(self, keep: int, read_only: bool) -> ocp.training.Checkpointer:
     policies = ocp.training.preservation_policies
@@ -112,7 +115,7 @@ class Checkpoints:
       OSError: this save, or the one before it, failed.
     """
     # What was here before under this step must not be what the new files are judged by.
-    if processes.is_first():
+    if processes.is_first() and not self._remote:
       self._record_path(step).unlink(missing_ok=True)
     with _as_oserror():
       saving = self._checkpointer.save_async(step, tree, metrics=metrics)
@@ -182,13 +185,15 @@ class Checkpoints:
     return self._directory.parent / "checksums" / f"{step}.json"
 
   def _damage(self, step: int) -> str | None:
+    if self._remote:  # A bucket compares checksums itself.
+      return None
     return checksums.damage(self._directory / str(step), self._record_path(step))
 
   def _record(self, step: int | None) -> None:
     """Writes the checksums of a finished save; Orbax's thread and the caller's may ask."""
     with self._recording:
       folder = self._directory / str(step)
-      if step is None or not processes.is_first():
+      if step is None or self._remote or not processes.is_first():
         return
       if not folder.exists() or self._record_path(step).exists():
         return

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from dlx.errors import UserError
-from dlx.training import processes, sharding
+from dlx.training import processes, remote, sharding
 from dlx.training import step as steps_lib
 from dlx.training import workdir as workdirs
 from dlx.training.checkpoints import Checkpoints, target_of
@@ -91,7 +91,7 @@ def fit(
   try:
     with (
         workdirs.locked(workdir),
-        Checkpoints(workdir / "checkpoints", keep=config.keep, metric=best) as checkpoints,
+        Checkpoints(remote.checkpoints(workdir), keep=config.keep, metric=best) as checkpoints,
     ):
       state = checkpoints.restore_latest(target_of(shapes, placed))
       resumed = state is not None

@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 
-from dlx.training import processes
+from dlx.training import processes, remote
 
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 
@@ -36,6 +36,7 @@ class MetricsWriter:
     """
     import tensorboardX  # Takes seconds where PyTorch is installed, and only training writes.
 
+    self._workdir = workdir
     self._metrics = _open_cut(workdir / METRICS, after_step)
     self._timings = _open_cut(workdir / TIMINGS, after_step)
     # purge_step makes TensorBoard forget what an interrupted run wrote after it.
@@ -66,6 +67,8 @@ class MetricsWriter:
     """Puts the lines on disk: done before a checkpoint that relies on them."""
     if processes.is_first():
       os.fsync(self._metrics.fileno())
+      self._events.flush()
+      remote.put(self._workdir)
 
 
 def _open_cut(path: pathlib.Path, after_step: int):

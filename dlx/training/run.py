@@ -6,9 +6,11 @@ import pathlib
 from types import ModuleType
 from typing import Any
 
+from etils import epath
 import ml_collections
 
 from dlx.errors import UserError
+from dlx.training import remote
 from dlx.training import workdir as workdirs
 from dlx.training.checkpoints import Checkpoints
 
@@ -60,11 +62,12 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
   """
   if checkpoint not in ("best", "latest"):
     raise UserError(f'checkpoint {checkpoint!r} is neither "best" nor "latest"')
-  workdir = pathlib.Path(workdir)
+  workdir = remote.open_(workdir) if remote.is_address(workdir) else pathlib.Path(workdir)
   config = workdirs.read_config(workdir)
-  if not (workdir / "checkpoints").is_dir():
+  place = epath.Path(remote.checkpoints(workdir))
+  if not place.is_dir():
     raise UserError(f"--workdir={workdir} has no checkpoint yet; train it first")
-  with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+  with Checkpoints(place, read_only=True) as checkpoints:
     if not checkpoints.steps:
       raise UserError(f"--workdir={workdir} has no checkpoint yet; train it first")
     step = checkpoints.best if checkpoint == "best" else None

@@ -23,7 +23,7 @@ import ml_collections
 
 from dlx import doctor
 from dlx.errors import UserError
-from dlx.training import processes
+from dlx.training import processes, remote
 
 CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
 
@@ -56,7 +56,9 @@ def check(
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"--workdir={workdir} is a file; name a folder")
   if not (workdir / CONFIG).exists():
-    if workdir.is_dir() and any(path.suffix != ".new" for path in workdir.iterdir()):
+    if workdir.is_dir() and any(
+        path.suffix != ".new" and path.name != remote.ADDRESS for path in workdir.iterdir()
+    ):
       raise UserError(f"--workdir={workdir} is neither empty nor a run; name another folder")
     return
   if (workdir / LOCK).exists():
@@ -116,10 +118,12 @@ def open_(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
       starts = json.loads(path.read_text()) if (path := workdir / RUN).exists() else []
       _write_json(workdir / RUN, [*starts, _this_start()])
       _write_json(workdir / CONFIG, config.to_dict())
+      remote.put(workdir)
     except OSError as e:
       raise UserError(f"--workdir={workdir} cannot be written: {e.strerror}") from None
 
   def look():
+    remote.fetch(workdir)
     if not (workdir / CONFIG).exists():
       raise UserError(
           f"--workdir={workdir} of the first process is not there on another one; name a folder "

@@ -1,0 +1,135 @@
+"""Workdirs in a bucket: gs://BUCKET/FOLDER, for machines that come and go.
+
+Orbax writes checkpoints to the bucket itself. All other files of a run are small: while a
+program runs they are in a folder of this machine, which is filled from the bucket when the
+program begins and put there before each checkpoint and at the end. So the bucket always has
+the files that its checkpoints go with, and this machine's folder may be lost.
+"""
+
+import logging
+import pathlib
+import shutil
+from urllib.parse import quote
+
+import jax
+
+from dlx import cache
+from dlx.errors import UserError
+
+ADDRESS = ".address"  # In the folder of this machine: what it stands for.
+# What Orbax keeps in the bucket, and what only this machine needs.
+_NOT_COPIED = ("checkpoints", "checksums", "lock", ADDRESS)
+
+
+def is_address(workdir: str | pathlib.Path) -> bool:
+  """Whether a workdir is not a folder of this machine."""
+  return str(workdir).startswith("gs://")
+
+
+def open_(address: str) -> pathlib.Path:
+  """This machine's folder for a workdir in a bucket, with the files that are there.
+
+  Raises:
+    UserError: the bucket cannot be read.
+  """
+  place = folder(address)
+  try:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    (place / ADDRESS).write_text(address.rstrip("/"))
+  except OSError as e:
+    raise UserError(f"{place}, where files of {address} go first: {e.strerror}") from None
+  fetch(place)
+  return place
+
+
+def folder(address: str) -> pathlib.Path:
+  """This machine's folder for an address; processes on one machine have one each."""
+  name = f"{quote(address.rstrip('/'), safe='')}-{jax.process_index()}"
+  return cache.folder() / "workdirs" / name
+
+
+def checkpoints(workdir: pathlib.Path) -> pathlib.Path | str:
+  """Where the checkpoints of a run are whose other files are in this folder."""
+  address = _address(workdir)
+  return f"{address}/checkpoints" if address else workdir / "checkpoints"
+
+
+def fetch(workdir: pathlib.Path) -> None:
+  """Brings new files of the bucket; nothing for a folder that stands for none.
+
+  Raises:
+    UserError: the bucket cannot be read.
+  """
+  address = _address(workdir)
+  if not address:
+    return
+  root = address.removeprefix("gs://")
+  with _naming(address):
+    files = _files()
+    files.invalidate_cache()
+    for name in files.find(root):
+      inner = name.removeprefix(f"{root}/")
+      if inner.split("/")[0] not in _NOT_COPIED and not (workdir / inner).exists():
+        (workdir / inner).parent.mkdir(parents=True, exist_ok=True)
+        files.get_file(name, str(workdir / inner))
+
+
+def put(workdir: pathlib.Path) -> None:
+  """Copies files to the bucket that are not there as they are here; see `fetch`.
+
+  Raises:
+    UserError: the bucket cannot be written.
+  """
+  address = _address(workdir)
+  if not address:
+    return
+  with _naming(address):
+    files = _files()
+    for path in sorted(workdir.rglob("*")):
+      inner = path.relative_to(workdir)
+      if path.is_file() and inner.parts[0] not in _NOT_COPIED and _changed(path):
+        files.put_file(str(path), f"{address.removeprefix('gs://')}/{inner}")
+
+
+_put: dict[pathlib.Path, tuple[int, int]] = {}
+
+
+def _changed(path: pathlib.Path) -> bool:
+  """Whether the file is not as it was when this was asked before."""
+  now = path.stat().st_size, path.stat().st_mtime_ns
+  before, _put[path] = _put.get(path), now
+  return now != before
+
+
+def _address(workdir: pathlib.Path) -> str | None:
+  path = workdir / ADDRESS
+  return path.read_text() if path.exists() else None
+
+
+def _files():
+  try:
+    import gcsfs
+  except ImportError:
+    raise UserError("gs:// needs the package gcsfs: pip install gcsfs") from None
+  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # It logs what it raises, too.
+  return gcsfs.GCSFileSystem()
+
+
+class _naming:
+  """Turns what Google's libraries raise into one line that names the address."""
+
+  def __init__(self, address: str):
+    self._address = address
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, kind, error, traceback):
+    if error is None or isinstance(error, UserError) or not isinstance(error, Exception):
+      return
+    said = str(error).splitlines()[0][:160] if str(error) else kind.__name__
+    raise UserError(
+        f"--workdir={self._address} cannot be reached: {said}. Is the bucket there, and are you "
+        f"logged in (gcloud auth application-default login)?"
+    ) from None

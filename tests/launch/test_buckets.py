@@ -1,0 +1,82 @@
+"""Runs whose workdir is in a bucket, with a stand-in for Google Cloud Storage."""
+
+import json
+import pathlib
+import subprocess
+import sys
+from urllib.request import urlopen
+
+import pytest
+
+pytest.importorskip("gcsfs", reason="needs gcsfs, for gs://")
+
+DEBUG = "--config=experiments/gru_lm/config.py:debug"
+RUN = "gs://mine/runs/one"
+
+
+class Bucket:
+  """`bucket(program, *args)` runs a program that sees the stand-in."""
+
+  def __init__(self, programs, folder, port):
+    self._programs, self._url = programs, f"http://127.0.0.1:{port}"
+    self.environment = {
+        "STORAGE_EMULATOR_HOST": self._url,
+        "TENSORSTORE_GCS_HTTP_URL": self._url,
+        "GOOGLE_AUTH_TOKEN_FOR_TESTING": "any",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+
+  def __call__(self, *args):
+    return self._programs(*args, timeout=240, **self.environment)
+
+  def names(self, prefix=""):
+    with urlopen(f"{self._url}/storage/v1/b/mine/o?prefix={prefix}") as answer:
+      return {item["name"] for item in json.load(answer)["items"]}
+
+  def read(self, name):
+    with urlopen(f"{self._url}/storage/v1/b/mine/o/{name}?alt=media") as answer:
+      return answer.read()
+
+
+@pytest.fixture
+def bucket(programs, tmp_path):
+  program = [sys.executable, str(pathlib.Path(__file__).with_name("fake_gcs.py"))]
+  server = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+  yield Bucket(programs, tmp_path, server.stdout.readline().strip())
+  server.kill()
+  server.wait()
+
+
+def test_a_run_in_a_bucket_is_a_run(bucket, programs, tmp_path):
+  half = f"--config.training.total_steps={20}"
+  finished = bucket("launch.train", DEBUG, half, f"--workdir={RUN}")
+  assert finished.code == 0 and f"trained: {RUN}" in finished.out, finished
+  # Another machine, which has nothing of it, goes on.
+  bucket.environment["XDG_CACHE_HOME"] = str(tmp_path / "other")
+  finished = bucket("launch.train", DEBUG, f"--workdir={RUN}", "--override")
+  assert finished.code == 0 and "resuming from step 20" in finished.err, finished
+  alone = tmp_path / "alone"
+  assert programs("launch.train", DEBUG, half, f"--workdir={alone}").code == 0
+  assert programs("launch.train", DEBUG, f"--workdir={alone}", "--override").code == 0
+  for name in ("metrics.jsonl", "config.json", "samples.txt", "curves.png"):
+    assert bucket.read(f"runs/one/{name}".replace("/", "%2F")) == (alone / name).read_bytes(), name
+  names = bucket.names("runs/one/")
+  assert any(name.startswith("runs/one/checkpoints/40/") for name in names)
+  assert any(name.startswith("runs/one/tensorboard/") for name in names)
+  assert not {name for name in names if name.endswith(("/lock", ".address"))}
+  # And it is evaluated as the one in a folder is.
+  ours, theirs = (
+      run("launch.evaluate", f"--workdir={workdir}", "--split=test").out.splitlines()[1:]
+      for run, workdir in ((bucket, RUN), (programs, alone))
+  )
+  assert ours == theirs and len(ours) > 3
+
+
+def test_a_bucket_that_cannot_be_reached_is_one_line(programs, tmp_path):
+  environment = {
+      "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path),
+  }  # fmt: skip
+  finished = programs("launch.train", DEBUG, f"--workdir={RUN}", **environment)
+  assert finished.code == 2 and finished.err.count("\n") == 1, finished
+  assert f"--workdir={RUN} cannot be reached" in finished.err
+  assert "gcloud auth application-default login" in finished.err
