@@ -20,6 +20,8 @@ from dlx.training import checksums, processes, remote
 
 PyTree = Any
 
+CRITERION = "criterion"  # The metric that chooses the best checkpoint.
+
 
 class Checkpoints:
   """The checkpoints below a directory; a context manager that waits for the last save.
@@ -36,7 +38,6 @@ class Checkpoints:
       directory: str | pathlib.Path,
       *,
       keep: int = 2,
-      metric: str = "loss",
       warn: Callable[[str], None] = print,
       read_only: bool = False,
   ):
@@ -45,7 +46,6 @@ class Checkpoints:
     Args:
       directory: where checkpoints are, one folder a step.
       keep: how many of the latest stay; the best one stays besides.
-      metric: the validation metric of which the smallest value is the best.
       warn: is given one line for each checkpoint that turns out to be damaged.
       read_only: leave the unfinished folders of a save, which another process may be
         writing at this moment.
@@ -57,7 +57,7 @@ class Checkpoints:
     self._remote = remote.is_address(directory)
     kind = epath.Path if self._remote else pathlib.Path
     self._directory = kind(directory) if self._remote else kind(directory).absolute()
-    self._metric, self._warn = metric, warn
+    self._warn = warn
     self._recording, self._last_saved = threading.Lock(), None
     self._set_aside = int(self._seen_first(lambda: str(self._check_metrics(read_only))))
     self._checkpointer = self._open(keep, read_only)
@@ -71,7 +71,7 @@ class Checkpoints:
         preservation_policy=policies.AnyPreservationPolicy([
             policies.LatestN(keep),
             policies.BestN(
-                get_metric_fn=lambda metrics: metrics.get(self._metric, float("inf")),
+                get_metric_fn=lambda metrics: _criterion(metrics, float("inf")),
                 reverse=True,
                 n=1,
                 keep_checkpoints_without_metrics=False,
@@ -95,11 +95,11 @@ class Checkpoints:
 
   @property
   def best(self) -> int | None:
-    """The step with the smallest validation metric (the last of equal ones)."""
+    """The step with the smallest CRITERION (the last of equal ones)."""
     scored = [
-        (info.metrics[self._metric], -info.step)
+        (_criterion(info.metrics, float("inf")), -info.step)
         for info in self._checkpointer.checkpoints
-        if info.metrics and self._metric in info.metrics
+        if info.metrics and _criterion(info.metrics, None) is not None
     ]
     return -min(scored)[1] if scored else None
 
@@ -109,7 +109,8 @@ class Checkpoints:
     Args:
       step: the checkpoint's name.
       tree: arrays in dicts, lists and dataclasses.
-      metrics: of validation, when there was one at this step.
+      metrics: of validation, when there was one at this step; the checkpoint with the least
+        CRITERION (loss, where there is none) is the best.
 
     Raises:
       OSError: this save, or the one before it, failed.
@@ -261,6 +262,10 @@ def _as_oserror():
     yield
   except ValueError as e:
     raise OSError(f"a checkpoint could not be saved: {str(e).splitlines()[0][:160]}") from e
+
+
+def _criterion(metrics: dict[str, float], default: float | None) -> float | None:
+  return metrics.get(CRITERION, metrics.get("loss", default))
 
 
 class _EveryCall:

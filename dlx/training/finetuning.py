@@ -65,6 +65,16 @@ def only(
   return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
+def frozen(params: PyTree, is_trained: Callable[[str], bool]) -> PyTree:
+  """The params, without a gradient for the leaves that `only` would leave as they are.
+
+  For a loss function: no time goes into gradients that nobody uses.
+  """
+  return jax.tree.map_with_path(
+      lambda path, p: p if is_trained(path_name(path)) else jax.lax.stop_gradient(p), params
+  )
+
+
 def slower(
     optimizer: optax.GradientTransformation, factor_of: Callable[[str], float]
 ) -> optax.GradientTransformation:

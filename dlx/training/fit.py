@@ -13,7 +13,7 @@ from dlx.errors import UserError
 from dlx.training import processes, remote, sharding
 from dlx.training import step as steps_lib
 from dlx.training import workdir as workdirs
-from dlx.training.checkpoints import Checkpoints, target_of
+from dlx.training.checkpoints import CRITERION, Checkpoints, target_of
 from dlx.training.interrupts import Interrupted, Interrupts
 from dlx.training.metrics import MetricsWriter
 from dlx.training.profiling import Profiler, parse
@@ -91,7 +91,7 @@ def fit(
   try:
     with (
         workdirs.locked(workdir),
-        Checkpoints(remote.checkpoints(workdir), keep=config.keep, metric=best) as checkpoints,
+        Checkpoints(remote.checkpoints(workdir), keep=config.keep) as checkpoints,
     ):
       state = checkpoints.restore_latest(target_of(shapes, placed))
       resumed = state is not None
@@ -108,7 +108,7 @@ def fit(
           done = first >= config.total_steps
           progress.say(f"{'already trained to' if done else 'resuming from'} step {first}")
         parts = (checkpoints, writer, progress, interrupts, profiler)
-        loop = _Loop(config, run_steps, lambda s: validate(_to_validate(s, mesh)), *parts)
+        loop = _Loop(config, run_steps, lambda s: validate(_to_validate(s, mesh)), best, *parts)
         return loop.run(state, sharding.on_every_device(data, mesh))
   except OSError as e:
     raise UserError(
@@ -126,9 +126,9 @@ class _Loop:
   """What happens between two compiled calls; see `fit` for the parts."""
 
   def __init__(
-      self, config, run_steps, validate, checkpoints, writer, progress, interrupts, profiler
+      self, config, run_steps, validate, best, checkpoints, writer, progress, interrupts, profiler
   ):
-    self._config, self._run_steps, self._validate = config, run_steps, validate
+    self._config, self._run_steps, self._validate, self._best = config, run_steps, validate, best
     self._checkpoints, self._writer, self._profiler = checkpoints, writer, profiler
     self._progress, self._interrupts = progress, interrupts
 
@@ -169,7 +169,8 @@ class _Loop:
     stop = processes.largest(self._interrupts.received or 0)
     if stop or scores or step % self._config.save_every == 0:
       self._writer.sync()
-      self._checkpoints.save(step, state, scores)
+      metrics = {**scores, CRITERION: scores[self._best]} if scores else None
+      self._checkpoints.save(step, state, metrics)
     if stop and not last:
       self._checkpoints.wait()
       raise Interrupted(f"saved at step {step}; the same command resumes", stop)

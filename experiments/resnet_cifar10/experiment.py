@@ -118,9 +118,10 @@ def make_batch(config: ml_collections.ConfigDict, num_examples: int):
 def make_loss(config: ml_collections.ConfigDict, model, num_classes: int):
   """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats an image."""
   options, smoothing = config.augmentation, config.label_smoothing
-  dtype = DTYPES[config.model.dtype]
+  dtype, is_trained = DTYPES[config.model.dtype], _is_trained(config, model)
 
   def loss_fn(params, variables, batch, rng):
+    params = finetuning.frozen(params, is_trained)
     images, labels = batch
     colour_rng, mixup_rng = jax.random.split(rng)
     images = images.astype(jnp.promote_types(dtype, jnp.float32)) / 255
@@ -140,13 +141,20 @@ def make_loss(config: ml_collections.ConfigDict, model, num_classes: int):
   return loss_fn
 
 
+def _is_trained(config: ml_collections.ConfigDict, model):
+  """`is_trained(name)` of a parameter, by config.trainable."""
+  if config.trainable == "all":
+    return lambda name: True
+  prefixes = ("head",) if config.trainable == "head" else model.last_stage
+  return lambda name: name.startswith(prefixes)
+
+
 def make_optimizer(config: ml_collections.ConfigDict, model):
   """The optimizer that the config names, for the parameters that it says."""
   optimizer = OPTIMIZERS[config.optimizer.name](config.optimizer, config.training.total_steps)
   if config.trainable == "all":
     return optimizer
-  prefixes = ("head",) if config.trainable == "head" else model.last_stage
-  return finetuning.only(optimizer, lambda name: name.startswith(prefixes))
+  return finetuning.only(optimizer, _is_trained(config, model))
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

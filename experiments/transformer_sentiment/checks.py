@@ -61,7 +61,7 @@ def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool]:
   what stands behind them.
 
   Args:
-    trainable: "head", "adapters", "bias" or "last_N".
+    trainable: "all", "head", "adapters", "bias" or "last_N".
     num_layers: of the encoder.
 
   Source: Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019); Ben
@@ -69,7 +69,7 @@ def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool]:
   """
 
   def trained(name: str) -> bool:
-    if not name.startswith("network.transformer."):
+    if trainable == "all" or not name.startswith("network.transformer."):
       return True
     if trainable == "adapters":
       return "adapter" in name or "norm" in name

@@ -82,7 +82,10 @@ def make_batch(config: ml_collections.ConfigDict, unknown: int):
 def make_loss(config: ml_collections.ConfigDict, model: Experts):
   """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats a text."""
 
+  is_trained = checks.is_trained(config.trainable, model.network.transformer.num_layers)
+
   def loss_fn(params, variables, batch, rng):
+    params = finetuning.frozen(params, is_trained)
     ids, labels = batch["ids"], batch["labels"]
     each = model.apply(
         {"params": params, **variables},
@@ -140,10 +143,9 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
   def validate(state):
     logits = classify(state.eval_params, state.variables, validation.ids, validation.lengths)
-    return {
-        "loss": float(losses.cross_entropy(logits, validation.labels)),
-        "accuracy": classification.accuracy(logits, validation.labels),
-    }
+    accuracy = classification.accuracy(logits, validation.labels)
+    loss = float(losses.cross_entropy(logits, validation.labels))
+    return {"loss": loss, "accuracy": accuracy, "error": 1 - accuracy}
 
   fit(
       workdir,
@@ -155,6 +157,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       data={name: jnp.asarray(array) for name, array in training._asdict().items()},
       optimizer=optimizer,
       validate=validate,
+      best="error",  # The loss is least long before: then the network becomes too sure of itself.
   )
   if processes.is_first():
     report.curves(workdir, unit="nats per text")

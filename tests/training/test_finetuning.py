@@ -71,3 +71,17 @@ def test_slower_parameters_move_by_their_share():
   plain, _ = optimizer.update(grads, optimizer.init(start), start)
   np.testing.assert_allclose(updates["stem"]["kernel"], 0.25 * plain["stem"]["kernel"], rtol=1e-6)
   jax.tree.map(np.testing.assert_array_equal, updates["head"], plain["head"])
+
+
+def test_frozen_parameters_have_no_gradient_and_the_others_keep_theirs():
+  params = {"body": jnp.array([1.0, 2.0]), "head": {"kernel": jnp.array([3.0, 4.0])}}
+
+  def loss(params):
+    return (params["body"] * params["head"]["kernel"]).sum() ** 2
+
+  whole = jax.grad(loss)(params)
+  is_trained = lambda name: name.startswith("head.")  # noqa: E731
+  some = jax.grad(lambda p: loss(finetuning.frozen(p, is_trained)))(params)
+  np.testing.assert_array_equal(some["body"], 0)
+  np.testing.assert_array_equal(some["head"]["kernel"], whole["head"]["kernel"])
+  assert np.all(whole["body"] != 0)

@@ -252,7 +252,7 @@ def test_another_metric_can_be_the_best(tmp_path):
       validate=lambda state: {"loss": 0.0, "error_rate": scores[int(state.step)]},
       best="error_rate",
   )
-  with Checkpoints(tmp_path / "checkpoints", metric="error_rate", read_only=True) as checkpoints:
+  with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
     assert checkpoints.best == 12
 
 
