@@ -22,4 +22,6 @@ def keep_compiled() -> None:
   os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(COMPILED_BYTES))
   # XLA logs an error for each program it loads on a CPU, though it was compiled there: the
   # features that it lists include tuning choices that no processor reports.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  level = "TF_CPP_MIN_LOG_LEVEL"
+  if os.environ.get(level, "1") == "1":  # Which is jax's own choice, inherited from a parent.
+    os.environ[level] = "3"

@@ -42,7 +42,7 @@ def main() -> None:
     processes.check_equal({**workdirs.flatten(config.to_dict()), "workdir": FLAGS.workdir})
     workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
     if FLAGS.workdir and remote.is_address(FLAGS.workdir):
-      processes.together(lambda: remote.open_(FLAGS.workdir))
+      processes.together(lambda: remote.open_to_train(FLAGS.workdir))
       workdir = remote.folder(FLAGS.workdir)
     processes.on_first(lambda: workdirs.check(workdir, config, override=FLAGS.override))
     experiment = run.experiment(config)

@@ -10,9 +10,8 @@ import numpy as np
 import optax
 
 from dlx.errors import UserError
-from dlx.training import processes, remote, sharding
+from dlx.training import lock, processes, remote, sharding
 from dlx.training import step as steps_lib
-from dlx.training import workdir as workdirs
 from dlx.training.checkpoints import CRITERION, Checkpoints, target_of
 from dlx.training.interrupts import Interrupted, Interrupts
 from dlx.training.metrics import MetricsWriter
@@ -90,7 +89,7 @@ def fit(
   run_steps = steps_lib.make_steps(step_fn, mesh, placed)
   try:
     with (
-        workdirs.locked(workdir),
+        lock.held(workdir),
         Checkpoints(remote.checkpoints(workdir), keep=config.keep) as checkpoints,
     ):
       state = checkpoints.restore_latest(target_of(shapes, placed))

@@ -9,16 +9,18 @@ the files that its checkpoints go with, and this machine's folder may be lost.
 import logging
 import pathlib
 import shutil
+import tempfile
 from urllib.parse import quote
 
 import jax
 
 from dlx import cache
 from dlx.errors import UserError
+from dlx.training import lock
 
 ADDRESS = ".address"  # In the folder of this machine: what it stands for.
 # What Orbax keeps in the bucket, and what only this machine needs.
-_NOT_COPIED = ("checkpoints", "checksums", "lock", ADDRESS)
+_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS)
 
 
 def is_address(workdir: str | pathlib.Path) -> bool:
@@ -26,13 +28,31 @@ def is_address(workdir: str | pathlib.Path) -> bool:
   return str(workdir).startswith("gs://")
 
 
-def open_(address: str) -> pathlib.Path:
-  """This machine's folder for a workdir in a bucket, with the files that are there.
+def open_to_read(address: str) -> pathlib.Path:
+  """A folder with the files of a workdir in a bucket, which lasts as long as this process.
 
   Raises:
     UserError: the bucket cannot be read.
   """
+  _read.append(tempfile.TemporaryDirectory(prefix="dlx-"))
+  return _fill(pathlib.Path(_read[-1].name), address)
+
+
+_read: list[tempfile.TemporaryDirectory] = []
+
+
+def open_to_train(address: str) -> pathlib.Path:
+  """`folder(address)`, with the files of the workdir in the bucket and no others.
+
+  Raises:
+    UserError: the bucket cannot be read, or a run on this machine trains in that workdir.
+  """
   place = folder(address)
+  lock.check(place)
+  return _fill(place, address)
+
+
+def _fill(place: pathlib.Path, address: str) -> pathlib.Path:
   try:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -73,6 +93,7 @@ def fetch(workdir: pathlib.Path) -> None:
       if inner.split("/")[0] not in _NOT_COPIED and not (workdir / inner).exists():
         (workdir / inner).parent.mkdir(parents=True, exist_ok=True)
         files.get_file(name, str(workdir / inner))
+        _changed(workdir / inner)  # It is there as it is here: `put` leaves it alone.
 
 
 def put(workdir: pathlib.Path) -> None:

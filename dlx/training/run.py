@@ -62,7 +62,7 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
   """
   if checkpoint not in ("best", "latest"):
     raise UserError(f'checkpoint {checkpoint!r} is neither "best" nor "latest"')
-  workdir = remote.open_(workdir) if remote.is_address(workdir) else pathlib.Path(workdir)
+  workdir = remote.open_to_read(workdir) if remote.is_address(workdir) else pathlib.Path(workdir)
   config = workdirs.read_config(workdir)
   place = epath.Path(remote.checkpoints(workdir))
   if not place.is_dir():

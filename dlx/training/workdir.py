@@ -10,10 +10,7 @@
   lock            held by the process that trains here
 """
 
-from collections.abc import Iterator
-import contextlib
 import datetime
-import fcntl
 import json
 import pathlib
 import subprocess
@@ -23,9 +20,9 @@ import ml_collections
 
 from dlx import doctor
 from dlx.errors import UserError
-from dlx.training import processes, remote
+from dlx.training import lock, processes, remote
 
-CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
+CONFIG, RUN = "config.json", "run.json"
 
 # Keys that may differ when a run is resumed: they do not change what is trained.
 RESUMABLE_KEYS = (
@@ -61,9 +58,7 @@ def check(
     ):
       raise UserError(f"--workdir={workdir} is neither empty nor a run; name another folder")
     return
-  if (workdir / LOCK).exists():
-    with locked(workdir):
-      pass
+  lock.check(workdir)
   old, new = flatten(read_config(workdir).to_dict()), flatten(config.to_dict())
   differing = [
       f"{key} ({old.get(key, 'absent')} -> {new.get(key, 'absent')})"
@@ -75,31 +70,6 @@ def check(
         f"--workdir={workdir} is a run with another config: {', '.join(differing)}. Name "
         f"another folder, repeat the run's own command, or pass --override to go on anyway"
     )
-
-
-@contextlib.contextmanager
-def locked(workdir: pathlib.Path) -> Iterator[None]:
-  """While entered, no other run trains in the folder; the kernel unlocks it for a dead process.
-
-  Of several processes that train together the first one has the lock.
-
-  Raises:
-    UserError: another run has it.
-  """
-  if not processes.is_first():
-    yield
-    return
-  with (workdir / LOCK).open("w") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise UserError(
-          f"another process is training in --workdir={workdir}; wait for it, stop it, or name "
-          f"another folder"
-      ) from None
-    except OSError:  # The file system has no locks.
-      pass
-    yield
 
 
 def open_(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:

@@ -41,6 +41,7 @@ class Programs:
     self._environment = {
         **ENVIRONMENT,
         "TFDS_DATA_DIR": str(tfds_data_dir),
+        "XDG_CACHE_HOME": str(folder / "cache"),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Compiling is most of a short run's time.
     }
     self._server = subprocess.Popen(

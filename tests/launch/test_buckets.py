@@ -1,5 +1,6 @@
 """Runs whose workdir is in a bucket, with a stand-in for Google Cloud Storage."""
 
+import fcntl
 import json
 import pathlib
 import subprocess
@@ -29,9 +30,10 @@ class Bucket:
   def __call__(self, *args):
     return self._programs(*args, timeout=240, **self.environment)
 
-  def names(self, prefix=""):
+  def generations(self, prefix=""):
+    """{name of an object: how old it is}."""
     with urlopen(f"{self._url}/storage/v1/b/mine/o?prefix={prefix}") as answer:
-      return {item["name"] for item in json.load(answer)["items"]}
+      return {item["name"]: item["generation"] for item in json.load(answer)["items"]}
 
   def read(self, name):
     with urlopen(f"{self._url}/storage/v1/b/mine/o/{name}?alt=media") as answer:
@@ -60,7 +62,7 @@ def test_a_run_in_a_bucket_is_a_run(bucket, programs, tmp_path):
   assert programs("launch.train", DEBUG, f"--workdir={alone}", "--override").code == 0
   for name in ("metrics.jsonl", "config.json", "samples.txt", "curves.png"):
     assert bucket.read(f"runs/one/{name}".replace("/", "%2F")) == (alone / name).read_bytes(), name
-  names = bucket.names("runs/one/")
+  before = names = bucket.generations("runs/one/")
   assert any(name.startswith("runs/one/checkpoints/40/") for name in names)
   assert any(name.startswith("runs/one/tensorboard/") for name in names)
   assert not {name for name in names if name.endswith(("/lock", ".address"))}
@@ -70,6 +72,17 @@ def test_a_run_in_a_bucket_is_a_run(bucket, programs, tmp_path):
       for run, workdir in ((bucket, RUN), (programs, alone))
   )
   assert ours == theirs and len(ours) > 3
+  assert bucket.generations("runs/one/") == before  # It wrote nothing: a run may be going on.
+
+
+def test_a_run_in_a_bucket_is_trained_by_one_program_of_a_machine_at_a_time(bucket, tmp_path):
+  short = (DEBUG, "--config.training.total_steps=6", f"--workdir={RUN}")
+  assert bucket("launch.train", *short).code == 0
+  (lock,) = tmp_path.glob("cache/dlx/workdirs/*/lock")
+  with lock.open("w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    finished = bucket("launch.train", *short)
+  assert finished.code == 2 and "another process is training in" in finished.err, finished
 
 
 def test_a_bucket_that_cannot_be_reached_is_one_line(programs, tmp_path):
