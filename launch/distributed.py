@@ -7,6 +7,7 @@ environment. Elsewhere each process is told all three:
   python -m launch.train --distributed --coordinator=HOST:PORT --num_processes=2 --process_id=1 ...
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -43,8 +44,14 @@ def guard() -> None:
         os._exit(1)
     sys.excepthook = _die
     return
+
+  def hand_on(number, frame):
+    del frame
+    with contextlib.suppress(ProcessLookupError):
+      os.kill(child, number)
+
   for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-    signal.signal(number, lambda number, frame: os.kill(child, number))
+    signal.signal(number, hand_on)
   code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
   if code == -signal.SIGABRT:
     from dlx.training.processes import ProcessLost
@@ -63,7 +70,8 @@ def _die(*exception) -> None:
 
 def is_wanted(arguments: list[str]) -> bool:
   """Whether --distributed is among the arguments, before any flag is parsed."""
-  return any(a.lstrip("-") in ("distributed", "distributed=true") for a in arguments)
+  forms = ("distributed", "distributed=true", "distributed=1")
+  return any(argument.lstrip("-") in forms for argument in arguments)
 
 
 def start() -> None:

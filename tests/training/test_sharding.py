@@ -91,6 +91,28 @@ for saved_by in (8, 1):
     assert len(jax.tree.leaves(checkpoints.restore(3))[0].sharding.device_set) == 1
 print("checkpoints restore on 1, 2, 4 and 8")
 
+# Four devices share each copy of the kernels, of their moments and of their average.
+mesh = sharding.make_mesh(4)
+assert dict(mesh.shape) == {"data": 2, "fsdp": 4}
+fresh = states.create(params, optimizer, averaged=True)
+placed = sharding.of_state(fresh, mesh)
+step = steps.make_step(loss_fn, batch_fn, optimizer, seed=5, mesh=mesh, ema_decay=0.9)
+shared, _ = steps.make_steps(step, mesh, placed)(
+    jax.device_put(fresh, placed), sharding.on_every_device(tokens, mesh), 3
+)
+parts = {leaf.size // leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(shared)}
+assert parts == {1, 4}
+for leaf in jax.tree.leaves((shared.params, shared.opt_state, shared.ema)):
+  can_be_split = leaf.ndim > 1 and any(n % 4 == 0 for n in leaf.shape)
+  assert leaf.addressable_shards[0].data.size == leaf.size // (4 if can_be_split else 1)
+for leaf, value in zip(jax.tree.leaves(sharding.local(shared, mesh)), expected):
+  assert len(leaf.sharding.device_set) == 1
+  np.testing.assert_allclose(np.asarray(leaf), value, rtol=1e-9, atol=1e-12)
+spec = lambda *shape: tuple(sharding.of_parameter(shape, mesh).spec)
+assert spec(8, 8) == (None, "fsdp") and spec(3, 3, 16, 8) == (None, None, "fsdp")
+assert spec(12, 30) == ("fsdp",) and spec(6, 10) == spec(8) == spec() == ()
+print("kernels are shared out")
+
 for size in (0, 4, 12, -8):
   try:
     sharding.check_batch_size(size, mesh_of(8))
@@ -107,6 +129,7 @@ def test_eight_devices_give_the_numbers_of_one_and_share_checkpoints(tmp_path, o
       "gradients agree",
       "batches are split",
       "checkpoints restore on 1, 2, 4 and 8",
+      "kernels are shared out",
       "sizes are checked",
   ]
 
