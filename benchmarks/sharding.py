@@ -10,7 +10,8 @@ debug preset, on a batch of 64. Two things are told:
 - bytes that a device sends in a step, counted from the collectives of the compiled program
   as rings send them (an all-reduce of s bytes over n devices 2 (n-1)/n s, an all-gather or
   reduce-scatter (n-1)/n s), over the least possible: the gradients of all parameters once
-  through an all-reduce.
+  through an all-reduce. Of a switch every branch counts, though one of them runs: the
+  classifier of texts has two, one for each length of a batch.
 
 Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
   workstations" (2009), for the bytes.
@@ -136,7 +137,7 @@ def main(_) -> None:
           f"{sent / least:.2f}" if least else "",
       )  # fmt: skip
   print(f"{os.cpu_count()} cores, jax {jax.__version__}, load {os.getloadavg()[0]:.1f}")
-  Console(width=110, highlight=False).print(shown)
+  Console(width=130, highlight=False).print(shown)
 
 
 if __name__ == "__main__":

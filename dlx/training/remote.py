@@ -6,6 +6,8 @@ program begins and put there before each checkpoint and at the end. So the bucke
 the files that its checkpoints go with, and this machine's folder may be lost.
 """
 
+from collections.abc import Iterator
+import contextlib
 import logging
 import pathlib
 import shutil
@@ -137,20 +139,16 @@ def _files():
   return gcsfs.GCSFileSystem()
 
 
-class _naming:
+@contextlib.contextmanager
+def _naming(address: str) -> Iterator[None]:
   """Turns what Google's libraries raise into one line that names the address."""
-
-  def __init__(self, address: str):
-    self._address = address
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, kind, error, traceback):
-    if error is None or isinstance(error, UserError) or not isinstance(error, Exception):
-      return
-    said = str(error).splitlines()[0][:160] if str(error) else kind.__name__
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as e:  # They raise many kinds.
+    said = str(e).splitlines()[0][:160] if str(e) else type(e).__name__
     raise UserError(
-        f"--workdir={self._address} cannot be reached: {said}. Is the bucket there, and are you "
-        f"logged in (gcloud auth application-default login)?"
+        f"--workdir={address} cannot be reached: {said}. Is the bucket there, and are you logged "
+        f"in (gcloud auth application-default login)?"
     ) from None

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import time
@@ -184,7 +185,7 @@ def test_another_number_of_processes_goes_on_with_the_same_params(forks, runs, t
     more = (*flags[:1], fsdp, "--config.optimizer.learning_rate=1e-300", "--override")
     more = ("--config.training.total_steps=20", *more[1:])
     other = tmp_path / f"{processes}x{devices}"
-    os.system(f"cp -r {workdir} {other}")
+    shutil.copytree(workdir, other)
     Job(forks, "text", *more, processes=processes, devices=devices).train(other)
     restored = runs.final_state(other)[2]
     assert int(restored["step"]) == 20
