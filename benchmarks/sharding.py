@@ -45,7 +45,8 @@ BYTES = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, 
 COLLECTIVE = re.compile(
     r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
-GROUPS = re.compile(r"replica_groups=(?:\[(\d+),(\d+)\]|\{\{([\d,]+)\})")
+# Three forms: [groups,size]<=..., {{0,1},{2,3}}, and mesh['x'=2,'y'=4] ... {'x'}.
+GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]+)\}|mesh\[(.*?)\].*?\{(.*?)\})")
 
 
 class _Captured(Exception):
@@ -98,7 +99,13 @@ def devices_of(line: str) -> int:
   groups = GROUPS.search(line)
   if groups is None:  # All of them, which the text leaves out.
     return jax.device_count()
-  return int(groups[2]) if groups[2] else len(groups[3].split(","))
+  size, members, axes, used = groups.groups()
+  if size:
+    return int(size)
+  if members:
+    return len(members.split(","))
+  sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes))
+  return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", used))
 
 
 def bytes_sent(text: str) -> float:

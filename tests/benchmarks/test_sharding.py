@@ -1,0 +1,28 @@
+"""The bytes of collectives are those that rings send."""
+
+PROGRAM = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from benchmarks import sharding
+
+mesh = jax.make_mesh((2, 4), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+
+def sent(function, spec):
+  place = NamedSharding(mesh, spec)
+  x = jax.ShapeDtypeStruct((8, 1000), jnp.float32, sharding=place)
+  whole = NamedSharding(mesh, P())
+  return sharding.bytes_sent(jax.jit(function, out_shardings=whole).lower(x).compile().as_text())
+
+# Rows on all eight devices: their sum of 4,000 bytes goes through an all-reduce.
+print(sent(lambda x: x.sum(0), P(("a", "b"))) == 2 * 7 / 8 * 4000)
+# On the two of axis "a", with copies along "b": groups of two.
+print(sent(lambda x: x.sum(0), P("a")) == 2 * 1 / 2 * 4000)
+# Gathered along the four of axis "b": 32,000 bytes are there in the end.
+print(sent(lambda x: x, P("b")) == 3 / 4 * 32000)
+# Whole everywhere: nothing is sent.
+print(sent(lambda x: x.sum(0), P()) == 0)
+"""
+
+
+def test_bytes_are_those_that_rings_send(on_eight_devices):
+  assert on_eight_devices(PROGRAM) == ["True"] * 4
