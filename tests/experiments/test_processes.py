@@ -180,10 +180,11 @@ def test_another_number_of_processes_goes_on_with_the_same_params(forks, runs, t
   workdir = Job(forks, "text", *flags, processes=4).train(tmp_path / "run")
   expected = runs.final_state(workdir)[2]
   for processes, devices in ((1, 1), (2, 4)):
-    fsdp = f"--config.training.fsdp={min(2, devices)}"
-    # A rate of nothing: the ten more steps save what was restored.
-    more = (*flags[:1], fsdp, "--config.optimizer.learning_rate=1e-300", "--override")
-    more = ("--config.training.total_steps=20", *more[1:])
+    more = (
+        "--config.training.total_steps=20", f"--config.training.fsdp={min(2, devices)}",
+        # A rate of nothing: the ten more steps save what was restored.
+        "--config.optimizer.learning_rate=1e-300", "--override",
+    )  # fmt: skip
     other = tmp_path / f"{processes}x{devices}"
     shutil.copytree(workdir, other)
     Job(forks, "text", *more, processes=processes, devices=devices).train(other)

@@ -50,7 +50,7 @@ def bucket(programs, tmp_path):
 
 
 def test_a_run_in_a_bucket_is_a_run(bucket, programs, tmp_path):
-  half = f"--config.training.total_steps={20}"
+  half = "--config.training.total_steps=20"
   finished = bucket("launch.train", DEBUG, half, f"--workdir={RUN}")
   assert finished.code == 0 and f"trained: {RUN}" in finished.out, finished
   # Another machine, which has nothing of it, goes on.
