@@ -29,8 +29,6 @@ import tempfile  # noqa: E402
 
 from absl import app  # noqa: E402
 import jax  # noqa: E402
-from jax.sharding import AxisType, Mesh  # noqa: E402
-import numpy as np  # noqa: E402
 from rich import box  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -53,11 +51,11 @@ class _Captured(Exception):
   """Carries what an experiment gives to fit."""
 
 
-def training_of(name: str) -> dict:
+def training_of(name: str, batch_size: int = 64) -> dict:
   """The arguments with which an experiment's debug preset calls fit."""
   module = importlib.import_module(f"experiments.{name}.experiment")
   config = importlib.import_module(f"experiments.{name}.config").get_config("debug")
-  config.data.batch_size = 64
+  config.data.batch_size = batch_size
 
   def capture(workdir, training, **parts):
     raise _Captured({"config": training, **parts})
@@ -75,8 +73,7 @@ def training_of(name: str) -> dict:
 
 def compiled(training: dict, shape: tuple[int, int]):
   """(call of one step that keeps its state, the program's text, bytes of the parameters)."""
-  devices = np.array(jax.devices()[: math.prod(shape)]).reshape(shape)
-  mesh = Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+  mesh = sharding.make_mesh(shape[1], jax.devices()[: math.prod(shape)])
   step = steps_lib.make_step(
       training["loss_fn"], training["batch_fn"], training["optimizer"],
       seed=0, mesh=mesh, ema_decay=training["config"].ema_decay,

@@ -2,12 +2,15 @@
 
 The mesh has two axes. Along "data" every device has a copy of what it needs of the
 parameters; along "fsdp" the devices share one copy, each holding a part of every kernel,
-of its optimizer state and of its average, and XLA gathers a kernel where a layer needs it
-whole (fully sharded data parallelism). A batch is split over all devices.
+of its optimizer state and of its average. A step gathers the kernels, and sends each device
+the gradient of its own parts (fully sharded data parallelism). A batch is split over all
+devices, and what the layers compute of it stays where it is.
 
 Source: Rajbhandari, Rasley, Ruwase, He, "ZeRO: memory optimizations toward training trillion
   parameter models" (2020), stage 3; Xu et al., "GSPMD" (2021).
 """
+
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -17,21 +20,24 @@ from dlx.errors import UserError
 from dlx.training.state import PyTree, State
 
 
-def make_mesh(fsdp: int = 1) -> Mesh:
-  """A mesh ("data", "fsdp") over all devices of all processes.
+def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """A mesh ("data", "fsdp").
 
   Args:
     fsdp: how many devices share one copy of the parameters.
+    devices: all those of all processes when None.
 
   Raises:
     UserError: fsdp does not divide the number of devices.
   """
-  count = jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  count = len(devices)
   if fsdp < 1 or count % fsdp:
     raise UserError(
         f"config.training.fsdp is {fsdp}, which does not divide the {count} device(s)"
     )
-  return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+  auto = (AxisType.Auto,) * 2
+  return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=auto, devices=devices)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
@@ -62,20 +68,38 @@ def of_parameter(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(*[None] * split, "fsdp"))
 
 
+def _of_parameters(tree: PyTree, mesh: Mesh) -> PyTree:
+  return jax.tree.map(lambda x: of_parameter(x.shape, mesh), tree)
+
+
 def of_state(state: State, mesh: Mesh) -> State:
   """The sharding of every leaf of a state, given as arrays or as their shapes."""
-
-  def split(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: of_parameter(x.shape, mesh), tree)
-
   whole = replicated(mesh)
   return State(
       step=whole,
-      params=split(state.params),
+      params=_of_parameters(state.params, mesh),
       variables=jax.tree.map(lambda _: whole, state.variables),
-      opt_state=split(state.opt_state),
-      ema=split(state.ema),
+      opt_state=_of_parameters(state.opt_state, mesh),
+      ema=_of_parameters(state.ema, mesh),
   )
+
+
+def gathered(params: PyTree, mesh: Mesh) -> PyTree:
+  """Inside jit: the whole parameters on every device; their gradient is split as they were.
+
+  Left to itself XLA may keep a kernel split and gather the activations in its place, which
+  a batch has many times more of.
+  """
+
+  @jax.custom_vjp
+  def gather(params):
+    return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+  def split(_, grads):
+    return (jax.lax.with_sharding_constraint(grads, _of_parameters(grads, mesh)),)
+
+  gather.defvjp(lambda params: (gather(params), None), split)
+  return gather(params)
 
 
 def split_batch(batch, mesh: Mesh):

@@ -30,7 +30,7 @@ def make_step(
       function of (seed, step) alone.
     optimizer: an optax transformation.
     seed: of all that is random in training.
-    mesh: the devices; the batch is split along its "data" axis.
+    mesh: the devices, with the axes of `sharding.make_mesh`.
     ema_decay: of the averaged params; None when State.ema is None.
 
   Returns:
@@ -41,9 +41,11 @@ def make_step(
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
     batch_rng, loss_rng = jax.random.split(rng)
     batch = sharding.split_batch(batch_fn(data, state.step, batch_rng), mesh)
-    (loss, (metrics, variables)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.params, state.variables, batch, loss_rng
-    )
+
+    def loss_of(params):
+      return loss_fn(sharding.gathered(params, mesh), state.variables, batch, loss_rng)
+
+    (loss, (metrics, variables)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema

@@ -26,3 +26,21 @@ print(sent(lambda x: x.sum(0), P()) == 0)
 
 def test_bytes_are_those_that_rings_send(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["True"] * 4
+
+
+NETWORK = """
+from benchmarks import sharding
+
+for size in (64, 128):
+  _, text, parameters = sharding.compiled(
+      sharding.training_of("transformer_sentiment", size), (2, 4)
+  )
+  print(sharding.bytes_sent(text) / parameters)
+"""
+
+
+def test_split_parameters_cost_gathering_them_and_no_activations(on_eight_devices):
+  # The kernels once, and at most a whole all-reduce of the gradients in each of two branches.
+  most = 3 / 4 + 2 * (2 * 7 / 8)
+  small, large = map(float, on_eight_devices(NETWORK))
+  assert 0 < small < 1.02 * most and 0 < large < 1.02 * most

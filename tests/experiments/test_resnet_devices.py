@@ -3,7 +3,6 @@
 # Runs where the host pretends to be eight devices, with double precision at hand.
 PROGRAM = r'''
 import jax, jax.numpy as jnp, numpy as np
-from jax.sharding import AxisType, Mesh
 from dlx.data import images as image_data
 from dlx.models import fast_resnet
 from dlx.training import sharding, state as states, step as steps
@@ -14,7 +13,7 @@ arrays = {"images": jnp.asarray(data.images), "labels": jnp.asarray(data.labels)
 
 def trained(devices, count, dtype):
   """The start, and the state and losses after `count` steps with all augmentation on."""
-  mesh = Mesh(np.array(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
+  mesh = sharding.make_mesh(devices=jax.devices()[:devices])
   config = configs.get_config("debug")
   config.model.dtype = dtype
   config.optimizer.warmup_steps = 0

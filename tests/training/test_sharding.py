@@ -11,7 +11,6 @@ from dlx.training import sharding
 PROGRAM = '''
 import pathlib, sys, tempfile
 import jax, jax.numpy as jnp, numpy as np, optax
-from jax.sharding import AxisType, Mesh
 from dlx.errors import UserError
 from dlx.models.language_model import RecurrentLanguageModel
 from dlx.layers import losses
@@ -21,7 +20,7 @@ from dlx.training.checkpoints import Checkpoints, target_of
 assert jax.device_count() == 8 and sharding.make_mesh().size == 8
 
 def mesh_of(count):
-  return Mesh(np.array(jax.devices()[:count]), ("data",), axis_types=(AxisType.Auto,))
+  return sharding.make_mesh(devices=jax.devices()[:count])
 
 model = RecurrentLanguageModel(11, 4, 6, 2)
 tokens = jnp.asarray(np.random.default_rng(0).integers(0, 11, 400))
