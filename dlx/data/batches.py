@@ -92,38 +92,40 @@ def shuffled(
 
 
 def by_length(
-    rng: jax.Array,
-    step: Int[Array, ""],
-    lengths: Int[Array, "N"],
-    *,
-    batch_size: int,
-    spread: float = 0.1,
+    rng: jax.Array, step: Int[Array, ""], *, num_examples: int, batch_size: int, reach: int = 64
 ) -> tuple[Int[Array, "B"], Int[Array, ""]]:
-  """As `shuffled`, but the sequences of a batch are about as long as each other.
+  """As `shuffled`, for sequences sorted by length: those of a batch are about as long.
 
-  An epoch sorts them by length * u, with u drawn uniformly from [1 - spread, 1 + spread]
-  for each, cuts that order into batches and goes through these in a random order. What
-  is too much for whole batches is left out at either end.
+  An epoch cuts the sorted sequences into groups of `reach` batches, at other places each
+  time, shuffles every group, and goes through all batches in a random order. Only the group
+  that holds the step's batch is drawn. What is too much for whole batches is left out at
+  either end.
 
   Args:
     rng: a typed key, the same in all steps.
     step: the step.
-    lengths: of the N sequences.
-    batch_size: B, at most N.
-    spread: how much a batch mixes lengths; with 0, equal batches meet in every epoch.
+    num_examples: N, at least B.
+    batch_size: B.
+    reach: how many batches mix; at most an eighth of those of an epoch do.
 
   Returns:
     (indices, epoch), the epoch counted from 0.
   """
-  count = len(lengths) // batch_size
+  count = num_examples // batch_size
+  reach = max(1, min(reach, count // 8))
   epoch = step // count
-  noise_rng, start_rng, order_rng = jax.random.split(jax.random.fold_in(rng, epoch), 3)
-  noise = jax.random.uniform(noise_rng, lengths.shape, minval=1 - spread, maxval=1 + spread)
-  order = jnp.argsort(lengths * noise)
-  start = jax.random.randint(start_rng, (), 0, len(lengths) - count * batch_size + 1)
+  start_rng, cut_rng, order_rng, mix_rng = jax.random.split(jax.random.fold_in(rng, epoch), 4)
+  start = jax.random.randint(start_rng, (), 0, num_examples - count * batch_size + 1)
+  cut = jax.random.randint(cut_rng, (), 0, reach)
   batch = jax.random.permutation(order_rng, count)[step % count]
-  indices = jax.lax.dynamic_slice_in_dim(order, start + batch * batch_size, batch_size)
-  return indices, epoch
+  group = (batch + cut) // reach
+  first = group * reach - cut  # Its first batch; the ends have groups that are cut off.
+  places = first * batch_size + jnp.arange(reach * batch_size)
+  inside = (places >= 0) & (places < count * batch_size)
+  keys = jax.random.uniform(jax.random.fold_in(mix_rng, group), places.shape)
+  mixed = places[jnp.argsort(jnp.where(inside, keys, 2.0))]
+  place = (batch - jnp.maximum(first, 0)) * batch_size
+  return start + jax.lax.dynamic_slice_in_dim(mixed, place, batch_size), epoch
 
 
 def consecutive_windows(tokens: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:

@@ -62,12 +62,15 @@ def init_variables(
 
 
 def make_batch(config: ml_collections.ConfigDict, unknown: int):
-  """`batch(data, step, rng)`: texts of about equal length, some of their tokens unknown."""
+  """`batch(data, step, rng)`: texts of about equal length, some of their tokens unknown.
+
+  data has the texts sorted by length.
+  """
   order_rng = jax.random.fold_in(jax.random.key(config.seed), 2**31)
 
   def batch(data, step, rng):
     indices, _ = batches.by_length(
-        order_rng, step, data["lengths"], batch_size=config.data.batch_size
+        order_rng, step, num_examples=len(data["ids"]), batch_size=config.data.batch_size
     )
     ids, lengths = data["ids"][indices], data["lengths"][indices]
     place = jnp.arange(ids.shape[1])
@@ -123,6 +126,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
   encoder = encoders.make(config, workdir, data)
   training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
+  training = splits.sorted_by_length(training)
   model = make_model(config, encoder.options, len(data.classes))
   optimizer = make_optimizer(config, encoder.options["num_layers"])
   table = None

@@ -84,6 +84,12 @@ def encode(
   return Encoded(*tokens.encode(tokenizer, data.texts, config.data.max_length), data.labels)
 
 
+def sorted_by_length(encoded: Encoded) -> Encoded:
+  """The same rows, the shortest text first, as `batches.by_length` needs them."""
+  order = np.argsort(encoded.lengths, kind="stable")
+  return Encoded(*(array[order] for array in encoded))
+
+
 def sizes(config: ml_collections.ConfigDict) -> tuple[int, ...]:
   """The lengths that batches are cut to: max_length and fractions of it, the shortest first."""
   count, longest = config.data.buckets, config.data.max_length

@@ -132,18 +132,31 @@ def test_a_shuffled_batch_is_a_function_of_key_and_step_alone():
   assert (batches.shuffled(jax.random.key(4), jnp.int32(7), **args)[0] != one).any()
 
 
-def test_batches_by_length_hold_like_lengths_and_each_sequence_once_an_epoch():
-  rng, lengths = jax.random.key(1), jnp.asarray(np.random.default_rng(0).integers(1, 400, 103))
-  draw = jax.jit(lambda step: batches.by_length(rng, step, lengths, batch_size=10))
-  epochs = [[draw(10 * e + i) for i in range(10)] for e in range(20)]
+@pytest.mark.parametrize("reach", [1, 3, 64])
+def test_batches_by_length_hold_neighbours_and_each_sequence_once_an_epoch(reach):
+  draw = jax.jit(
+      lambda step: batches.by_length(
+          jax.random.key(1), step, num_examples=1003, batch_size=10, reach=reach
+      )
+  )
+  epochs = [[draw(100 * e + i) for i in range(100)] for e in range(4)]
   for number, epoch in enumerate(epochs):
-    assert [int(e) for _, e in epoch] == [number] * 10
+    assert [int(e) for _, e in epoch] == [number] * 100
     seen = np.concatenate([indices for indices, _ in epoch])
-    assert len(set(seen.tolist())) == 100
-  firsts = [float(lengths[indices].mean()) for (indices, _), *_ in epochs]
-  assert np.std(firsts) > 50  # Short and long batches come in a random order.
-  spans = [np.ptp(np.asarray(lengths[indices])) for indices, _ in sum(epochs, [])]
-  assert np.mean(spans) < 0.3 * 400  # A random batch of ten spans 0.8 of the range.
-  assert {int(i) for indices, _ in sum(epochs, []) for i in indices} == set(range(103))
-  batches_seen = {tuple(sorted(indices.tolist())) for indices, _ in sum(epochs, [])}
-  assert len(batches_seen) > 150  # Who meets whom changes.
+    assert len(set(seen.tolist())) == 1000 and seen.min() >= 0 and seen.max() < 1003
+  firsts = [float(epoch[i][0].mean()) for epoch in epochs for i in range(10)]
+  assert np.std(firsts) > 200  # Short and long batches come in a random order.
+  spans = [int(np.ptp(np.asarray(indices))) for indices, _ in sum(epochs, [])]
+  assert max(spans) < 10 * min(reach, 12)
+  if reach > 1:
+    assert np.mean(spans) > 4 * min(reach, 12)
+    batches_seen = {tuple(sorted(indices.tolist())) for indices, _ in sum(epochs, [])}
+    assert len(batches_seen) == 400  # Who meets whom changes.
+
+
+def test_few_batches_by_length_are_whole_too():
+  sizes = {"num_examples": 11, "batch_size": 5}
+  for epoch in range(20):
+    steps = (2 * epoch, 2 * epoch + 1)
+    seen = np.concatenate([batches.by_length(jax.random.key(1), s, **sizes)[0] for s in steps])
+    assert len(set(seen.tolist())) == 10 and 0 <= seen.min() and seen.max() <= 10

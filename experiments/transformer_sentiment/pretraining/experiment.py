@@ -93,6 +93,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
   encoder = encoders.make(config, workdir, data)
   training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
+  training = splits.sorted_by_length(training)
   model = make_model(config, encoder.options)
   optimizer = optimizers.adamw(config.optimizer, config.training.total_steps)
   order_rng = jax.random.fold_in(jax.random.key(config.seed), 2**31)
@@ -107,7 +108,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   def batch(data, step, rng):
     del rng
     indices, _ = batches.by_length(
-        order_rng, step, data["lengths"], batch_size=config.data.batch_size
+        order_rng, step, num_examples=len(data["ids"]), batch_size=config.data.batch_size
     )
     return {name: data[name][indices] for name in ("ids", "lengths")}
 
