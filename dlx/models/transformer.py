@@ -6,6 +6,10 @@ The cross-attention is there only with a context. With `norm_first=False` the no
 after the sum, norm(x + f(x)), as in the first transformers and in BERT; then a network
 needs a warm-up of the rate. f is W2 gelu(W1 x), or gated, W2 (silu(W3 x) * W1 x).
 
+With a window of w > 1 tokens a block begins with a convolution, x -> x + gelu(W y), where y_t is
+norm(x) at t - w // 2 and the w - 1 tokens after that, side by side: it tells which word stands
+before which, and positions are not needed.
+
 With an adapter, each f(x) that is added becomes f(x) + U gelu(V f(x)), a bottleneck of few
 features that starts at 0: trained alone, it turns a finished network to another task.
 
@@ -42,6 +46,8 @@ class Block(nn.Module):
     dropout_rate: of what is added to x.
     eps: of the norms.
     adapter_size: features of the adapters' bottleneck, 0 for none.
+    window: how many neighbouring tokens the convolution sees (the past ones when is_causal);
+      1 for no convolution.
   """
 
   num_heads: int
@@ -53,6 +59,7 @@ class Block(nn.Module):
   dropout_rate: float = 0.0
   eps: float = 1e-5
   adapter_size: int = 0
+  window: int = 1
 
   @nn.compact
   def __call__(
@@ -87,6 +94,8 @@ class Block(nn.Module):
         self.sow("attention", "weights", attention.weights(query, key, **options))
       return attention.multi_head(params, x, **heads, **options)
 
+    if self.window > 1:
+      x = self._add("window_norm", x, lambda x: self._convolve(x, mask), train)
     x = self._add("attention_norm", x, attend, train)
     if context is not None:
       d_context = context.shape[-1]
@@ -129,6 +138,18 @@ class Block(nn.Module):
     inner = activations.gelu(linear.apply(down, y), approximate=False)
     return y + linear.apply(up, inner)
 
+  def _convolve(self, x, mask):
+    """gelu(W y) with y_t the window of tokens around t, zeros beyond the ends of the text."""
+    if mask is not None:
+      x = jnp.where(mask[..., None], x, 0)
+    length, d = x.shape[-2:]
+    before = self.window - 1 if self.is_causal else self.window // 2
+    ends = [(0, 0)] * (x.ndim - 2) + [(before, self.window - 1 - before), (0, 0)]
+    x = jnp.pad(x, ends)
+    near = jnp.concatenate([x[..., i : i + length, :] for i in range(self.window)], -1)
+    params = self._param(x, "window", linear.init, self.window * d, d)
+    return activations.gelu(linear.apply(params, near), approximate=False)
+
   def _feed_forward(self, x):
     shape, d = x.shape, x.shape[-1]
     x = x.reshape(-1, d)  # See linear.apply; here for the activation between two of them, too.
@@ -153,7 +174,7 @@ class Transformer(nn.Module):
       queries and keys, "none" leaves a bag of tokens.
     max_length: of learned positions.
     num_segments: of BERT's segment embedding, 0 for none.
-    norm_first, gated, is_causal, dropout_rate, eps, adapter_size: of the blocks.
+    norm_first, gated, is_causal, dropout_rate, eps, adapter_size, window: of the blocks.
     dtype: in which the blocks compute, "bfloat16" say; None is that of the embedding.
   """
 
@@ -171,6 +192,7 @@ class Transformer(nn.Module):
   dropout_rate: float = 0.0
   eps: float = 1e-5
   adapter_size: int = 0
+  window: int = 1
   dtype: str | None = None
 
   @nn.compact
@@ -215,6 +237,7 @@ class Transformer(nn.Module):
           self.dropout_rate,
           self.eps,
           self.adapter_size,
+          self.window,
           name=f"block{i}",
       )
       x = block(x, mask, context, context_mask, train=train)

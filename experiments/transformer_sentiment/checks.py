@@ -15,8 +15,8 @@ POOLING = ("mean", "max", "first")
 TRAINABLE = ("all", "head", "adapters", "bias", "last_N")
 _LEAST = {
     "data.max_length": 4, "data.buckets": 1, "data.batch_size": 1, "encoder.d_model": 1,
-    "encoder.num_layers": 1, "encoder.num_heads": 1, "encoder.d_ff": 1, "model.adapter_size": 0,
-    "model.ngrams": 0, "model.ngram_rows": 1,
+    "encoder.num_layers": 1, "encoder.num_heads": 1, "encoder.d_ff": 1, "encoder.window": 1,
+    "model.adapter_size": 0, "model.ngrams": 0, "model.ngram_rows": 1,
 }  # fmt: skip
 
 

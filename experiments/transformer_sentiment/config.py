@@ -80,6 +80,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "positions": "sinusoidal",  # "sinusoidal", "learned", "rotary" or "none".
           "norm_first": True,
           "gated": False,
+          "window": 1,  # Neighbours that a convolution in each block sees, 1 for none.
       },
       "model": {
           "dropout_rate": 0.2,

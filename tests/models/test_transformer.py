@@ -35,8 +35,9 @@ each_kind = pytest.mark.parametrize(
         {"norm_first": False, "positions": "learned", "num_segments": 2},
         {"gated": True, "positions": "rotary"},
         {"is_causal": True, "positions": "rotary"},
+        {"window": 3, "positions": "none"},
     ],
-    ids=["sinusoidal", "bert", "gated", "causal"],
+    ids=["sinusoidal", "bert", "gated", "causal", "convolution"],
 )
 
 
@@ -51,9 +52,10 @@ def test_padding_changes_nothing(options):
   np.testing.assert_allclose(ours[1, :4], alone[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [1, 3])
 @pytest.mark.parametrize("positions", transformer.POSITIONS)
-def test_a_causal_decoder_does_not_see_the_future(positions):
-  model = small(is_causal=True, positions=positions)
+def test_a_causal_decoder_does_not_see_the_future(positions, window):
+  model = small(is_causal=True, positions=positions, window=window)
   params, _ = make(model, IDS)
 
   def output(table, t):
@@ -102,6 +104,27 @@ def test_a_block_is_the_encoder_layer_of_pytorch(norm_first):
   expected = layer(tensor(x), src_key_padding_mask=~tensor(MASK)).detach().numpy()
   found = np.asarray(apply(params, x, MASK))
   np.testing.assert_allclose(found[MASK], expected[MASK], atol=1e-5)
+
+
+@pytest.mark.parametrize("window, is_causal", [(3, False), (4, False), (3, True)])
+def test_the_convolution_of_a_block_is_numpy_s_word_by_word(window, is_causal):
+  block = transformer.Block(2, 12, window=window, is_causal=is_causal)
+  x = np.random.default_rng(1).normal(size=(3, 6, 8)).astype(np.float32)
+  params, apply = make(block, x)
+  # With nothing added by what follows, x + gelu(W [neighbours of norm(x)]) is left.
+  for name in ("attention", "feed_forward_out"):
+    params[name] = jax.tree.map(jnp.zeros_like, params[name])
+  found = apply(params, x, MASK)
+  scale, bias = params["window_norm"]["scale"], params["window_norm"]["bias"]
+  for row, n, y in zip(x, (6, 4, 1), found):
+    y_norm = (row - row.mean(-1, keepdims=True)) / np.sqrt(row.var(-1, keepdims=True) + 1e-5)
+    text = (y_norm * scale + bias)[:n]
+    for t in range(n):
+      first = t - (window - 1 if is_causal else window // 2)
+      near = [text[i] if 0 <= i < n else np.zeros(8) for i in range(first, first + window)]
+      inner = np.concatenate(near) @ params["window"]["kernel"] + params["window"]["bias"]
+      expected = row[t] + jax.scipy.stats.norm.cdf(inner) * inner
+      np.testing.assert_allclose(y[t], expected, atol=1e-5)
 
 
 def test_sown_weights_are_those_of_each_head_and_ignore_padding():
