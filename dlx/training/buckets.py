@@ -59,7 +59,12 @@ def bucketed(loss_fn: Callable, sizes: Sequence[int]) -> Callable:
 
 
 def map_sorted(
-    function: Callable, ids: np.ndarray, lengths: np.ndarray, sizes: Sequence[int], rows: int
+    function: Callable,
+    ids: np.ndarray,
+    lengths: np.ndarray,
+    sizes: Sequence[int],
+    rows: int,
+    done: Callable[[int], None] | None = None,
 ) -> np.ndarray:
   """function(ids (rows, size), lengths (rows,)) of all sequences, in the order they came.
 
@@ -72,6 +77,7 @@ def map_sorted(
     lengths: `(N,)`.
     sizes: as for `bucketed`.
     rows: in a group; the last one is filled up with copies of its first sequence.
+    done: is told after each group how many sequences have been mapped.
   """
   check_sizes(sizes, int(lengths.max()))
   wide = np.pad(ids, ((0, 0), (0, max(0, sizes[-1] - ids.shape[1]))))
@@ -82,5 +88,7 @@ def map_sorted(
     group = np.concatenate([places, np.repeat(places[:1], rows - len(places))])
     size = next(size for size in sizes if size >= lengths[group].max())
     found.append(np.asarray(function(wide[group, :size], lengths[group]))[: len(places)])
+    if done is not None:
+      done(start + len(places))
   found = np.concatenate(found)
   return found[np.argsort(order, kind="stable")]

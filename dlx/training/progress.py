@@ -20,18 +20,21 @@ class Progress:
   """Shows step, metrics, steps/s and the time left; a context manager.
 
   On a terminal it is one bar; in a log file, a line at most every `log_seconds`. Of several
-  processes the first one shows it.
+  processes the first one shows it. `unit` is the word for what is counted.
   """
 
-  def __init__(self, total_steps: int, first_step: int, *, log_seconds: float = 15.0):
+  def __init__(
+      self, total_steps: int, first_step: int, *, log_seconds: float = 15.0, unit: str = "step"
+  ):
     self._total, self._first, self._log_seconds = total_steps, first_step, log_seconds
+    self._unit = unit
     self._start = self._last_line = time.monotonic()
     self._texts = {}
     self._bar, self._shown = None, processes.is_first()
     console = rich_console.Console(file=sys.stderr)
     if console.is_terminal and self._shown:
       self._bar = rich_progress.Progress(
-          rich_progress.TextColumn("step {task.completed}/{task.total}"),
+          rich_progress.TextColumn(f"{unit} {{task.completed}}/{{task.total}}"),
           rich_progress.BarColumn(),
           rich_progress.TextColumn("{task.fields[text]}"),
           rich_progress.TimeRemainingColumn(),
@@ -55,13 +58,13 @@ class Progress:
     now = time.monotonic()
     self._texts.update({name: f"{name} {value:.4g}" for name, value in values.items()})
     rate = (step - self._first) / max(now - self._start, 1e-9)
-    text = "  ".join([*self._texts.values(), f"{rate:.3g} steps/s"])
+    text = "  ".join([*self._texts.values(), f"{rate:.3g} {self._unit}s/s"])
     if self._bar:
       self._bar.update(self._task, completed=step, text=text)
     elif always or now - self._last_line >= self._log_seconds or step == self._total:
       self._last_line = now
       left = duration((self._total - step) / max(rate, 1e-9))
-      print(f"step {step}/{self._total}  {text}  {left} left", file=sys.stderr, flush=True)
+      print(f"{self._unit} {step}/{self._total}  {text}  {left} left", file=sys.stderr, flush=True)
 
   def say(self, line: str) -> None:
     """Prints a line above the bar."""

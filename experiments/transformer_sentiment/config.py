@@ -155,6 +155,7 @@ def _finetune(config):
 def _imdb_finetune_minilm(config):
   _finetune(config)
   config.data.update({"max_length": 256, "buckets": 4})
+  config.optimizer.learning_rate = 1e-4
   config.training.update({"total_steps": 1400, "eval_every": 350, "save_every": 50})
 
 

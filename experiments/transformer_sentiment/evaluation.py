@@ -17,7 +17,7 @@ from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import attribution
 from dlx.models.sequence_heads import Classifier, Experts
-from dlx.training import buckets, classification, explanation, report
+from dlx.training import buckets, classification, explanation, progress, report
 from dlx.training import classes as known_classes
 from dlx.training import run as runs
 from experiments.transformer_sentiment import splits
@@ -33,16 +33,18 @@ def mask_of(ids, lengths):
 
 
 def make_classify(config: ml_collections.ConfigDict, model: Experts):
-  """`classify(params, variables, ids, lengths) -> logits (N, K)`, a few texts at a time."""
+  """`classify(params, variables, ids, lengths, done) -> logits (N, K)`, a few texts at a time.
+
+  done is that of `buckets.map_sorted`.
+  """
 
   @jax.jit
   def apply(params, variables, ids, lengths):
     return model.apply({"params": params, **variables}, ids, mask_of(ids, lengths))
 
-  def classify(params, variables, ids, lengths) -> np.ndarray:
-    return buckets.map_sorted(
-        lambda *group: apply(params, variables, *group), ids, lengths, splits.sizes(config), _ROWS
-    )
+  def classify(params, variables, ids, lengths, done=None) -> np.ndarray:
+    run = functools.partial(apply, params, variables)
+    return buckets.map_sorted(run, ids, lengths, splits.sizes(config), _ROWS, done)
 
   return classify
 
@@ -64,15 +66,17 @@ class TextClassifier:
     self.run, self.model, self.tokenizer, self.classes = run, model, tokenizer, classes
     self._classify = make_classify(run.config, model)
 
-  def logits(self, texts: Sequence[str]) -> np.ndarray:
-    """(N, K), float64."""
+  def logits(self, texts: Sequence[str], done=None) -> np.ndarray:
+    """(N, K), float64; done is that of `buckets.map_sorted`."""
     encoded = tokens.encode(self.tokenizer, texts, self.run.config.data.max_length)
-    return np.float64(self._classify(self.run.params, self.run.variables, *encoded))
+    return np.float64(self._classify(self.run.params, self.run.variables, *encoded, done))
 
 
 def evaluate(classifier: TextClassifier, data: LabelledTexts, split: str) -> dict[str, float]:
   """The figures of a split; its confusion matrix and its mistakes go into the run's folder."""
-  workdir, logits = classifier.run.workdir, classifier.logits(data.texts)
+  workdir = classifier.run.workdir
+  with progress.Progress(len(data), 0, unit="text") as shown:
+    logits = classifier.logits(data.texts, lambda count: shown.update(count, {}))
   probabilities = np.asarray(jax.nn.softmax(logits))
   matrix = classification.confusion_matrix(probabilities, data.labels)
   report.confusion_matrix(workdir / f"confusion_{split}.png", matrix, data.classes)

@@ -64,15 +64,16 @@ def test_there_is_a_branch_for_each_size_and_no_other():
 def test_results_come_in_the_order_of_the_sequences_from_few_shapes():
   lengths = np.array([5, 1, 8, 2, 2, 3, 7])
   ids = np.arange(1, 57).reshape(7, 8) * (np.arange(8) < lengths[:, None])
-  shapes = set()
+  shapes, counts = set(), []
 
   def function(ids, lengths):
     shapes.add(ids.shape)
     return np.stack([ids.sum(1), lengths], 1)
 
-  found = buckets.map_sorted(function, ids, lengths, SIZES, rows=2)
+  found = buckets.map_sorted(function, ids, lengths, SIZES, rows=2, done=counts.append)
   np.testing.assert_array_equal(found, np.stack([ids.sum(1), lengths], 1))
   assert shapes == {(2, 2), (2, 4), (2, 8)}
+  assert counts == [2, 4, 6, 7]
 
 
 @pytest.mark.parametrize("sizes, message", [

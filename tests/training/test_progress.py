@@ -35,6 +35,13 @@ def test_each_line_comes_when_the_time_has_passed(capsys):
   assert len(capsys.readouterr().err.splitlines()) == 3
 
 
+def test_what_is_counted_has_a_name(capsys):
+  with Progress(640, 0, unit="text") as progress:
+    progress.update(640, {})
+  line = capsys.readouterr().err
+  assert line.startswith("text 640/640 ") and "texts/s" in line and "step" not in line
+
+
 def test_a_line_of_text_stands_by_itself(capsys):
   with Progress(10, 4) as progress:
     progress.say("resuming from step 4")
