@@ -127,7 +127,7 @@ def _sst2(config):
   _use_sst2(config)
   config.data.update({"batch_size": 64, "word_dropout": 0.1})
   config.encoder.update({"d_model": 128, "d_ff": 256, "positions": "none", "window": 3})
-  config.model.dropout_rate = 0.3
+  config.model.update({"dropout_rate": 0.3, "pooling": "max"})
   config.optimizer.learning_rate = 2e-3
   config.training.update({"total_steps": 3900, "eval_every": 975, "save_every": 390})
 
