@@ -92,27 +92,26 @@ def shuffled(
 
 
 def by_length(
-    rng: jax.Array, step: Int[Array, ""], *, num_examples: int, batch_size: int, reach: int = 64
+    rng: jax.Array, step: Int[Array, ""], *, num_examples: int, batch_size: int
 ) -> tuple[Int[Array, "B"], Int[Array, ""]]:
   """As `shuffled`, for sequences sorted by length: those of a batch are about as long.
 
-  An epoch cuts the sorted sequences into groups of `reach` batches, at other places each
-  time, shuffles every group, and goes through all batches in a random order. Only the group
-  that holds the step's batch is drawn. What is too much for whole batches is left out at
-  either end.
+  An epoch cuts the sorted sequences into groups of 64 batches (an eighth of all batches where
+  that is less), at other places each time, shuffles every group, and goes through all batches
+  in a random order. Only the group that holds the step's batch is drawn. What is too much for
+  whole batches is left out at either end.
 
   Args:
     rng: a typed key, the same in all steps.
     step: the step.
     num_examples: N, at least B.
     batch_size: B.
-    reach: how many batches mix; at most an eighth of those of an epoch do.
 
   Returns:
     (indices, epoch), the epoch counted from 0.
   """
   count = num_examples // batch_size
-  reach = max(1, min(reach, count // 8))
+  reach = max(1, min(64, count // 8))
   epoch = step // count
   start_rng, cut_rng, order_rng, mix_rng = jax.random.split(jax.random.fold_in(rng, epoch), 4)
   start = jax.random.randint(start_rng, (), 0, num_examples - count * batch_size + 1)

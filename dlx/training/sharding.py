@@ -85,21 +85,17 @@ def of_state(state: State, mesh: Mesh) -> State:
 
 
 def gathered(params: PyTree, mesh: Mesh) -> PyTree:
-  """Inside jit: the whole parameters on every device; their gradient is split as they were.
+  """Inside jit: the whole parameters on every device.
 
   Left to itself XLA may keep a kernel split and gather the activations in its place, which
   a batch has many times more of.
   """
+  return jax.lax.with_sharding_constraint(params, replicated(mesh))
 
-  @jax.custom_vjp
-  def gather(params):
-    return jax.lax.with_sharding_constraint(params, replicated(mesh))
 
-  def split(_, grads):
-    return (jax.lax.with_sharding_constraint(grads, _of_parameters(grads, mesh)),)
-
-  gather.defvjp(lambda params: (gather(params), None), split)
-  return gather(params)
+def split_like_parameters(grads: PyTree, mesh: Mesh) -> PyTree:
+  """Inside jit: gives each device the gradient of its own parts of the parameters."""
+  return jax.lax.with_sharding_constraint(grads, _of_parameters(grads, mesh))
 
 
 def split_batch(batch, mesh: Mesh):

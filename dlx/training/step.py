@@ -41,11 +41,10 @@ def make_step(
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
     batch_rng, loss_rng = jax.random.split(rng)
     batch = sharding.split_batch(batch_fn(data, state.step, batch_rng), mesh)
-
-    def loss_of(params):
-      return loss_fn(sharding.gathered(params, mesh), state.variables, batch, loss_rng)
-
-    (loss, (metrics, variables)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    (loss, (metrics, variables)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        sharding.gathered(state.params, mesh), state.variables, batch, loss_rng
+    )
+    grads = sharding.split_like_parameters(grads, mesh)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema

@@ -110,7 +110,7 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "keep": 2,
           "fsdp": 1,  # Devices that share one copy of the parameters.
           "profile": config_dict.placeholder(str),  # Steps to trace, "START:STOP".
-          "ema_decay": 0.998,
+          "ema_decay": config_dict.FieldReference(0.998),  # None where a preset says so.
       },
   })
 
