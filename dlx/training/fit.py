@@ -68,7 +68,8 @@ def fit(
     data: arrays for batch_fn, copied to every device; each device gathers and computes its
       own rows of a batch.
     validate: metrics of the validation split; use state.eval_params. It is called on every
-      process with a state of its own, whole and on one device, without opt_state.
+      process with a state that is whole on every device, without opt_state, and must give
+      the same everywhere; `sharding.split_batch` shares its work out.
     best: the key of `validate` whose least value marks the best checkpoint.
 
   Returns:
@@ -117,8 +118,8 @@ def fit(
 
 
 def _to_validate(state: State, mesh: jax.sharding.Mesh) -> State:
-  """What a validation reads of a state, whole and on this process's first device."""
-  return sharding.local(state.replace(opt_state=()), mesh)
+  """What a validation reads of a state, whole on every device."""
+  return sharding.whole(state.replace(opt_state=()), mesh)
 
 
 class _Loop:

@@ -49,6 +49,11 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     )
 
 
+def rows(at_least: int, mesh: Mesh) -> int:
+  """The least number of rows, from `at_least` on, that the devices can share equally."""
+  return -(-at_least // mesh.size) * mesh.size
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """Every device has the whole array."""
   return NamedSharding(mesh, PartitionSpec())
@@ -120,12 +125,11 @@ def on_every_device(data: PyTree, mesh: Mesh) -> PyTree:
   return jax.tree.map(place, data)
 
 
-def local(tree: PyTree, mesh: Mesh) -> PyTree:
-  """Whole arrays on this process's first device, from arrays however they are split.
+def whole(tree: PyTree, mesh: Mesh) -> PyTree:
+  """The arrays whole on every device, however they are split over them, or on one of them alone.
 
   All processes must call it.
   """
-  split = any(not x.is_fully_replicated for x in jax.tree.leaves(tree))
-  if split:
-    tree = jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
-  return jax.tree.map(lambda x: x.addressable_data(0), tree)
+  if any(not x.is_fully_replicated for x in jax.tree.leaves(tree)):
+    return jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
+  return jax.device_put(tree, replicated(mesh))

@@ -91,7 +91,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   lanes = config.data.batch_size if config.data.stream else 1
   batches.check_length("training", len(tokens), config.data.window, lanes)
   batches.check_length("validation", len(validation), config.data.eval_window)
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
+  mesh = sharding.make_mesh(config.training.fsdp)
+  sharding.check_batch_size(config.data.batch_size, mesh)
   model = make_model(config, len(vocabulary))
   optimizer = optimizers.adamw(config.optimizer, config.training.total_steps)
 
@@ -106,7 +107,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     averaged = config.training.ema_decay is not None
     return states.create(params, optimizer, variables=variables, averaged=averaged)
 
-  score = make_score(model, validation, config.data.eval_window)
+  score = make_score(model, validation, config.data.eval_window, mesh)
   fit(
       workdir,
       config.training,
@@ -125,28 +126,33 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     (workdir / "samples.txt").write_text(text + "\n", encoding="utf-8")
 
 
-def make_score(model: RecurrentLanguageModel, tokens: np.ndarray, window: int):
-  """`score(params)`: nats per character over windows that each start from a zero state."""
+def make_score(
+    model: RecurrentLanguageModel, tokens: np.ndarray, window: int, mesh: jax.sharding.Mesh
+):
+  """`score(params)`: nats per character over windows that each start from a zero state.
+
+  A few windows are read at a time, and shared out to the devices of the mesh.
+  """
   inputs, targets = batches.consecutive_windows(tokens, window)
-  rows = min(64, len(inputs))
+  rows = sharding.rows(min(64, len(inputs)), mesh)
   padding = -len(inputs) % rows
 
   def in_chunks(x):
     return np.pad(x, ((0, padding), (0, 0))).reshape(-1, rows, window)
 
   count = in_chunks(np.ones_like(inputs, bool))
-  chunks = in_chunks(inputs), in_chunks(targets), count
+  chunks = sharding.on_every_device((in_chunks(inputs), in_chunks(targets), count), mesh)
 
   @jax.jit
   def total(params, chunks):
     def chunk_total(chunk):
-      x, y, mask = chunk
+      x, y, mask = sharding.split_batch(chunk, mesh)
       logits, _ = model.apply({"params": params}, x)
       return losses.cross_entropy(logits, y, mask) * mask.sum()
 
     return jax.lax.map(chunk_total, chunks).sum()
 
-  return lambda params: float(total(params, chunks)) / count.sum()
+  return lambda params: float(total(sharding.whole(params, mesh), chunks)) / count.sum()
 
 
 def stream_score(model: RecurrentLanguageModel, params, tokens: np.ndarray, window: int) -> float:
@@ -216,9 +222,9 @@ def evaluate(run: runs.Run, split: str) -> dict[str, float]:
   tokens, window = vocabulary.encode(text), run.config.data.eval_window
   batches.check_length(split, len(tokens), window, _LANES)
   model = make_model(run.config, len(vocabulary))
-  validation = vocabulary.encode(corpus.validation)
-  temperature, calibrated = calibrate(run.params, make_score(model, validation, window))
-  score = make_score(model, tokens, window)
+  validation, mesh = vocabulary.encode(corpus.validation), sharding.make_mesh()
+  temperature, calibrated = calibrate(run.params, make_score(model, validation, window, mesh))
+  score = make_score(model, tokens, window, mesh)
   return {
       "characters": len(tokens),
       f"loss in windows of {window}": score(run.params),

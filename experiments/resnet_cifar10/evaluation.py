@@ -1,8 +1,12 @@
 """From uint8 images to logits: normalization, and the mean over views of an image."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from dlx.training import sharding
 
 VIEWS = ("none", "flip", "flip_shift")
 _ROWS = 100  # Images classified at once, in all their views.
@@ -36,14 +40,18 @@ def views(x: jax.Array, kind: str) -> list[tuple[float, jax.Array]]:
   return [(w / 2, y) for w, x in moved for y in (x, x[:, :, ::-1])]
 
 
-def make_classify(model, dtype, kind: str):
-  """`classify(params, variables, images uint8) -> logits (N, K)`, a few hundred at a time."""
+def make_classify(model, dtype, kind: str, mesh: jax.sharding.Mesh):
+  """`classify(params, variables, images uint8) -> logits (N, K)`, a few hundred at a time.
 
-  @jax.jit
+  The devices of the mesh share the images of each time.
+  """
+
+  @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def of_chunks(params, variables, chunks):
     collections = {k: v for k, v in variables.items() if k != "normalization"}
 
     def logits(chunk):
+      chunk = sharding.split_batch(chunk, mesh)
       x = normalize(variables["normalization"], chunk.astype(jnp.float32) / 255, dtype)
       weights, seen = zip(*views(x, kind))
       found = model.apply({"params": params, **collections}, jnp.concatenate(seen))
@@ -51,11 +59,12 @@ def make_classify(model, dtype, kind: str):
 
     return jax.lax.map(logits, chunks)
 
-  def classify(params, variables, images: np.ndarray) -> jax.Array:
-    rows = min(_ROWS, len(images))
+  def classify(params, variables, images: np.ndarray) -> np.ndarray:
+    rows = sharding.rows(min(_ROWS, len(images)), mesh)
     padding = -len(images) % rows
     chunks = np.pad(images, [(0, padding), *[(0, 0)] * 3]).reshape(-1, rows, *images.shape[1:])
-    logits = of_chunks(params, variables, chunks)
+    params, variables = sharding.whole((params, variables), mesh)
+    logits = np.asarray(of_chunks(params, variables, sharding.on_every_device(chunks, mesh)))
     return logits.reshape(-1, logits.shape[-1])[: len(images)]
 
   return classify

@@ -162,7 +162,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check_config(config)
   data, held_out = load_data(config, "train"), load_data(config, "validation")
   check_parts(data, held_out, config.data.batch_size, "images")
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
+  mesh = sharding.make_mesh(config.training.fsdp)
+  sharding.check_batch_size(config.data.batch_size, mesh)
   model = make_model(config, len(data.classes))
   optimizer = make_optimizer(config, model)
   pretrained = dlx.load_run(config.init_from) if config.init_from else None
@@ -179,13 +180,13 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   workdirs.open_(workdir, config)
   known_classes.record(workdir, data, "images")
 
-  classify = evaluation.make_classify(model, DTYPES[config.model.dtype], config.test_time)
+  classify = evaluation.make_classify(model, DTYPES[config.model.dtype], config.test_time, mesh)
 
   def validate(state):
     logits = classify(state.eval_params, state.variables, held_out.images)
     return {
         "loss": float(losses.cross_entropy(logits, held_out.labels)),
-        "accuracy": classification.accuracy(np.asarray(logits), held_out.labels),
+        "accuracy": classification.accuracy(logits, held_out.labels),
     }
 
   fit(
@@ -210,8 +211,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def _logits(run: runs.Run, images: np.ndarray, num_classes: int) -> np.ndarray:
   model = make_model(run.config, num_classes)
   dtype = DTYPES[run.config.model.dtype]
-  classify = evaluation.make_classify(model, dtype, run.config.test_time)
-  return np.asarray(classify(run.params, run.variables, images), np.float64)
+  classify = evaluation.make_classify(model, dtype, run.config.test_time, sharding.make_mesh())
+  return np.float64(classify(run.params, run.variables, images))
 
 
 def evaluate(run: runs.Run, split: str) -> dict[str, float]:

@@ -17,7 +17,7 @@ from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import attribution
 from dlx.models.sequence_heads import Classifier, Experts
-from dlx.training import buckets, classification, explanation, progress, report
+from dlx.training import buckets, classification, explanation, progress, report, sharding
 from dlx.training import classes as known_classes
 from dlx.training import run as runs
 from experiments.transformer_sentiment import splits
@@ -32,21 +32,41 @@ def mask_of(ids, lengths):
   return jnp.arange(ids.shape[-1]) < lengths[..., None]
 
 
-def make_classify(config: ml_collections.ConfigDict, model: Experts):
-  """`classify(params, variables, ids, lengths, done) -> logits (N, K)`, a few texts at a time.
+def make_map(config: ml_collections.ConfigDict, function, mesh: jax.sharding.Mesh):
+  """`mapped(params, variables, ids, lengths, done) -> function's rows`, a few texts at a time.
 
-  done is that of `buckets.map_sorted`.
+  Args:
+    config: with the lengths that texts are cut to.
+    function: `function(params, variables, ids (B, T), lengths (B,)) -> (B, ...)`.
+    mesh: the devices that share the texts of each time.
+
+  Returns:
+    mapped; done is that of `buckets.map_sorted`.
   """
+  everywhere = sharding.replicated(mesh)
+  rows = sharding.rows(_ROWS, mesh)
 
-  @jax.jit
-  def apply(params, variables, ids, lengths):
+  @functools.partial(jax.jit, out_shardings=everywhere)
+  def of_group(params, variables, ids, lengths):
+    return function(params, variables, *sharding.split_batch((ids, lengths), mesh))
+
+  def mapped(params, variables, ids, lengths, done=None) -> np.ndarray:
+    trained = sharding.whole((params, variables), mesh)
+    run = lambda *group: of_group(*trained, *sharding.on_every_device(group, mesh))  # noqa: E731
+    return buckets.map_sorted(run, ids, lengths, splits.sizes(config), rows, done)
+
+  return mapped
+
+
+def make_classify(
+    config: ml_collections.ConfigDict, model: Experts, mesh: jax.sharding.Mesh
+):
+  """`classify(params, variables, ids, lengths, done) -> logits (N, K)`; see `make_map`."""
+
+  def logits(params, variables, ids, lengths):
     return model.apply({"params": params, **variables}, ids, mask_of(ids, lengths))
 
-  def classify(params, variables, ids, lengths, done=None) -> np.ndarray:
-    run = functools.partial(apply, params, variables)
-    return buckets.map_sorted(run, ids, lengths, splits.sizes(config), _ROWS, done)
-
-  return classify
+  return make_map(config, logits, mesh)
 
 
 class TextClassifier:
@@ -64,7 +84,7 @@ class TextClassifier:
       classes: Sequence[str],
   ):
     self.run, self.model, self.tokenizer, self.classes = run, model, tokenizer, classes
-    self._classify = make_classify(run.config, model)
+    self._classify = make_classify(run.config, model, sharding.make_mesh())
 
   def logits(self, texts: Sequence[str], done=None) -> np.ndarray:
     """(N, K), float64; done is that of `buckets.map_sorted`."""

@@ -123,7 +123,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check_config(config)
   data, held_out = splits.load_data(config, "train"), splits.load_data(config, "validation")
   check_parts(data, held_out, config.data.batch_size, "texts")
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
+  mesh = sharding.make_mesh(config.training.fsdp)
+  sharding.check_batch_size(config.data.batch_size, mesh)
   encoder = encoders.make(config, workdir, data)
   training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
   training = splits.sorted_by_length(training)
@@ -143,7 +144,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   workdirs.open_(workdir, config)
   known_classes.record(workdir, data, "texts")
   encoders.save(encoder, workdir)
-  classify = evaluation.make_classify(config, model)
+  classify = evaluation.make_classify(config, model, mesh)
 
   def validate(state):
     logits = classify(state.eval_params, state.variables, validation.ids, validation.lengths)

@@ -14,6 +14,7 @@ import dlx
 from dlx.data import corpus as corpora
 from dlx.errors import UserError
 from dlx.training import metrics as metrics_lib
+from dlx.training import sharding
 from dlx.training.checkpoints import Checkpoints
 from experiments.gru_lm import config as configs
 from experiments.gru_lm import experiment
@@ -117,7 +118,7 @@ def test_the_score_is_the_mean_over_windows_read_one_by_one(windows):
     text = tokens[start : start + 5]
     terms += token_losses(model, params, text[:-1], text[1:])[0]
   assert len(terms) == windows * 4
-  score = experiment.make_score(model, tokens, 4)(params)
+  score = experiment.make_score(model, tokens, 4, sharding.make_mesh())(params)
   np.testing.assert_allclose(score, np.mean(terms), rtol=2e-6)
 
 
@@ -134,7 +135,8 @@ def test_the_streaming_score_is_the_mean_over_lanes_read_through():
   score = experiment.stream_score(model, params, tokens, window)
   np.testing.assert_allclose(score, np.mean(terms), rtol=2e-6)
   # And not what comes of starting each window from zero.
-  assert abs(score - experiment.make_score(model, tokens, window)(params)) > 1e-3
+  in_windows = experiment.make_score(model, tokens, window, sharding.make_mesh())
+  assert abs(score - in_windows(params)) > 1e-3
 
 
 def test_calibration_finds_the_temperature_that_the_logits_were_divided_by():
@@ -233,8 +235,8 @@ def test_evaluation_of_the_run_gives_the_figure_of_its_validation(trained):
   last = [line["validation/loss"] for line in lines if "validation/loss" in line][-1]
   vocabulary = experiment.Vocabulary.load(trained[0] / "vocabulary.json")
   model = experiment.make_model(run.config, len(vocabulary))
-  score = experiment.make_score(model, vocabulary.encode(corpus.validation), 16)(run.params)
-  assert score == last
+  tokens = vocabulary.encode(corpus.validation)
+  assert experiment.make_score(model, tokens, 16, sharding.make_mesh())(run.params) == last
 
 
 def test_a_text_that_changed_is_refused_and_nothing_is_touched(trained, tmp_path):

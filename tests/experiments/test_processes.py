@@ -12,6 +12,8 @@ import jax
 import numpy as np
 import pytest
 
+from dlx.training import metrics
+
 EXPERIMENTS = {
     "text": ("gru_lm", "--config.data.max_characters=20000"),
     "images": ("resnet_cifar10",),
@@ -76,6 +78,13 @@ def distance(runs, workdir: pathlib.Path, other: pathlib.Path, dtype=np.float64)
   return np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
 
 
+def validation(workdir: pathlib.Path) -> dict[str, float]:
+  """The last figures of the validation split."""
+  lines = metrics.read(workdir / "metrics.jsonl")
+  names = {name for line in lines for name in line if name.startswith("validation/")}
+  return {name: [line[name] for line in lines if name in line][-1] for name in names}
+
+
 ALIKE = [
     ("text", 2, 2, 2),
     ("images", 2, 1, 1),
@@ -99,6 +108,8 @@ def check_alike(forks, runs, folder, experiment, processes, devices, fsdp):
   many = {"processes": processes, "devices": devices, "float64": True}
   other = Job(forks, experiment, *flags, sharded, **many).train(folder / "many")
   assert distance(runs, other, one) < 1e-10
+  validated, expected = (validation(workdir) for workdir in (other, one))
+  assert validated == pytest.approx(expected, rel=1e-9) and len(expected) > 0
   for name in ("curves.png", "metrics.jsonl", "run.json"):
     assert (other / name).exists(), name
 

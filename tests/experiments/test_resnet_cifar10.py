@@ -9,7 +9,7 @@ from dlx.data import images as image_data
 from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import fast_resnet
-from dlx.training import metrics
+from dlx.training import metrics, sharding
 from dlx.training import run as runs
 from experiments.resnet_cifar10 import config as configs
 from experiments.resnet_cifar10 import evaluation, experiment
@@ -151,7 +151,7 @@ def test_mixup_and_colour_change_the_loss_with_the_key():
 def test_views_are_averaged_and_padding_does_not_matter(kind, count, monkeypatch):
   monkeypatch.setattr(evaluation, "_ROWS", 7)
   model, params, variables = linear()
-  classify = evaluation.make_classify(model, jnp.float32, kind)
+  classify = evaluation.make_classify(model, jnp.float32, kind, sharding.make_mesh())
   found = classify(params, variables, DATA.images[:count])
   x = normalized(variables, DATA.images[:count])
   padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")

@@ -6,7 +6,7 @@ import jax, jax.numpy as jnp, numpy as np
 from dlx.data import images as image_data
 from dlx.models import fast_resnet
 from dlx.training import sharding, state as states, step as steps
-from experiments.resnet_cifar10 import config as configs, experiment
+from experiments.resnet_cifar10 import config as configs, evaluation, experiment
 
 data = image_data.shapes(96, size=16)
 arrays = {"images": jnp.asarray(data.images), "labels": jnp.asarray(data.labels)}
@@ -48,6 +48,21 @@ np.testing.assert_allclose(losses_of_eight, losses, rtol=1e-5)
 gradient, gradient_of_eight = one - start, eight - start  # Times the rate.
 assert np.linalg.norm(gradient_of_eight - gradient) < 1e-5 * np.linalg.norm(gradient)
 print("float32: the first step agrees")
+
+# 96 images: a hundred at a time do on one device, eight share 96, and 95 leave one a place.
+model = fast_resnet.FastResNet(3, widths=(8, 8))
+params, variables = experiment.init_variables(model, jax.random.key(1), data)
+params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
+for images in (data.images, data.images[:95], data.images[:3]):
+  one, eight = (
+      evaluation.make_classify(
+          model, jnp.float64, "flip", sharding.make_mesh(devices=jax.devices()[:count])
+      )(params, variables, images)
+      for count in (1, 8)
+  )
+  assert one.shape == (len(images), 3) and np.ptp(one[:, 0]) > 1e-3
+  np.testing.assert_allclose(eight, one, rtol=1e-10, atol=1e-12)
+print("logits agree")
 '''
 
 
@@ -55,4 +70,5 @@ def test_eight_devices_train_what_one_device_trains(on_eight_devices):
   assert on_eight_devices(PROGRAM) == [
       "float64: 20 steps agree",
       "float32: the first step agrees",
+      "logits agree",
   ]

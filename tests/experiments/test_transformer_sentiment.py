@@ -11,7 +11,7 @@ from dlx.data import labelled_text, tokens
 from dlx.errors import UserError
 from dlx.models import ngrams
 from dlx.models.sequence_heads import TokenModel
-from dlx.training import finetuning, run
+from dlx.training import finetuning, run, sharding
 from experiments.transformer_sentiment import checks, encoders, evaluation, experiment, splits
 from experiments.transformer_sentiment import config as configs
 from experiments.transformer_sentiment.pretraining import experiment as pretraining
@@ -137,7 +137,7 @@ def test_the_same_text_has_the_same_logits_in_any_bucket():
     config = debug(**changes)
     model, params, variables = model_of(config)
     found, _ = encoded(config)
-    classify = evaluation.make_classify(config, model)
+    classify = evaluation.make_classify(config, model, sharding.make_mesh())
     logits.append(classify(params, variables, found.ids, found.lengths))
   np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
   np.testing.assert_allclose(logits[0], logits[2], atol=1e-5)

@@ -104,8 +104,8 @@ assert parts == {1, 4}
 for leaf in jax.tree.leaves((shared.params, shared.opt_state, shared.ema)):
   can_be_split = leaf.ndim > 1 and any(n % 4 == 0 for n in leaf.shape)
   assert leaf.addressable_shards[0].data.size == leaf.size // (4 if can_be_split else 1)
-for leaf, value in zip(jax.tree.leaves(sharding.local(shared, mesh)), expected):
-  assert len(leaf.sharding.device_set) == 1
+for leaf, value in zip(jax.tree.leaves(sharding.whole(shared, mesh)), expected):
+  assert leaf.is_fully_replicated and len(leaf.sharding.device_set) == 8
   np.testing.assert_allclose(np.asarray(leaf), value, rtol=1e-9, atol=1e-12)
 spec = lambda *shape: tuple(sharding.of_parameter(shape, mesh).spec)
 assert spec(8, 8) == (None, "fsdp") and spec(3, 3, 16, 8) == (None, None, "fsdp")

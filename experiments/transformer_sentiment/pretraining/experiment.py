@@ -22,9 +22,8 @@ from dlx.training import state as states
 from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
 from experiments.transformer_sentiment import checks, encoders, splits
-from experiments.transformer_sentiment.evaluation import mask_of
+from experiments.transformer_sentiment.evaluation import make_map, mask_of
 
-_ROWS = 64  # Texts evaluated at once.
 check_config = checks.check_config
 
 
@@ -67,19 +66,17 @@ def make_loss(config: ml_collections.ConfigDict, scores):
   return buckets.bucketed(loss_fn, splits.sizes(config))
 
 
-def make_evaluate(config: ml_collections.ConfigDict, scores):
+def make_evaluate(config: ml_collections.ConfigDict, scores, mesh: jax.sharding.Mesh):
   """`evaluate(params, ids, lengths) -> (loss, accuracy)`; the same tokens are hidden each time."""
 
-  @jax.jit
-  def of_group(params, ids, lengths):
+  def of_group(params, _, ids, lengths):
     rng = jax.random.key(lengths.sum())
     return jnp.stack(scores(params, ids, lengths, rng, False), -1)
 
+  mapped = make_map(config, of_group, mesh)
+
   def evaluate(params, ids, lengths) -> tuple[float, float]:
-    found = buckets.map_sorted(
-        lambda *group: of_group(params, *group), ids, lengths, splits.sizes(config), _ROWS
-    )
-    loss, right = found.mean(0)
+    loss, right = mapped(params, {}, ids, lengths).mean(0)
     return float(loss), float(right)
 
   return evaluate
@@ -90,7 +87,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check_config(config)
   data, held_out = splits.load_unlabelled(config), splits.load_data(config, "validation")
   check_parts(data, held_out, config.data.batch_size, "texts")
-  sharding.check_batch_size(config.data.batch_size, sharding.make_mesh(config.training.fsdp))
+  mesh = sharding.make_mesh(config.training.fsdp)
+  sharding.check_batch_size(config.data.batch_size, mesh)
   encoder = encoders.make(config, workdir, data)
   training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
   training = splits.sorted_by_length(training)
@@ -115,7 +113,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   workdirs.open_(workdir, config)
   encoders.save(encoder, workdir)
   scores = make_scores(config, model, encoder.tokenizer.token_to_id(tokens.MASK))
-  evaluate_on = make_evaluate(config, scores)
+  evaluate_on = make_evaluate(config, scores, mesh)
 
   def validate(state):
     loss, right = evaluate_on(state.eval_params, validation.ids, validation.lengths)
@@ -148,7 +146,8 @@ def evaluate(run: runs.Run, split: str) -> dict[str, float]:
   model = make_model(run.config, options)
   scores = make_scores(run.config, model, tokenizer.token_to_id(tokens.MASK))
   encoded = splits.encode(run.config, tokenizer, data)
-  loss, right = make_evaluate(run.config, scores)(run.params, encoded.ids, encoded.lengths)
+  evaluate_on = make_evaluate(run.config, scores, sharding.make_mesh())
+  loss, right = evaluate_on(run.params, encoded.ids, encoded.lengths)
   return {"texts": len(data), "loss": loss, "perplexity": float(np.exp(loss)), "accuracy": right}
 
 
