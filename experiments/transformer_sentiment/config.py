@@ -162,7 +162,13 @@ def _imdb_finetune_minilm(config):
 def _sst2_finetune_minilm(config):
   _finetune(config)
   _use_sst2(config)
-  config.training.update({"total_steps": 3900, "eval_every": 975, "save_every": 195})
+  config.data.update({"validation": 1000, "batch_size": 64})
+  config.model.pooling = "max"
+  config.label_smoothing = 0.0
+  config.optimizer.update({"learning_rate": 1e-4, "layer_decay": 1.0})
+  config.training.update({
+      "total_steps": 1800, "eval_every": 225, "save_every": 225, "ema_decay": 0.998,
+  })  # fmt: skip
 
 
 def _imdb_large(config):

@@ -40,7 +40,7 @@ def whole_preset():
 class Forks:
   """launch.train in forks of one process; see forks.py."""
 
-  def __init__(self, folder: pathlib.Path):
+  def __init__(self, folder: pathlib.Path, quickly_compiled: bool):
     self.log = folder / "log"
     self._server = subprocess.Popen(
         [sys.executable, str(pathlib.Path(__file__).with_name("forks.py"))],
@@ -56,6 +56,8 @@ class Forks:
             # Compiling is most of a short run's time, and the same in each start.
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            # What LLVM leaves out here changes no value between two programs compiled so.
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quickly_compiled)),
             "TF_CPP_MIN_LOG_LEVEL": "3",
         },
     )
@@ -133,7 +135,7 @@ def runs():
 
 
 @pytest.fixture
-def forks(tmp_path):
-  serving = Forks(tmp_path)
+def forks(request, tmp_path):
+  serving = Forks(tmp_path, quickly_compiled=not request.node.get_closest_marker("full"))
   yield serving
   serving.close()
