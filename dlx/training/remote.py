@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import tempfile
 from urllib.parse import quote
+import uuid
 
 import jax
 
@@ -21,8 +22,9 @@ from dlx.errors import UserError
 from dlx.training import lock
 
 ADDRESS = ".address"  # In the folder of this machine: what it stands for.
+_CLAIM = ".claim"  # In the bucket: which program trains there.
 # What Orbax keeps in the bucket, and what only this machine needs.
-_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS)
+_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS, _CLAIM)
 
 
 def is_address(workdir: str | pathlib.Path) -> bool:
@@ -98,21 +100,46 @@ def fetch(workdir: pathlib.Path) -> None:
         _changed(workdir / inner)  # It is there as it is here: `put` leaves it alone.
 
 
+def claim(workdir: pathlib.Path) -> None:
+  """From now on this program alone trains there: `put` fails in one that did before.
+
+  The last one has it, not the first: a machine that was taken away cannot give anything back,
+  and the run must go on elsewhere.
+
+  Raises:
+    UserError: the bucket cannot be written.
+  """
+  address = _address(workdir)
+  if address:
+    _claims[address] = uuid.uuid4().hex.encode()
+    with _naming(address):
+      _files().pipe_file(f"{address.removeprefix('gs://')}/{_CLAIM}", _claims[address])
+
+
+_claims: dict[str, bytes] = {}
+
+
 def put(workdir: pathlib.Path) -> None:
   """Copies files to the bucket that are not there as they are here; see `fetch`.
 
   Raises:
-    UserError: the bucket cannot be written.
+    UserError: the bucket cannot be written, or has been claimed by another program.
   """
   address = _address(workdir)
   if not address:
     return
   with _naming(address):
     files = _files()
+    root = address.removeprefix("gs://")
+    if address in _claims and files.cat_file(f"{root}/{_CLAIM}") != _claims[address]:
+      raise UserError(
+          f"another run has begun in --workdir={address}; that one goes on, this one ends here "
+          f"and writes nothing more"
+      )
     for path in sorted(workdir.rglob("*")):
       inner = path.relative_to(workdir)
       if path.is_file() and inner.parts[0] not in _NOT_COPIED and _changed(path):
-        files.put_file(str(path), f"{address.removeprefix('gs://')}/{inner}")
+        files.put_file(str(path), f"{root}/{inner}")
 
 
 _put: dict[pathlib.Path, tuple[int, int]] = {}

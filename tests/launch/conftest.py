@@ -37,7 +37,7 @@ class Programs:
   """`programs("launch.train", "--list")`, in a fork; `programs.fresh(...)`, from the start."""
 
   def __init__(self, folder: pathlib.Path, tfds_data_dir: pathlib.Path):
-    self._folder = folder
+    self._folder, self._begun = folder, []
     self._environment = {
         **ENVIRONMENT,
         "TFDS_DATA_DIR": str(tfds_data_dir),
@@ -71,6 +71,18 @@ class Programs:
     code = int(self._server.stdout.readline())
     return Finished(code, out.read_text(), err.read_text())
 
+  def begin(self, module: str, *args: str, **environment: str) -> subprocess.Popen:
+    """A program in a fresh interpreter that goes on while the test does."""
+    self._begun.append(subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, args)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**self._environment, **environment},
+    ))  # fmt: skip
+    return self._begun[-1]
+
   def fresh(self, module: str, *args: str, timeout: float = 240) -> Finished:
     command = [sys.executable, "-m", module, *map(str, args)]
     done = subprocess.run(
@@ -79,6 +91,8 @@ class Programs:
     return Finished(done.returncode, done.stdout, done.stderr)
 
   def close(self) -> None:
+    for program in self._begun:
+      program.kill()
     self._server.stdin.close()
     self._server.wait(timeout=30)
 

@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 from urllib.request import urlopen
 
 import pytest
@@ -83,6 +84,28 @@ def test_a_run_in_a_bucket_is_trained_by_one_program_of_a_machine_at_a_time(buck
     fcntl.flock(file, fcntl.LOCK_EX)
     finished = bucket("launch.train", *short)
   assert finished.code == 2 and "another process is training in" in finished.err, finished
+
+
+def test_a_run_in_a_bucket_ends_where_another_machine_has_begun(bucket, programs, tmp_path):
+  def command(steps, folder):
+    bucket.environment["XDG_CACHE_HOME"] = str(tmp_path / folder)
+    # A checkpoint by each step, so that the first run soon sees that there is a second.
+    often = [f"--config.training.{name}=2" for name in ("steps_per_call", "save_every")]
+    return ["launch.train", DEBUG, f"--config.training.total_steps={steps}", *often,
+            f"--workdir={RUN}"]  # fmt: skip
+
+  first = programs.begin(*command(10**6, "one"), **bucket.environment)
+  while not any("/checkpoints/" in name for name in bucket.generations("runs/one/")):
+    assert first.poll() is None, first.communicate()
+    time.sleep(0.2)
+  second = bucket(*command(6, "two"), "--override")
+  assert second.code == 0, second
+  _, said = first.communicate(timeout=120)
+  assert first.returncode == 2 and f"another run has begun in --workdir={RUN}" in said, said
+  steps = {name.split("/")[3] for name in bucket.generations("runs/one/checkpoints/")}
+  third = bucket(*command(6, "two"), "--override")
+  assert third.code == 0, third  # What the first one left is whole.
+  assert {name.split("/")[3] for name in bucket.generations("runs/one/checkpoints/")} == steps
 
 
 def test_a_bucket_that_cannot_be_reached_is_one_line(programs, tmp_path):
