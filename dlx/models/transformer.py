@@ -171,8 +171,7 @@ class Transformer(nn.Module):
     d_model: D.
     num_layers, num_heads, d_ff: of the blocks.
     positions: "sinusoidal" and "learned" are added to the embedding, "rotary" turns
-      queries and keys, "none" leaves a bag of tokens,
-      or of windows.
+      queries and keys, "none" leaves a bag of tokens or of windows.
     max_length: of learned positions.
     num_segments: of BERT's segment embedding, 0 for none.
     norm_first, gated, is_causal, dropout_rate, eps, adapter_size, window: of the blocks.

@@ -108,18 +108,15 @@ def fit(
           done = first >= config.total_steps
           progress.say(f"{'already trained to' if done else 'resuming from'} step {first}")
         parts = (checkpoints, writer, progress, interrupts, profiler)
-        loop = _Loop(config, run_steps, lambda s: validate(_to_validate(s, mesh)), best, *parts)
+        # Without the optimizer's state, which no validation reads.
+        validate_on = lambda s: validate(sharding.whole(s.replace(opt_state=()), mesh))  # noqa: E731
+        loop = _Loop(config, run_steps, validate_on, best, *parts)
         return loop.run(state, sharding.on_every_device(data, mesh))
   except OSError as e:
     raise UserError(
         f"{workdir} cannot be written ({e.strerror or e}); the checkpoints that are there "
         f"are intact. Mend that, and the same command resumes"
     ) from None
-
-
-def _to_validate(state: State, mesh: jax.sharding.Mesh) -> State:
-  """What a validation reads of a state, whole on every device."""
-  return sharding.whole(state.replace(opt_state=()), mesh)
 
 
 class _Loop:

@@ -43,10 +43,9 @@ def make_map(config: ml_collections.ConfigDict, function, mesh: jax.sharding.Mes
   Returns:
     mapped; done is that of `buckets.map_sorted`.
   """
-  everywhere = sharding.replicated(mesh)
   rows = sharding.rows(_ROWS, mesh)
 
-  @functools.partial(jax.jit, out_shardings=everywhere)
+  @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def of_group(params, variables, ids, lengths):
     return function(params, variables, *sharding.split_batch((ids, lengths), mesh))
 
