@@ -99,6 +99,7 @@ def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
     Inception architecture for computer vision" (2016), section 7, for the smoothing.
   """
   _expect_scalar(d_out, logits)
+  labels = jnp.asarray(labels)
   checks.expect_like("labels", labels, logits.shape[:-1])
   share = _share(d_out, labels.shape, mask)[..., None]
   x = _counted(logits, None if mask is None else jnp.asarray(mask)[..., None])

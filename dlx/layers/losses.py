@@ -78,6 +78,7 @@ def cross_entropy(
   """
   if not 0 <= label_smoothing <= 1:
     raise ValueError(f"label_smoothing: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
+  labels = jnp.asarray(labels)
   shapes.expect_shape("labels", labels, logits.shape[:-1])
   mask = _expect_mask(mask, labels.shape)
   logits = _counted(logits, None if mask is None else mask[..., None])

@@ -28,6 +28,12 @@ def test_cross_entropy_is_predicted_minus_right(x64, compile_):
   np.testing.assert_allclose(d_logits, expected, rtol=1e-12)
 
 
+def test_a_label_may_be_a_number():
+  logits = jnp.asarray([1.0, 2.0, 0.5])
+  expected = jax.grad(losses.cross_entropy)(logits, 1)
+  np.testing.assert_allclose(cross_entropy(logits, labels=1), expected, rtol=1e-6)
+
+
 @eager_and_jit
 def test_smoothing_moves_the_target_from_one_hot(x64, compile_):
   logits = jnp.log(jnp.asarray([[1.0, 3.0, 4.0, 8.0]]))
