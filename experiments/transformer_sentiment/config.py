@@ -133,12 +133,14 @@ def _sst2(config):
 
 
 def _imdb_pretrain(config):
+  """Neighbours in place of positions: what stands beside a hidden token is learned at once."""
   config.experiment = "experiments.transformer_sentiment.pretraining"
   config.data.max_length = 256
   config.data.buckets = 4
+  config.encoder.update({"positions": "none", "window": 3})
   config.model.update({"dropout_rate": 0.1, "ngrams": 0})
-  config.optimizer.learning_rate = 1e-3
-  config.training.update({"total_steps": 9000, "eval_every": 1000, "save_every": 500})
+  config.optimizer.learning_rate = 2e-3
+  config.training.update({"total_steps": 2000, "eval_every": 500, "save_every": 250})
 
 
 def _finetune(config):
