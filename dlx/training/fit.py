@@ -88,6 +88,10 @@ def fit(
   shapes = jax.eval_shape(init)
   placed = sharding.of_state(shapes, mesh)
   run_steps = steps_lib.make_steps(step_fn, mesh, placed)
+
+  def validate_whole(state):  # Without the optimizer's state, which no validation reads.
+    return validate(sharding.whole(state.replace(opt_state=()), mesh))
+
   try:
     with (
         lock.held(workdir),
@@ -108,9 +112,7 @@ def fit(
           done = first >= config.total_steps
           progress.say(f"{'already trained to' if done else 'resuming from'} step {first}")
         parts = (checkpoints, writer, progress, interrupts, profiler)
-        # Without the optimizer's state, which no validation reads.
-        validate_on = lambda s: validate(sharding.whole(s.replace(opt_state=()), mesh))  # noqa: E731
-        loop = _Loop(config, run_steps, validate_on, best, *parts)
+        loop = _Loop(config, run_steps, validate_whole, best, *parts)
         return loop.run(state, sharding.on_every_device(data, mesh))
   except OSError as e:
     raise UserError(

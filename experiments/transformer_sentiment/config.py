@@ -133,7 +133,7 @@ def _sst2(config):
 
 
 def _imdb_pretrain(config):
-  """Neighbours in place of positions: what stands beside a hidden token is learned at once."""
+  """Neighbours in place of positions, as in sst2."""
   config.experiment = "experiments.transformer_sentiment.pretraining"
   config.data.max_length = 256
   config.data.buckets = 4
