@@ -109,52 +109,6 @@ def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
   return (share * (softmax.probabilities(x) - targets)).astype(logits.dtype)
 
 
-def kl_divergence_vjp(logits, others, *, d_out, mask=None):
-  """The vector-Jacobian product of `dlx.layers.losses.kl_divergence`.
-
-  With p = softmax(x) and q = softmax(y), one term is
-
-    l = sum_k p_k g_k,   g_k = log p_k - log q_k
-
-  y stands in -log q_k alone, whose derivative with respect to y_j is q_j - [k = j], and
-  sum_k p_k (q_j - [k = j]) gives
-
-    dl/dy_j = q_j - p_j
-
-  x moves p and log p. The second adds sum_k p_k ([k = j] - p_j) = 0; the first, with
-  dp_k/dx_j = p_k ([k = j] - p_j) (dlx/gradients/softmax.py), gives
-
-    dl/dx_j = p_j (g_j - sum_k p_k g_k)
-
-  in which what all g have in common cancels, so that x_k - y_k may stand for g_k. At p = q
-  both are 0: there the divergence is least.
-
-  Args:
-    logits: x, `(..., classes)`.
-    others: y, in the shape of logits.
-    d_out: `()`, in the dtype of the loss.
-    mask: `(...)`, or broadcasts to it; None takes all.
-
-  Returns:
-    (d_logits, d_others), in the shapes and dtypes of the inputs.
-
-  Raises:
-    ValueError: d_out has another shape or dtype, others have another shape, or mask does not
-      broadcast.
-
-  Source: Kullback and Leibler, "On information and sufficiency" (1951), for the divergence.
-  """
-  _expect_scalar(d_out, logits, others)
-  checks.expect_like("others", others, logits.shape)
-  share = _share(d_out, logits.shape[:-1], mask)[..., None]
-  rows = None if mask is None else jnp.asarray(mask)[..., None]
-  x, y = _counted(logits, rows), _counted(others, rows)
-  p, q = softmax.probabilities(x), softmax.probabilities(y)
-  gap = jnp.where(p > 0, x - y, 0)
-  d_logits = share * p * (gap - (p * gap).sum(-1, keepdims=True))
-  return d_logits.astype(logits.dtype), (share * (q - p)).astype(others.dtype)
-
-
 def binary_cross_entropy_vjp(logits, labels, *, d_out, mask=None):
   """The vector-Jacobian product of `dlx.layers.losses.binary_cross_entropy`.
 

@@ -90,37 +90,6 @@ def cross_entropy(
   return masked_mean(terms, mask)
 
 
-def kl_divergence(
-    logits: Float[Array, "... classes"],
-    others: Float[Array, "... classes"],
-    mask: Bool[Array, "..."] | None = None,
-) -> Array:
-  """Mean of sum_k p_k (log p_k - log q_k) in nats, p = softmax(logits), q = softmax(others).
-
-  It is 0 where p = q, and positive elsewhere. Neither side is held fixed; a teacher's logits
-  come through jax.lax.stop_gradient.
-
-  Args:
-    logits: of p, `(..., classes)`. A class with a logit of -inf takes no part in a term.
-    others: of q, in the shape of logits. Where a q is 0 and its p is not, the mean is infinite.
-    mask: True where a position counts, `(...)` or broadcasting to it.
-
-  Raises:
-    ValueError: others do not have the shape of logits, or mask does not broadcast to that
-      without its last dimension.
-
-  Source: Kullback and Leibler, "On information and sufficiency" (1951).
-  """
-  shapes.expect_shape("others", others, logits.shape)
-  mask = _expect_mask(mask, logits.shape[:-1])
-  rows = None if mask is None else mask[..., None]
-  log_p = jax.nn.log_softmax(_counted(logits, rows), axis=-1)
-  log_q = jax.nn.log_softmax(_counted(others, rows), axis=-1)
-  part = log_p > -jnp.inf  # p log p is 0 at p = 0; without this it, or its gradient, is nan.
-  gap = jnp.where(part, log_p, 0) - jnp.where(part, log_q, 0)
-  return masked_mean((jnp.exp(log_p) * gap).sum(-1), mask)
-
-
 def binary_cross_entropy(
     logits: Float[Array, "..."],
     labels: Float[Array, "..."],

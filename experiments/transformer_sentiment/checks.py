@@ -1,7 +1,6 @@
 """Which values a config may have, and which parameters its `trainable` means."""
 
 from collections.abc import Callable
-import math
 import re
 
 import jax
@@ -39,8 +38,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   for key in ("optimizer.layer_decay", "data.mask_rate"):
     if not 0 < values[key] <= 1:
       raise UserError(f"config.{key} is {values[key]}; it must be above 0 and at most 1")
-  if not 0 <= config.consistency < math.inf:
-    raise UserError(f"config.consistency is {config.consistency}; use a number of at least 0")
   if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
     raise UserError("config.model.dtype is float64, which jax has only with JAX_ENABLE_X64=1 set")
   encoder = config.encoder

@@ -91,7 +91,6 @@ def _base(preset: str) -> ml_collections.ConfigDict:
           "ngram_rows": 2**18,  # Of the table: the most frequent ones.
       },
       "label_smoothing": 0.1,
-      "consistency": 0.0,  # The weight of R-drop: two dropout masks, one answer. 0 for one mask.
       "optimizer": {
           "learning_rate": 5e-4,
           "warmup_steps": 300,

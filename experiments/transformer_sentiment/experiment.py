@@ -83,41 +83,22 @@ def make_batch(config: ml_collections.ConfigDict, unknown: int):
 
 
 def make_loss(config: ml_collections.ConfigDict, model: Experts):
-  """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats a text.
-
-  With a consistency a > 0 each text goes through the network twice, each time with another
-  dropout mask. With p and q the two answers and l their cross-entropies the loss is
-
-    (l_p + l_q) / 2 + a (KL(p || q) + KL(q || p)) / 4
-
-  half of that in the source.
-
-  Source: Liang et al., "R-Drop: regularized dropout for neural networks" (2021), section 2.
-  """
+  """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats a text."""
 
   is_trained = checks.is_trained(config.trainable, model.network.transformer.num_layers)
-  passes = 2 if config.consistency else 1
-
-  def of_one(logits, labels):
-    loss = losses.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-    if passes == 2:
-      first, second = logits[::2], logits[1::2]
-      apart = losses.kl_divergence(first, second) + losses.kl_divergence(second, first)
-      loss += config.consistency * apart / 4
-    return loss
 
   def loss_fn(params, variables, batch, rng):
     params = finetuning.frozen(params, is_trained)
-    # A text's passes are neighbours: on several devices they stay where the text is.
-    ids, lengths, labels = (
-        jnp.repeat(batch[name], passes, axis=0) for name in ("ids", "lengths", "labels")
-    )
+    ids, labels = batch["ids"], batch["labels"]
     each = model.apply(
         {"params": params, **variables},
-        ids, evaluation.mask_of(ids, lengths), train=True, rngs={"dropout": rng},
+        ids, evaluation.mask_of(ids, batch["lengths"]), train=True, rngs={"dropout": rng},
         method="each",
     )  # fmt: skip
-    of_each = [of_one(logits, labels) for logits in each]
+    of_each = [
+        losses.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        for logits in each
+    ]
     right = (sum(each).argmax(-1) == labels).mean()
     return sum(of_each) / len(of_each), ({"accuracy": right}, variables)
 

@@ -73,8 +73,6 @@ def test_an_unknown_preset_is_refused():
     ({"model.dtype": "float64"}, "only with JAX_ENABLE_X64=1"),
     ({"optimizer.layer_decay": 1.5}, "layer_decay is 1.5; it must be above 0 and at most 1"),
     ({"data.mask_rate": 0.0}, "mask_rate is 0.0; it must be above 0"),
-    ({"consistency": -1.0}, "consistency is -1.0; use a number of at least 0"),
-    ({"consistency": float("nan")}, "consistency is nan; use a number of at least 0"),
     ({"trainable": "last_0"}, "trainable is 'last_0'; use all, head, adapters, bias, last_N"),
     ({"trainable": "adapters"}, "adapters; give them a --config.model.adapter_size"),
 ])  # fmt: skip
@@ -164,39 +162,6 @@ def test_the_loss_is_the_mean_of_that_of_each_experts_logits():
   np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)
   right = (sum(each).argmax(-1) == found.labels[:6]).mean()
   assert float(metrics["accuracy"]) == pytest.approx(right)
-
-
-def test_consistency_adds_how_far_the_answers_under_two_dropout_masks_are_apart():
-  changes = {"model.dropout_rate": 0.3, "model.ngrams": 0, "data.buckets": 1}
-  config = debug(**changes, label_smoothing=0.0, consistency=3.0)
-  model, params, variables = model_of(config)
-  batch = {name: array[:6] for name, array in encoded(config)[1].items()}
-  ids, lengths = (np.repeat(batch[name], 2, 0) for name in ("ids", "lengths"))
-  logits = model.apply(
-      {"params": params}, ids, evaluation.mask_of(ids, lengths),
-      train=True, rngs={"dropout": jax.random.key(1)},
-  )  # fmt: skip
-  e = np.exp(np.float64(logits))
-  p, q = (e / e.sum(-1, keepdims=True)).reshape(6, 2, 2).swapaxes(0, 1)
-  right = np.arange(6), batch["labels"]
-  of_labels = -(np.log(p[right]) + np.log(q[right])).mean() / 2
-  apart = ((p - q) * np.log(p / q)).sum(-1).mean()  # KL(p || q) + KL(q || p)
-  loss, _ = jax.jit(experiment.make_loss(config, model))(
-      params, variables, batch, jax.random.key(1)
-  )
-  np.testing.assert_allclose(loss, of_labels + 3 * apart / 4, rtol=1e-5)
-  assert apart > 1e-3
-
-
-def test_without_dropout_consistency_has_nothing_to_add():
-  found = []
-  for weight in (0.0, 5.0):
-    config = debug(**{"model.dropout_rate": 0.0, "consistency": weight})
-    model, params, variables = model_of(config)
-    batch = {name: array[:6] for name, array in encoded(config)[1].items()}
-    loss_fn = experiment.make_loss(config, model)
-    found.append(loss_fn(params, variables, batch, jax.random.key(0))[0])
-  np.testing.assert_allclose(*found, rtol=1e-5)
 
 
 NAMES = {

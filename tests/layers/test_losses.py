@@ -26,11 +26,6 @@ def binary_cross_entropy(x, y):
   return -y * np.log(p) - (1 - y) * np.log(1 - p)
 
 
-def kl_divergence(x, y):
-  p, q = (np.exp(a) / np.exp(a).sum(-1, keepdims=True) for a in (x, y))
-  return (p * np.log(p / q)).sum(-1)
-
-
 def squared_error(x, y):
   return (x - y) ** 2
 
@@ -43,15 +38,11 @@ def draw(terms):
     return losses.cross_entropy, rng.normal(size=(2, 3, 4)), rng.integers(0, 4, (2, 3))
   if terms is binary_cross_entropy:
     return losses.binary_cross_entropy, x, (y > 0) * 1.0
-  if terms is kl_divergence:
-    return losses.kl_divergence, rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 4))
   return losses.squared_error, x, y
 
 
 each_loss = pytest.mark.parametrize(
-    "terms",
-    [cross_entropy, kl_divergence, binary_cross_entropy, squared_error],
-    ids=lambda f: f.__name__,
+    "terms", [cross_entropy, binary_cross_entropy, squared_error], ids=lambda f: f.__name__
 )
 
 
@@ -194,26 +185,6 @@ def test_a_label_outside_the_classes_makes_the_loss_nan_unless_it_is_masked(labe
 def test_labels_of_one_byte_reach_class_255():
   logits = jnp.zeros(256).at[255].set(1e4)
   assert losses.cross_entropy(logits, jnp.array(255, jnp.uint8)) == 0
-
-
-@eager_and_jit
-def test_kl_divergence_is_zero_between_equals_and_otherwise_positive(x64, compile_):
-  _, x, y = draw(kl_divergence)
-  f = compile_(losses.kl_divergence)
-  assert abs(f(jnp.asarray(x), jnp.asarray(x) + 7)) < 1e-15
-  assert f(jnp.asarray(x), jnp.asarray(y)) > 1e-2
-
-
-@eager_and_jit
-def test_a_class_that_cannot_be_takes_no_part_in_the_divergence(compile_):
-  f = compile_(jax.value_and_grad(losses.kl_divergence, argnums=(0, 1)))
-  none = -jnp.inf
-  value, _ = f(jnp.array([0.0, none, 0.0]), jnp.array([0.0, none, none]))
-  assert value == jnp.inf  # The third class may be, but not to the second distribution.
-  value, (d_x, d_y) = f(jnp.array([0.0, none, 0.0]), jnp.array([0.0, 0.0, 0.0]))
-  np.testing.assert_allclose(value, np.log(3 / 2), rtol=1e-6)
-  np.testing.assert_allclose(d_x, 0, atol=1e-6)
-  np.testing.assert_allclose(d_y, [1 / 3 - 1 / 2, 1 / 3, 1 / 3 - 1 / 2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [losses.binary_cross_entropy, losses.squared_error])

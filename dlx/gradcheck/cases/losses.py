@@ -40,11 +40,6 @@ def _draw_pairs(rng, shape, mask):
   return (2 * rng.normal(size=shape), rng.normal(size=shape)), {"mask": _mask(rng, shape, mask)}
 
 
-def _draw_two_logits(rng, shape, mask, classes):
-  logits, others = 2 * rng.normal(size=(2, *shape, classes))
-  return (logits, others), {"mask": _mask(rng, shape, mask)}
-
-
 SHARE = {"function": "_share"}
 MEAN = (
     Mistake("a sum in place of a mean, no mask", "d_out / max(math.prod(shape), 1)", "d_out",
@@ -96,25 +91,6 @@ CASES = [
             Mistake("smoothing over the wrong classes", "label_smoothing / classes",
                     "~right * label_smoothing / max(1, classes - 1)"),
         ),
-    ),
-    _case(
-        name="losses.kl_divergence",
-        formula="l = sum p (log p - log q): dl/dx = p (x - y - sum p (x - y)), dl/dy = q - p",
-        plain=losses.kl_divergence,
-        rule=gradients.kl_divergence_vjp,
-        draw=_draw_two_logits,
-        sizes={"shape": SHAPES, "mask": MASKS, "classes": (3, 1, 5)},
-        typical={"shape": (64, 128), "mask": "none", "classes": 1024},
-        mistakes=(
-            *MEAN[:3],  # Masked logits are 0 on both sides: their cotangents are 0 already.
-            Mistake("the mean gap dropped", " - (p * gap).sum(-1, keepdims=True)", ""),
-            Mistake("the mean gap under q", "(p * gap)", "(q * gap)"),
-            Mistake("q in place of p", "share * p * ", "share * q * "),
-            Mistake("only the entropy's part", "x - y, 0", "x, 0"),
-            Mistake("d_others' sign", "(q - p)", "(p - q)"),
-            Mistake("the probabilities of p dropped", "(q - p)", "q"),
-        ),
-        without_effect=("jnp.where(p > 0, ",),  # For logits of -inf; tests/gradients has them.
     ),
     _case(
         name="losses.binary_cross_entropy",
