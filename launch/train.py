@@ -7,6 +7,7 @@
 Of several processes each runs this with --distributed; see launch/distributed.py.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -40,19 +41,27 @@ def main() -> None:
     raise UserError(f"config.seed is {config.seed}; use 0 <= seed < 2**32")
   with processes.noticing_losses():
     processes.check_equal({**workdirs.flatten(config.to_dict()), "workdir": FLAGS.workdir})
-    workdir = pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
-    if FLAGS.workdir and remote.is_address(FLAGS.workdir):
-      processes.together(lambda: remote.open_to_train(FLAGS.workdir))
-      workdir = remote.folder(FLAGS.workdir)
-    processes.on_first(lambda: workdirs.check(workdir, config, override=FLAGS.override))
-    experiment = run.experiment(config)
-    doctor.check()
-    if not FLAGS.workdir:
-      print(f"--workdir={workdir}", flush=True)
-    experiment.train(config, workdir)
-  if processes.is_first():
-    remote.put(workdir)
-    print(f"trained: {FLAGS.workdir or workdir}")
+    with _opened(config) as workdir:
+      processes.on_first(lambda: workdirs.check(workdir, config, override=FLAGS.override))
+      experiment = run.experiment(config)
+      doctor.check()
+      if not FLAGS.workdir:
+        print(f"--workdir={workdir}", flush=True)
+      experiment.train(config, workdir)
+      if processes.is_first():
+        remote.put(workdir)
+        print(f"trained: {FLAGS.workdir or workdir}")
+
+
+def _opened(config) -> contextlib.AbstractContextManager[pathlib.Path]:
+  from dlx.training import remote
+  from dlx.training import workdir as workdirs
+
+  if FLAGS.workdir and remote.is_address(FLAGS.workdir):
+    return remote.opened_to_train(FLAGS.workdir)
+  return contextlib.nullcontext(
+      pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
+  )
 
 
 def list_experiments() -> None:

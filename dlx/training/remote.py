@@ -11,20 +11,19 @@ import contextlib
 import logging
 import pathlib
 import shutil
+import sys
 import tempfile
 from urllib.parse import quote
-import uuid
 
 import jax
 
 from dlx import cache
 from dlx.errors import UserError
-from dlx.training import lock
+from dlx.training import claims, lock, processes
 
 ADDRESS = ".address"  # In the folder of this machine: what it stands for.
-_CLAIM = ".claim"  # In the bucket: which program trains there.
-# What Orbax keeps in the bucket, and what only this machine needs.
-_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS, _CLAIM)
+# What Orbax keeps in the bucket, what only this machine needs, and what is no file of the run.
+_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS, claims.CLAIM, claims.PULSE)
 
 
 def is_address(workdir: str | pathlib.Path) -> bool:
@@ -45,15 +44,34 @@ def open_to_read(address: str) -> pathlib.Path:
 _read: list[tempfile.TemporaryDirectory] = []
 
 
-def open_to_train(address: str) -> pathlib.Path:
+@contextlib.contextmanager
+def opened_to_train(address: str) -> Iterator[pathlib.Path]:
   """`folder(address)`, with the files of the workdir in the bucket and no others.
 
+  While entered, no other run trains in that workdir.
+
   Raises:
-    UserError: the bucket cannot be read, or a run on this machine trains in that workdir.
+    UserError: the bucket cannot be read or written, or another run trains in that workdir.
   """
-  place = folder(address)
-  lock.check(place)
-  return _fill(place, address)
+  place, root = folder(address), _root(address)
+
+  def claim():
+    with _naming(address):
+      new = claims.Claim(_files(), root)
+      new.take(lambda line: print(line, file=sys.stderr, flush=True))
+      _claims[root] = new
+
+  processes.together(lambda: lock.check(place))
+  try:
+    processes.on_first(claim)
+    processes.together(lambda: _fill(place, address))
+    yield place
+  finally:
+    if root in _claims:
+      _claims.pop(root).give_back()
+
+
+_claims: dict[str, claims.Claim] = {}  # Of this program.
 
 
 def _fill(place: pathlib.Path, address: str) -> pathlib.Path:
@@ -88,9 +106,8 @@ def fetch(workdir: pathlib.Path) -> None:
   address = _address(workdir)
   if not address:
     return
-  root = address.removeprefix("gs://")
   with _naming(address):
-    files = _files()
+    files, root = _files(), _root(address)
     files.invalidate_cache()
     for name in files.find(root):
       inner = name.removeprefix(f"{root}/")
@@ -98,25 +115,6 @@ def fetch(workdir: pathlib.Path) -> None:
         (workdir / inner).parent.mkdir(parents=True, exist_ok=True)
         files.get_file(name, str(workdir / inner))
         _changed(workdir / inner)  # It is there as it is here: `put` leaves it alone.
-
-
-def claim(workdir: pathlib.Path) -> None:
-  """From now on this program alone trains there: `put` fails in one that did before.
-
-  The last one has it, not the first: a machine that was taken away cannot give anything back,
-  and the run must go on elsewhere.
-
-  Raises:
-    UserError: the bucket cannot be written.
-  """
-  address = _address(workdir)
-  if address:
-    _claims[address] = uuid.uuid4().hex.encode()
-    with _naming(address):
-      _files().pipe_file(f"{address.removeprefix('gs://')}/{_CLAIM}", _claims[address])
-
-
-_claims: dict[str, bytes] = {}
 
 
 def put(workdir: pathlib.Path) -> None:
@@ -129,9 +127,8 @@ def put(workdir: pathlib.Path) -> None:
   if not address:
     return
   with _naming(address):
-    files = _files()
-    root = address.removeprefix("gs://")
-    if address in _claims and files.cat_file(f"{root}/{_CLAIM}") != _claims[address]:
+    files, root = _files(), _root(address)
+    if root in _claims and not _claims[root].held():
       raise UserError(
           f"another run has begun in --workdir={address}; that one goes on, this one ends here "
           f"and writes nothing more"
@@ -155,6 +152,10 @@ def _changed(path: pathlib.Path) -> bool:
 def _address(workdir: pathlib.Path) -> str | None:
   path = workdir / ADDRESS
   return path.read_text() if path.exists() else None
+
+
+def _root(address: str) -> str:
+  return address.removeprefix("gs://").rstrip("/")
 
 
 def _files():

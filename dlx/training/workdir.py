@@ -88,7 +88,6 @@ def open_(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
       starts = json.loads(path.read_text()) if (path := workdir / RUN).exists() else []
       _write_json(workdir / RUN, [*starts, _this_start()])
       _write_json(workdir / CONFIG, config.to_dict())
-      remote.claim(workdir)
       remote.put(workdir)
     except OSError as e:
       raise UserError(f"--workdir={workdir} cannot be written: {e.strerror}") from None

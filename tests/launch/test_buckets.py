@@ -3,6 +3,8 @@
 import fcntl
 import json
 import pathlib
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -86,10 +88,13 @@ def test_a_run_in_a_bucket_is_trained_by_one_program_of_a_machine_at_a_time(buck
   assert finished.code == 2 and "another process is training in" in finished.err, finished
 
 
-def test_a_run_in_a_bucket_ends_where_another_machine_has_begun(bucket, programs, tmp_path):
+@pytest.fixture
+def two_machines(bucket, programs, tmp_path):
+  """(a run that goes on, `second(steps)`: the same command on another machine)."""
+
   def command(steps, folder):
     bucket.environment["XDG_CACHE_HOME"] = str(tmp_path / folder)
-    # A checkpoint by each step, so that the first run soon sees that there is a second.
+    # A checkpoint by each step, so that the first run soon sees what has become of its folder.
     often = [f"--config.training.{name}=2" for name in ("steps_per_call", "save_every")]
     return ["launch.train", DEBUG, f"--config.training.total_steps={steps}", *often,
             f"--workdir={RUN}"]  # fmt: skip
@@ -98,14 +103,47 @@ def test_a_run_in_a_bucket_ends_where_another_machine_has_begun(bucket, programs
   while not any("/checkpoints/" in name for name in bucket.generations("runs/one/")):
     assert first.poll() is None, first.communicate()
     time.sleep(0.2)
-  second = bucket(*command(6, "two"), "--override")
-  assert second.code == 0, second
+  return first, lambda steps: bucket(*command(steps, "two"))
+
+
+def starts(bucket):
+  return len(json.loads(bucket.read("runs%2Fone%2Frun.json")))
+
+
+def saved(bucket):
+  return {int(name.split("/")[3].split(".")[0])
+          for name in bucket.generations("runs/one/checkpoints/")}  # fmt: skip
+
+
+def test_a_run_in_a_bucket_is_trained_by_one_machine_at_a_time(bucket, two_machines):
+  first, second = two_machines
+  refused = second(10**6)
+  assert refused.code == 2 and f"another run is training in --workdir={RUN}" in refused.err, refused
+  assert first.poll() is None and starts(bucket) == 1
+  first.send_signal(signal.SIGTERM)
+  _, said = first.communicate(timeout=120)
+  assert first.returncode == 128 + signal.SIGTERM, said
+  step = int(re.search(r"saved at step (\d+)", said)[1])
+  resumed = second(step)  # At once: the first one has given the folder back.
+  assert resumed.code == 0 and f"already trained to step {step}" in resumed.err, resumed
+  assert "has not been given back" not in resumed.err and starts(bucket) == 2
+  assert not {"runs/one/.claim", "runs/one/.pulse"} & set(bucket.generations("runs/one/"))
+
+
+@pytest.mark.full  # A minute of silence.
+def test_a_run_in_a_bucket_ends_where_another_machine_took_it_for_dead(bucket, two_machines):
+  first, second = two_machines
+  first.send_signal(signal.SIGSTOP)
+  taken = second(6)
+  assert taken.code == 0 and "has not been given back by the run before" in taken.err, taken
+  steps = saved(bucket)
+  first.send_signal(signal.SIGCONT)
   _, said = first.communicate(timeout=120)
   assert first.returncode == 2 and f"another run has begun in --workdir={RUN}" in said, said
-  steps = {name.split("/")[3] for name in bucket.generations("runs/one/checkpoints/")}
-  third = bucket(*command(6, "two"), "--override")
-  assert third.code == 0, third  # What the first one left is whole.
-  assert {name.split("/")[3] for name in bucket.generations("runs/one/checkpoints/")} == steps
+  # No more than the save in whose midst it was stopped has come to an end.
+  assert len(saved(bucket) - steps) <= 1 and max(saved(bucket)) == 6
+  again = second(8)
+  assert again.code == 0 and "resuming from step 6" in again.err, again
 
 
 def test_a_bucket_that_cannot_be_reached_is_one_line(programs, tmp_path):
