@@ -104,16 +104,24 @@ def final_state(workdir: pathlib.Path):
     return checkpoints.steps, checkpoints.best, checkpoints.restore(checkpoints.steps[-1])
 
 
-def assert_same_run(workdir: pathlib.Path, alone: pathlib.Path) -> None:
-  """All but times is the same, byte for byte."""
+def assert_same_run(workdir: pathlib.Path, alone: pathlib.Path, stopped_at=frozenset()) -> None:
+  """All but times is the same, byte for byte.
+
+  A checkpoint that a stop saved, at one of the steps `stopped_at`, may be kept as one of the
+  latest in place of an older one; the last and the best are those of the run left alone.
+  """
   names = {path.name for path in alone.iterdir() if path.is_file()}
   names -= {"run.json", "timings.jsonl"}
   assert names > {"metrics.jsonl", "config.json", "curves.png"}
   for name in names:
     assert (workdir / name).read_bytes() == (alone / name).read_bytes(), name
-  *bookkeeping, state = final_state(workdir)
-  *expected_bookkeeping, expected = final_state(alone)
-  assert bookkeeping == expected_bookkeeping
+  steps, best, state = final_state(workdir)
+  expected_steps, expected_best, expected = final_state(alone)
+  assert (steps[-1], best) == (expected_steps[-1], expected_best)
+  if stopped_at:
+    assert set(steps) <= set(expected_steps) | stopped_at
+  else:
+    assert steps == expected_steps
   assert jax.tree.structure(state) == jax.tree.structure(expected)
   for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(expected)):
     assert np.asarray(x).tobytes() == np.asarray(y).tobytes()

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -164,7 +165,7 @@ def stop(job: Job, runs, workdir, who: int, number: int, after_step: int) -> lis
 
 def check_stopped(forks, runs, folder, experiment, stops):
   """Stops a run by each (who, signal, after step), resumes it each time, and compares."""
-  job = Job(forks, experiment, *LONG, processes=2)
+  job, stopped_at = Job(forks, experiment, *LONG, processes=2), set()
   alone, workdir = job.train(folder / "alone"), folder / "stopped"
   for who, number, after_step in stops:
     log_before = len(forks.log.read_text())
@@ -172,11 +173,13 @@ def check_stopped(forks, runs, folder, experiment, stops):
     said = forks.log.read_text()[log_before:]
     if number == signal.SIGTERM:
       assert codes == [128 + signal.SIGTERM] * 2, said
-      assert said.count("saved at step") == 2
+      saved = re.findall(r"saved at step (\d+)", said)
+      assert len(saved) == 2 and len(set(saved)) == 1, said
+      stopped_at.add(int(saved[0]))
     else:
       assert codes[who] == -number and codes[1 - who] == 1, said
       assert "another process of this run has ended or cannot be reached" in said
-  runs.assert_same(job.train(workdir), alone)
+  runs.assert_same(job.train(workdir), alone, stopped_at)
 
 
 def test_one_process_stopped_stops_all_and_the_same_command_resumes(forks, runs, tmp_path):

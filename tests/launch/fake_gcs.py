@@ -1,6 +1,7 @@
 """A stand-in for Google Cloud Storage: the part of its JSON API that runs use, in memory.
 
-  python tests/launch/fake_gcs.py     # prints its port, and serves until it is ended
+  python tests/launch/fake_gcs.py              # prints its port, and serves until it is ended
+  python tests/launch/fake_gcs.py --anonymous  # takes everybody for a stranger
 """
 
 import base64
@@ -8,6 +9,7 @@ import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
 import re
+import sys
 import threading
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -55,6 +57,9 @@ class Handler(BaseHTTPRequestHandler):
     body = self.rfile.read(length)
     url = urlsplit(self.path)
     query = {k: v[0] for k, v in parse_qs(url.query, keep_blank_values=True).items()}
+    if "--anonymous" in sys.argv:
+      said = "Anonymous caller does not have storage.objects.create access"
+      return self.answer(401, {"error": {"code": 401, "message": said, "errors": []}})
     with LOCK:
       self.route(url.path, query, body)
 

@@ -44,8 +44,9 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(programs, tmp_path):
+def bucket(request, programs, tmp_path):
   program = [sys.executable, str(pathlib.Path(__file__).with_name("fake_gcs.py"))]
+  program += getattr(request, "param", [])
   server = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
   yield Bucket(programs, tmp_path, server.stdout.readline().strip())
   server.kill()
@@ -153,4 +154,14 @@ def test_a_bucket_that_cannot_be_reached_is_one_line(programs, tmp_path):
   finished = programs("launch.train", DEBUG, f"--workdir={RUN}", **environment)
   assert finished.code == 2 and finished.err.count("\n") == 1, finished
   assert f"--workdir={RUN} cannot be reached" in finished.err
+  assert "gcloud auth application-default login" in finished.err
+
+
+@pytest.mark.parametrize("bucket", [["--anonymous"]], indirect=True)
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_a_bucket_that_knows_nobody_here_is_one_line(bucket, program):
+  flags = [DEBUG] if program == "train" else []
+  finished = bucket(f"launch.{program}", *flags, f"--workdir={RUN}")
+  assert finished.code == 2 and finished.err.count("\n") == 1, finished
+  assert f"--workdir={RUN} cannot be reached: Anonymous caller" in finished.err
   assert "gcloud auth application-default login" in finished.err
