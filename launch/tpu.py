@@ -2,12 +2,14 @@
 
   python -m launch.tpu run --name=NAME --zone=ZONE --accelerator_type=v5litepod-16 [--spot]
       [--delete] -- --config=FILE:PRESET --workdir=gs://BUCKET/FOLDER [--config.KEY=VALUE ...]
-  python -m launch.tpu create|status|logs|delete --name=NAME --zone=ZONE ...
+  python -m launch.tpu create|status|logs|stop|delete --name=NAME --zone=ZONE ...
 
 `run` makes the slice if there is none, waits for it, installs the working tree on every
 worker, runs launch.train on all of them and shows worker 0's output. A slice that is taken
-away meanwhile is made again, and the training resumes in --workdir. What costs money is
-asked first; --yes answers. --dry_run prints every command instead.
+away meanwhile is made again, and the training resumes in --workdir. The training goes on when
+this program or its connection ends: the same command follows it again, `stop` lets it save
+and end. What costs money is asked first; --yes answers. --dry_run prints every command
+instead.
 """
 
 import pathlib
@@ -33,8 +35,8 @@ flags.DEFINE_bool("dry_run", False, "Print the commands, and run none.")
 flags.DEFINE_float("poll", 15.0, "Seconds between two looks at a slice that is being made.")
 flags.DEFINE_integer("losses", 20, "How often a lost slice is made again.", lower_bound=0)
 
-LOG = "dlx/train.log"
-ACTIONS = ("run", "create", "status", "logs", "delete")
+LOG, WORKER = "dlx/train.log", "bash dlx/launch/worker.sh"
+ACTIONS = ("run", "create", "status", "logs", "stop", "delete")
 
 
 def main(*arguments: str) -> None:
@@ -61,6 +63,8 @@ def main(*arguments: str) -> None:
       print(f"{tpu.name}: {tpu.state()}")
     elif action == "logs":
       tpu.ssh(f"tail -n +1 -F {LOG}", worker="0")
+    elif action == "stop":
+      tpu.ssh(f"{WORKER} stop")
     else:
       tpu.delete()
   except gcloud.Failed as e:
@@ -107,11 +111,21 @@ def _run(tpu, arguments: list[str]) -> None:
     _create(tpu)
     try:
       _install(tpu)
-      tpu.ssh(_training(arguments))
+      tpu.ssh(f"{WORKER} train {shlex.join(arguments)}")
       break
+    except KeyboardInterrupt:
+      print(
+          f"\nwhat was begun on {tpu.name} goes on; the same command follows it, launch.tpu stop "
+          f"ends it, launch.tpu delete gives the slice back",
+          file=sys.stderr,
+      )
+      raise
     except gcloud.Failed as e:
       if tpu.state() == gcloud.READY:  # The slice is there: the training itself failed.
-        raise UserError(f"training on {tpu.name} failed: {e}; its log: launch.tpu logs") from None
+        raise UserError(
+            f"training on {tpu.name} failed: {e}; launch.tpu logs shows its log. If only the "
+            f"connection was lost, the same command follows the training again"
+        ) from None
       print(f"{tpu.name} was taken away (loss {loss + 1}); making it again", flush=True)
   else:
     raise UserError(f"{tpu.name} was taken away {FLAGS.losses + 1} times; the same command resumes")
@@ -120,7 +134,10 @@ def _run(tpu, arguments: list[str]) -> None:
 
 
 def _install(tpu) -> None:
-  """Copies the files that git knows, with their changes, and installs them."""
+  """Copies the files that git knows, with their changes, and installs them.
+
+  Not below a training that goes on.
+  """
   from launch import configs
 
   with tempfile.TemporaryDirectory() as folder:
@@ -135,19 +152,9 @@ def _install(tpu) -> None:
       )
     tpu.copy(archive)
   tpu.ssh(
+      f"if {WORKER} busy 2> /dev/null; then exit; fi; "
       "mkdir -p dlx && tar -xzf dlx.tar.gz -C dlx && cd dlx && python3 -m venv .venv && "
       '.venv/bin/pip install --quiet -e ".[tpu,gcs]"'
-  )
-
-
-def _training(arguments: list[str]) -> str:
-  """The shell command for every worker: worker 0 shows what it writes to its log."""
-  train = shlex.join([".venv/bin/python", "-m", "launch.train", *arguments, "--distributed"])
-  # The exit code is that of the training, not of tee.
-  return (
-      f"cd dlx && set -o pipefail && "
-      f'if [ "${{TPU_WORKER_ID:-$(hostname | sed s/.*-//)}}" = 0 ]; '
-      f"then {train} 2>&1 | tee -a train.log; else {train} >> train.log 2>&1; fi"
   )
 
 

@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
 import stat
 import sys
+import time
 
 import pytest
 
 GCLOUD = """#!{python}
-import json, pathlib, sys
+import json, pathlib, sys, time
 folder = pathlib.Path({folder!r})
 with (folder / "calls").open("a") as file:
   file.write(json.dumps(sys.argv[1:]) + "\\n")
@@ -19,6 +21,8 @@ answer = queue.pop(0) if len(queue) > 1 else queue[0]
 if answer.startswith("error: "):
   print(answer[7:], file=sys.stderr)
   sys.exit(1)
+if answer == "sleep":
+  time.sleep(60)
 print(answer)
 """
 TRAIN = ("--config=experiments/gru_lm/config.py:debug", "--workdir=gs://mine/run")
@@ -36,11 +40,17 @@ class Google:
     program.chmod(stat.S_IRWXU)
 
   def __call__(self, *arguments, **answers):
+    return self._start(self._programs, arguments, answers)
+
+  def begin(self, *arguments, **answers):
+    return self._start(self._programs.begin, arguments, answers)
+
+  def _start(self, how, arguments, answers):
     (self._folder / "answers").write_text(json.dumps(answers))
     (self._folder / "calls").write_text("")
     flags = ("--name=small", "--zone=us-central1-a", "--poll=0.01")
     path = f"{self._folder / 'bin'}:{os.environ['PATH']}"
-    return self._programs("launch.tpu", *flags, *arguments, PATH=path)
+    return how("launch.tpu", *flags, *arguments, PATH=path)
 
   @property
   def calls(self):
@@ -70,7 +80,7 @@ def test_run_makes_the_slice_waits_installs_trains_on_all_workers_and_deletes(go
   assert all("--zone=us-central1-a" in call for call in google.calls)
   assert all("--worker=all" in call for call in (scp, install, train))
   command = next(a for a in train if a.startswith("--command="))
-  assert f"python -m launch.train {' '.join(TRAIN)} --distributed" in command
+  assert command == f"--command=bash dlx/launch/worker.sh train {' '.join(TRAIN)}"
   said = [line for line in finished.out.splitlines() if line]
   assert said == ["small: WAITING_FOR_RESOURCES", "small: PROVISIONING"]
 
@@ -88,7 +98,7 @@ def test_a_slice_that_is_taken_away_is_made_again_and_the_training_resumed(googl
   )  # fmt: skip
   assert finished.code == 0, finished
   assert google.verbs.count("create") == 1 and google.verbs.count("delete") == 1
-  trainings = [call for call in google.calls if "launch.train" in str(call)]
+  trainings = [call for call in google.calls if "worker.sh train" in str(call)]
   assert len(trainings) == 2 and trainings[0] == trainings[1]
   assert "taken away (loss 1); making it again" in finished.out
 
@@ -114,7 +124,7 @@ def test_what_goes_wrong_is_told_in_a_line(google, answers, message):
 
 @pytest.mark.parametrize("arguments, message", [
     ((), "say what to do first"),
-    (("fly",), "run|create|status|logs|delete, not 'fly'"),
+    (("fly",), "run|create|status|logs|stop|delete, not 'fly'"),
     (("status", "x"), "takes flags only"),
     (("run",), "nothing to train"),
     (("run", "--", TRAIN[0], "--workdir=runs/x"), "would be lost with the slice"),
@@ -146,7 +156,21 @@ def test_without_gcloud_it_says_how_to_get_it(programs):
   assert finished.code == 2 and "install the Google Cloud CLI" in finished.err
 
 
-@pytest.mark.parametrize("action, verb", [("status", "describe"), ("logs", "ssh"), ("delete",) * 2])
+def test_ctrl_c_says_that_the_training_goes_on(google):
+  running = google.begin("run", "--", *TRAIN, describe=["ACTIVE"], ssh=["", "sleep"])
+  while not any("worker.sh train" in str(call) for call in google.calls):
+    assert running.poll() is None
+    time.sleep(0.05)
+  running.send_signal(signal.SIGINT)
+  out, err = running.communicate(timeout=30)
+  assert running.returncode == 130, err
+  assert "small goes on; the same command follows it, launch.tpu stop ends it" in err
+  assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "action, verb", [("status", "describe"), ("logs", "ssh"), ("stop", "ssh"), ("delete",) * 2]
+)
 def test_the_small_commands_call_gcloud_once(google, action, verb):
   finished = google(action, describe=["ACTIVE"])
   assert finished.code == 0 and google.verbs == [verb], finished
