@@ -96,6 +96,8 @@ def start() -> None:
     _wait_for(host, int(port))
   else:
     _check_free(int(port))
+  # It would take SIGTERM for itself, so that one that comes before the first step is lost.
+  jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
         coordinator, count, number, devices,

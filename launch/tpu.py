@@ -7,9 +7,9 @@
 `run` makes the slice if there is none, waits for it, installs the working tree on every
 worker, runs launch.train on all of them and shows worker 0's output. A slice that is taken
 away meanwhile is made again, and the training resumes in --workdir. The training goes on when
-this program or its connection ends: the same command follows it again, `stop` lets it save
-and end. What costs money is asked first; --yes answers. --dry_run prints every command
-instead.
+this program or its connection ends; the same command follows it again, and then sees to lost
+slices and --delete. `stop` lets it save and end. What costs money is asked first; --yes
+answers. --dry_run prints every command instead.
 """
 
 import pathlib
@@ -121,7 +121,7 @@ def _run(tpu, arguments: list[str]) -> None:
       )
       raise
     except gcloud.Failed as e:
-      if tpu.state() == gcloud.READY:  # The slice is there: the training itself failed.
+      if _is_there(tpu):
         raise UserError(
             f"training on {tpu.name} failed: {e}; launch.tpu logs shows its log. If only the "
             f"connection was lost, the same command follows the training again"
@@ -131,6 +131,16 @@ def _run(tpu, arguments: list[str]) -> None:
     raise UserError(f"{tpu.name} was taken away {FLAGS.losses + 1} times; the same command resumes")
   if FLAGS.delete:
     tpu.delete()
+
+
+def _is_there(tpu) -> bool:
+  """Whether the slice has not been taken away, as far as one can see from here."""
+  from launch import gcloud
+
+  try:
+    return tpu.state() == gcloud.READY
+  except gcloud.Failed:  # Nothing can be reached: the connection is lost, not the slice.
+    return True
 
 
 def _install(tpu) -> None:
@@ -152,7 +162,8 @@ def _install(tpu) -> None:
       )
     tpu.copy(archive)
   tpu.ssh(
-      f"if {WORKER} busy 2> /dev/null; then exit; fi; "
+      f"if {WORKER} busy 2> /dev/null; then "
+      "echo 'a training goes on here: it is followed, and nothing is installed'; exit; fi; "
       "mkdir -p dlx && tar -xzf dlx.tar.gz -C dlx && cd dlx && python3 -m venv .venv && "
       '.venv/bin/pip install --quiet -e ".[tpu,gcs]"'
   )

@@ -10,18 +10,20 @@
 cd "$(dirname "$0")/.." || exit
 
 busy() {
-  [ -e train.pid ] && kill -0 "$(cat train.pid)" 2> /dev/null
+  # Not any process: after the machine was started again another one may have the number.
+  [ -e train.pid ] && grep -q launch.train "/proc/$(cat train.pid)/cmdline" 2> /dev/null
 }
 
 start() {
   rm -f train.code
   printf '%q ' "$@" > train.arguments
   if [ -e train.log ]; then mv train.log train.before.log; fi
+  touch train.log  # `follow` may be faster than what comes.
   # In a session of its own, so that no hang-up reaches it.
   setsid nohup bash -c '
     .venv/bin/python -m launch.train "$@" --distributed
     echo $? > train.code
-  ' train "$@" < /dev/null > train.log 2>&1 &
+  ' train "$@" < /dev/null >> train.log 2>&1 &
   echo $! > train.pid
 }
 

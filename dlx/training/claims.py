@@ -18,6 +18,7 @@ from dlx.errors import UserError
 CLAIM, PULSE = ".claim", ".pulse"  # In the folder of the run.
 SECONDS_BETWEEN_PULSES = 10
 SECONDS_OF_SILENCE = 60  # After which a run is taken for dead.
+SECONDS_TO_GIVE_BACK = 10
 
 
 class Claim:
@@ -34,8 +35,8 @@ class Claim:
     """Takes nothing yet.
 
     Args:
-      files: an fsspec file system.
-      root: the folder.
+      files: the fsspec file system of the bucket.
+      root: the folder in it.
       between: seconds between two pulses.
       silence: seconds without a pulse after which another run is dead; several of `between`,
         since a pulse may be late.
@@ -44,8 +45,9 @@ class Claim:
     self._between, self._silence = between, silence
     self._name = uuid.uuid4().hex.encode()
     self._ended = threading.Event()
+    self._living = threading.Thread(target=self._live, daemon=True)
 
-  def take(self, say: Callable[[str], None] = print) -> None:
+  def take(self, say: Callable[[str], None]) -> None:
     """Makes the folder this run's, at once or when the one before it turns out to be dead.
 
     Args:
@@ -64,23 +66,22 @@ class Claim:
             f"another run is training in --workdir=gs://{self._root}; wait for it, stop it, or "
             f"name another folder"
         )
-    threading.Thread(target=self._keep_pulse, daemon=True).start()
+    self._living.start()
 
   def held(self) -> bool:
     """Whether no other run has taken the folder since, this one having been silent for long."""
     return self._read(CLAIM) == self._name
 
   def give_back(self) -> None:
-    """Lets the next run begin at once; a bucket that cannot be reached makes it wait."""
+    """Lets the next run begin at once; where the bucket does not answer soon, that one waits."""
     self._ended.set()
-    with contextlib.suppress(Exception):
-      if self.held():
-        self._files.rm([f"{self._root}/{name}" for name in (PULSE, CLAIM) if self._read(name)])
+    if self._living.ident is not None:
+      self._living.join(SECONDS_TO_GIVE_BACK)
 
   def _create(self) -> bool:
     """Whether there was no claim, in one operation with making this one."""
     try:
-      self._files.pipe_file(f"{self._root}/{CLAIM}", self._name, mode="create")
+      self._write(CLAIM, self._name, mode="create")
     except FileExistsError:
       return self.held()  # It is this one where the first answer was lost, and it was asked again.
     return True
@@ -95,8 +96,9 @@ class Claim:
         return self._create()
       if now != before:
         return False
-    self._files.pipe_file(f"{self._root}/{CLAIM}", self._name)
-    return True
+    self._write(CLAIM, self._name)
+    time.sleep(self._between / 5)  # Of several that outlived it, the last one has the folder.
+    return self.held()
 
   def _seen(self) -> tuple[bytes | None, bytes | None]:
     return self._read(CLAIM), self._read(PULSE)
@@ -107,11 +109,21 @@ class Claim:
     except FileNotFoundError:
       return None
 
-  def _keep_pulse(self) -> None:
+  def _write(self, name: str, content: bytes, mode: str = "overwrite") -> None:
+    # Else Google may serve an old one for an hour where everybody may read the bucket.
+    fresh = {"cache_control": "no-store"}
+    self._files.pipe_file(f"{self._root}/{name}", content, mode=mode, fixed_key_metadata=fresh)
+
+  def _live(self) -> None:
+    """Writes the pulse until the end, and then gives the folder back."""
     for beat in itertools.count():
       with contextlib.suppress(Exception):  # One that fails is one that is late.
         if not self.held():
           return
-        self._files.pipe_file(f"{self._root}/{PULSE}", self._name + b" %d" % beat)
+        self._write(PULSE, self._name + b" %d" % beat)
       if self._ended.wait(self._between):
-        return
+        break
+    for name in (PULSE, CLAIM):
+      with contextlib.suppress(Exception):
+        if self.held():
+          self._files.rm_file(f"{self._root}/{name}")

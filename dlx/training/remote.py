@@ -48,7 +48,8 @@ _read: list[tempfile.TemporaryDirectory] = []
 def opened_to_train(address: str) -> Iterator[pathlib.Path]:
   """`folder(address)`, with the files of the workdir in the bucket and no others.
 
-  While entered, no other run trains in that workdir.
+  While entered, other runs are refused that workdir, unless this one is silent for so long
+  that it is taken for dead; then `put` fails.
 
   Raises:
     UserError: the bucket cannot be read or written, or another run trains in that workdir.
@@ -57,7 +58,8 @@ def opened_to_train(address: str) -> Iterator[pathlib.Path]:
 
   def claim():
     with _naming(address):
-      new = claims.Claim(_files(), root)
+      # A request without an answer must not be what makes this run a silent one.
+      new = claims.Claim(_files(requests_timeout=10), root)
       new.take(lambda line: print(line, file=sys.stderr, flush=True))
       _claims[root] = new
 
@@ -158,13 +160,13 @@ def _root(address: str) -> str:
   return address.removeprefix("gs://").rstrip("/")
 
 
-def _files():
+def _files(**options):
   try:
     import gcsfs
   except ImportError:
     raise UserError("gs:// needs the package gcsfs: pip install gcsfs") from None
   logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # It logs what it raises, too.
-  return gcsfs.GCSFileSystem()
+  return gcsfs.GCSFileSystem(**options)
 
 
 @contextlib.contextmanager

@@ -115,6 +115,8 @@ def test_it_does_not_make_lost_slices_for_ever(google):
     ({"describe": [NONE], "create": ["error: Quota exceeded"]}, "gcloud: Quota exceeded"),
     ({"describe": [NONE, "FAILED"]}, "small is FAILED and will not become ACTIVE"),
     ({"describe": ["error: no zone us-x"]}, "gcloud: no zone us-x"),
+    ({"describe": ["ACTIVE", "ACTIVE", "error: no network"], "ssh": ["", "error: broken pipe"]},
+     "failed: broken pipe; launch.tpu logs shows its log. If only the connection was lost"),
 ])  # fmt: skip
 def test_what_goes_wrong_is_told_in_a_line(google, answers, message):
   finished = google("--yes", "run", "--", *TRAIN, **answers)

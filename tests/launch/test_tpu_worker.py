@@ -110,6 +110,15 @@ def test_after_the_end_the_same_command_trains_again(worker):
   assert (worker.folder / "train.before.log").read_text() == STARTED + "trained\n"
 
 
+def test_a_number_that_another_process_has_now_is_no_training(worker):
+  other = subprocess.Popen(["sleep", "60"])
+  (worker.folder / "train.pid").write_text(str(other.pid))
+  assert worker("busy").wait(20) != 0
+  assert worker("stop").wait(20) == 0 and other.poll() is None
+  other.kill()
+  other.wait()
+
+
 def test_a_training_that_is_killed_with_all_is_no_success(worker):
   worker.end(0)
   assert worker(*TRAIN).wait(20) == 0

@@ -24,6 +24,7 @@ def folder(tmp_path):
 
   one.names = lambda: sorted(name.rpartition("/")[2] for name in files.find(f"/{root}"))
   one.write = lambda name, content: files.pipe_file(f"{root}/{name}", content)
+  one.remove = lambda name: files.rm_file(f"{root}/{name}")
   one.read = lambda name: files.cat_file(f"{root}/{name}")
   yield one
   for claim in made:
@@ -47,10 +48,10 @@ def test_an_empty_folder_is_taken_at_once_and_given_back_without_a_trace(folder)
 
 def test_a_second_run_is_refused_while_the_first_lives(folder):
   first, second = folder(), folder()
-  first.take()
+  first.take(print)
   for _ in range(2):
     with pytest.raises(UserError, match="another run is training in --workdir=gs://mine/"):
-      second.take()
+      second.take(print)
     assert first.held() and not second.held()
   second.give_back()  # What it does not have.
   assert first.held()
@@ -67,33 +68,35 @@ def test_a_dead_run_is_outlived_after_the_silence_and_not_before(folder):
 
 def test_a_run_that_was_silent_for_long_finds_that_it_has_lost_the_folder(folder, monkeypatch):
   first, second = folder(), folder()
-  with monkeypatch.context() as suspended:
-    suspended.setattr(first, "_keep_pulse", lambda: None)
-    first.take()
-  second.take()
+  with monkeypatch.context() as asleep:
+    read = first._read
+    asleep.setattr(first, "_read", lambda name: time.sleep(3 * SILENCE) or read(name))
+    first.take(print)
+    second.take(print)
   assert second.held() and not first.held()
-  awake = threading.Thread(target=first._keep_pulse)
-  awake.start()
-  awake.join(20 * BETWEEN)
-  assert not awake.is_alive()  # It ends by itself, without a word.
+  first._living.join(20 * BETWEEN + 3 * SILENCE)
+  assert not first._living.is_alive()  # It has ended by itself, without a word.
   first.give_back()
   assert second.held()
 
 
 def test_a_claim_that_is_given_back_meanwhile_is_taken_then(folder):
-  first, second = folder(), folder()
-  first._create()  # Without a pulse.
-  threading.Timer(0.1, first.give_back).start()
-  _, seconds = taken(second)
-  assert second.held() and seconds < SILENCE
+  folder.write(claims.CLAIM, b"another")
+  threading.Timer(0.1, folder.remove, [claims.CLAIM]).start()
+  claim = folder()
+  _, seconds = taken(claim)
+  assert claim.held() and seconds < SILENCE
 
 
-def test_of_two_that_begin_at_once_one_is_refused(folder):
+@pytest.mark.parametrize("before", ["nobody", "a dead run"])
+def test_of_two_that_begin_at_once_one_is_refused(folder, before):
+  if before == "a dead run":
+    folder.write(claims.CLAIM, b"dead")
   both, outcomes = [folder(), folder()], []
 
   def take(claim):
     try:
-      claim.take()
+      claim.take(print)
       outcomes.append("taken")
     except UserError:
       outcomes.append("refused")
@@ -107,9 +110,32 @@ def test_of_two_that_begin_at_once_one_is_refused(folder):
   assert sum(claim.held() for claim in both) == 1
 
 
+def test_of_two_that_outlived_a_dead_run_the_one_that_wrote_first_is_refused(folder, monkeypatch):
+  folder.write(claims.CLAIM, b"dead")
+  claim = folder()
+  write = claim._write
+
+  def just_before_another(name, content, **options):
+    write(name, content, **options)
+    folder.write(claims.CLAIM, b"another")
+
+  monkeypatch.setattr(claim, "_write", just_before_another)
+  with pytest.raises(UserError, match="another run is training"):
+    claim.take(print)
+  assert folder.read(claims.CLAIM) == b"another"
+
+
+def test_a_run_gives_back_nothing_that_another_has_taken(folder):
+  claim = folder()
+  claim.take(print)
+  folder.write(claims.CLAIM, b"another")
+  claim.give_back()
+  assert folder.read(claims.CLAIM) == b"another"
+
+
 def test_the_pulse_goes_on_after_a_failure(folder, monkeypatch):
   claim, failed = folder(), threading.Event()
-  claim.take()
+  claim.take(print)
   read = claim._read
 
   def once(name):
