@@ -187,6 +187,20 @@ def test_one_process_stopped_stops_all_and_the_same_command_resumes(forks, runs,
   check_stopped(forks, runs, tmp_path, "text", stops)
 
 
+def test_a_stop_before_the_first_step_ends_all_at_once(forks, runs, tmp_path):
+  job, workdir = Job(forks, "text", *LONG, processes=2), tmp_path / "run"
+  children = job.start(workdir)
+  runs.wait_for((workdir / "config.json").exists)
+  os.kill(children[1], signal.SIGTERM)
+  began = time.monotonic()
+  codes = job.exit_codes()
+  said = forks.log.read_text()
+  assert time.monotonic() - began < SECONDS_TO_NOTICE
+  assert codes == [1, 128 + signal.SIGTERM], said
+  assert "another process of this run has ended or cannot be reached" in said
+  assert runs.last_step(workdir) == -1
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
