@@ -24,7 +24,6 @@ class Interrupts:
 
   SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
-
   def __init__(self):
     self.received: int | None = None
     self._previous = {}
