@@ -44,6 +44,8 @@ class Worker:
     self._connections.append(subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         cwd=self.folder.parent, env={**os.environ, "TPU_WORKER_ID": str(number)},
+        # Ignored by what nohup has started, and so by all that this starts.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     ))  # fmt: skip
     return self._connections[-1]
 
