@@ -24,6 +24,17 @@ ENVIRONMENT = {
 }
 
 
+def with_default_signals(command: list[str]) -> list[str]:
+  """The command as started from a terminal: below nohup or & a program ignores some signals."""
+  reset = (
+      "import os, signal, sys\n"
+      "for number in (signal.SIGHUP, signal.SIGINT):\n"
+      "  signal.signal(number, signal.SIG_DFL)\n"
+      "os.execvp(sys.argv[1], sys.argv[1:])\n"
+  )
+  return [sys.executable, "-c", reset, *command]
+
+
 @dataclasses.dataclass(frozen=True)
 class Finished:
   """What a program left."""
@@ -74,7 +85,7 @@ class Programs:
   def begin(self, module: str, *args: str, **environment: str) -> subprocess.Popen:
     """A program in a fresh interpreter that goes on while the test does."""
     self._begun.append(subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, args)],
+        with_default_signals([sys.executable, "-m", module, *map(str, args)]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -110,6 +121,12 @@ def state_of(workdir: pathlib.Path, step: int) -> dict:
   """What the checkpoint of a step holds."""
   with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
     return checkpoints.restore(step)
+
+
+@pytest.fixture
+def from_a_terminal():
+  """See with_default_signals."""
+  return with_default_signals
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ TRAIN = ("train", "--config=a.py:b", "--config.data.text=my book.txt")
 class Worker:
   """`worker(*arguments)` is a connection to it, in which the script runs."""
 
-  def __init__(self, home: pathlib.Path):
+  def __init__(self, home: pathlib.Path, from_a_terminal):
     self.folder, self._connections = home / "dlx", []
+    self._from_a_terminal = from_a_terminal
     (self.folder / "launch").mkdir(parents=True)
     shutil.copy(SCRIPT, self.folder / "launch")
     python = self.folder / ".venv" / "bin" / "python"
@@ -40,22 +41,20 @@ class Worker:
     python.chmod(stat.S_IRWXU)
 
   def __call__(self, *arguments, number=0):
-    command = ["bash", "dlx/launch/worker.sh", *arguments]
+    command = self._from_a_terminal(["bash", "dlx/launch/worker.sh", *arguments])
     self._connections.append(subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         cwd=self.folder.parent, env={**os.environ, "TPU_WORKER_ID": str(number)},
-        # Ignored by what nohup has started, and so by all that this starts.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     ))  # fmt: skip
     return self._connections[-1]
 
   def starts(self):
     """How many trainings have begun, once there is one."""
-    end = time.monotonic() + 20
-    while not (self.folder / "starts").exists():
+    end, path = time.monotonic() + 20, self.folder / "starts"
+    while not (path.exists() and path.read_text()):
       assert time.monotonic() < end
       time.sleep(0.02)
-    return len((self.folder / "starts").read_text().split())
+    return len(path.read_text().split())
 
   def end(self, code):
     (self.folder / "new").write_text(str(code))
@@ -68,8 +67,8 @@ class Worker:
 
 
 @pytest.fixture
-def worker(tmp_path):
-  made = Worker(tmp_path)
+def worker(tmp_path, from_a_terminal):
+  made = Worker(tmp_path, from_a_terminal)
   yield made
   made.close()
 
