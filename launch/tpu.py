@@ -35,7 +35,8 @@ flags.DEFINE_bool("dry_run", False, "Print the commands, and run none.")
 flags.DEFINE_float("poll", 15.0, "Seconds between two looks at a slice that is being made.")
 flags.DEFINE_integer("losses", 20, "How often a lost slice is made again.", lower_bound=0)
 
-LOG, WORKER = "dlx/train.log", "bash dlx/launch/worker.sh"
+LOG = "dlx/train.log"
+WORKER = "bash dlx/launch/tpu_worker.sh"
 ACTIONS = ("run", "create", "status", "logs", "stop", "delete")
 
 

@@ -17,32 +17,21 @@ from dlx.errors import UserError
 
 CLAIM, PULSE = ".claim", ".pulse"  # In the folder of the run.
 SECONDS_BETWEEN_PULSES = 10
-SECONDS_OF_SILENCE = 60  # After which a run is taken for dead.
+SECONDS_OF_SILENCE = 60  # After which a run is taken for dead; a pulse may be late.
 SECONDS_TO_GIVE_BACK = 10
 
 
 class Claim:
   """The right to train in one folder of a bucket."""
 
-  def __init__(
-      self,
-      files,
-      root: str,
-      *,
-      between: float = SECONDS_BETWEEN_PULSES,
-      silence: float = SECONDS_OF_SILENCE,
-  ):
+  def __init__(self, files, root: str):
     """Takes nothing yet.
 
     Args:
       files: the fsspec file system of the bucket.
       root: the folder in it.
-      between: seconds between two pulses.
-      silence: seconds without a pulse after which another run is dead; several of `between`,
-        since a pulse may be late.
     """
     self._files, self._root = files, root
-    self._between, self._silence = between, silence
     self._name = uuid.uuid4().hex.encode()
     self._ended = threading.Event()
     self._living = threading.Thread(target=self._live, daemon=True)
@@ -59,7 +48,7 @@ class Claim:
     if not self._create():
       say(
           f"gs://{self._root} has not been given back by the run before; looking for up to "
-          f"{self._silence:.0f} s whether it still trains ..."
+          f"{SECONDS_OF_SILENCE} s whether it still trains ..."
       )
       if not self._outlive():
         raise UserError(
@@ -88,16 +77,16 @@ class Claim:
 
   def _outlive(self) -> bool:
     """Whether the claim that is there was given back, or its run is dead; then it is taken."""
-    before, end = self._seen(), time.monotonic() + self._silence
+    before, end = self._seen(), time.monotonic() + SECONDS_OF_SILENCE
     while time.monotonic() < end:
-      time.sleep(self._between / 5)
+      time.sleep(SECONDS_BETWEEN_PULSES / 5)
       now = self._seen()
       if now[0] is None:
         return self._create()
       if now != before:
         return False
     self._write(CLAIM, self._name)
-    time.sleep(self._between / 5)  # Of several that outlived it, the last one has the folder.
+    time.sleep(SECONDS_BETWEEN_PULSES / 5)  # Of several that outlived it, the last one has it.
     return self.held()
 
   def _seen(self) -> tuple[bytes | None, bytes | None]:
@@ -121,7 +110,7 @@ class Claim:
         if not self.held():
           return
         self._write(PULSE, self._name + b" %d" % beat)
-      if self._ended.wait(self._between):
+      if self._ended.wait(SECONDS_BETWEEN_PULSES):
         break
     for name in (PULSE, CLAIM):
       with contextlib.suppress(Exception):

@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -155,6 +156,17 @@ def test_a_bucket_that_cannot_be_reached_is_one_line(programs, tmp_path):
   assert finished.code == 2 and finished.err.count("\n") == 1, finished
   assert f"--workdir={RUN} cannot be reached" in finished.err
   assert "gcloud auth application-default login" in finished.err
+
+
+def test_a_bucket_that_does_not_answer_is_one_line(programs, tmp_path):
+  with socket.create_server(("127.0.0.1", 0)) as silent:  # The kernel connects, nobody reads.
+    environment = {
+        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    finished = programs("launch.train", DEBUG, f"--workdir={RUN}", timeout=40, **environment)
+  assert finished.code == 2 and finished.err.count("\n") == 1, finished
+  assert f"--workdir={RUN} cannot be reached" in finished.err
 
 
 @pytest.mark.parametrize("bucket", [["--anonymous"]], indirect=True)

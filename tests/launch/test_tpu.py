@@ -80,7 +80,7 @@ def test_run_makes_the_slice_waits_installs_trains_on_all_workers_and_deletes(go
   assert all("--zone=us-central1-a" in call for call in google.calls)
   assert all("--worker=all" in call for call in (scp, install, train))
   command = next(a for a in train if a.startswith("--command="))
-  assert command == f"--command=bash dlx/launch/worker.sh train {' '.join(TRAIN)}"
+  assert command == f"--command=bash dlx/launch/tpu_worker.sh train {' '.join(TRAIN)}"
   said = [line for line in finished.out.splitlines() if line]
   assert said == ["small: WAITING_FOR_RESOURCES", "small: PROVISIONING"]
 
@@ -98,7 +98,7 @@ def test_a_slice_that_is_taken_away_is_made_again_and_the_training_resumed(googl
   )  # fmt: skip
   assert finished.code == 0, finished
   assert google.verbs.count("create") == 1 and google.verbs.count("delete") == 1
-  trainings = [call for call in google.calls if "worker.sh train" in str(call)]
+  trainings = [call for call in google.calls if "tpu_worker.sh train" in str(call)]
   assert len(trainings) == 2 and trainings[0] == trainings[1]
   assert "taken away (loss 1); making it again" in finished.out
 
@@ -160,7 +160,7 @@ def test_without_gcloud_it_says_how_to_get_it(programs):
 
 def test_ctrl_c_says_that_the_training_goes_on(google):
   running = google.begin("run", "--", *TRAIN, describe=["ACTIVE"], ssh=["", "sleep"])
-  while not any("worker.sh train" in str(call) for call in google.calls):
+  while not any("tpu_worker.sh train" in str(call) for call in google.calls):
     assert running.poll() is None
     time.sleep(0.05)
   running.send_signal(signal.SIGINT)

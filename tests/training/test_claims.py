@@ -13,13 +13,15 @@ BETWEEN, SILENCE = 0.05, 0.5
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
   """`folder()` is the claim of one more run in the same folder of a bucket in memory."""
+  monkeypatch.setattr(claims, "SECONDS_BETWEEN_PULSES", BETWEEN)
+  monkeypatch.setattr(claims, "SECONDS_OF_SILENCE", SILENCE)
   files, made = fsspec.filesystem("memory"), []
   root = f"mine/{tmp_path.name}"
 
   def one():
-    made.append(claims.Claim(files, root, between=BETWEEN, silence=SILENCE))
+    made.append(claims.Claim(files, root))
     return made[-1]
 
   one.names = lambda: sorted(name.rpartition("/")[2] for name in files.find(f"/{root}"))

@@ -1,9 +1,9 @@
 #!/bin/bash
 # What launch.tpu runs on every worker of a slice:
 #
-#   bash dlx/launch/worker.sh train ARGUMENTS     # launch.train until it ends; worker 0 shows its log
-#   bash dlx/launch/worker.sh stop                # asks it to save and end, and waits for that
-#   bash dlx/launch/worker.sh busy                # fails unless a training goes on
+#   bash dlx/launch/tpu_worker.sh train ARGUMENTS     # launch.train until it ends; worker 0 shows its log
+#   bash dlx/launch/tpu_worker.sh stop                # asks it to save and end, and waits for that
+#   bash dlx/launch/tpu_worker.sh busy                # fails unless a training goes on
 #
 # A training does not end with the connection: the same command follows it again.
 
