@@ -35,7 +35,7 @@ from rich.console import Console
 from benchmarks import resnet_flax, timing
 from dlx.layers import losses
 from dlx.models import fast_resnet, resnet
-from dlx.training import optimizer as optimizers
+from dlx.training import optimizers
 
 try:
   import torch

@@ -11,13 +11,13 @@ def load_run(workdir, *, checkpoint="best"):
     checkpoint: "best" by the validation metric, or "latest"; an export has only one.
 
   Returns:
-    A dlx.training.run.Run: workdir, config, experiment, step, params.
+    A dlx.runs.run.Run: workdir, config, experiment, step, params.
 
   Raises:
     dlx.errors.UserError: the folder is not a run, or has no checkpoint yet.
   """
   # Imported here so that `import dlx` stays quick.
-  from dlx.training import export, run
+  from dlx.runs import export, run
 
   if export.is_export(workdir):
     return export.load(workdir)

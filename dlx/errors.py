@@ -1,5 +1,5 @@
-"""The one exception that means: the user can mend this, and the message says how."""
+"""The exception for mistakes that the user can correct; the message says how."""
 
 
-class UserError(Exception):
-  """A mistake in what was asked for: shown as one line, with exit code 2."""
+class UserError(ValueError):
+  """Invalid input: programs print it as one line and exit with code 2."""

@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags
 
-from launch import command
+from launch.cli import program
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("metric", "loss", "What is drawn: that of training, and of validation.")
@@ -17,7 +17,7 @@ flags.DEFINE_string("output", "compare.png", "The picture.")
 def main(*workdirs: str) -> None:
   """Compares runs."""
   from dlx.errors import UserError
-  from dlx.training import comparison
+  from dlx.reports import comparison
 
   if len(workdirs) < 2:
     raise UserError("name two runs or more: launch.compare DIR DIR ...")
@@ -34,4 +34,4 @@ def main(*workdirs: str) -> None:
 
 
 if __name__ == "__main__":
-  command.run(main, positional=True)
+  program.run(main, positional=True)

@@ -5,7 +5,7 @@
 
 from absl import flags
 
-from launch import command
+from launch.cli import program
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -17,15 +17,15 @@ def main() -> None:
   """Prints one metric a line."""
   import dlx
   from dlx import doctor
-  from dlx.training import remote
+  from dlx.runs import object_storage
 
-  run = dlx.load_run(command.required("workdir"), checkpoint=FLAGS.checkpoint)
+  run = dlx.load_run(program.required("workdir"), checkpoint=FLAGS.checkpoint)
   doctor.check()
   print(f"{run.workdir}: step {run.step} ({FLAGS.checkpoint}), split {FLAGS.split}")
   for name, value in run.experiment.evaluate(run, FLAGS.split).items():
     print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value:,}")
-  remote.put(run.workdir)
+  object_storage.put(run.workdir)
 
 
 if __name__ == "__main__":
-  command.run(main)
+  program.run(main)

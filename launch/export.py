@@ -7,7 +7,7 @@ launch.evaluate and launch.sample take the exported folder as --workdir, too.
 
 from absl import flags
 
-from launch import command
+from launch.cli import program
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -18,12 +18,12 @@ flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
 def main() -> None:
   """Exports."""
   import dlx
-  from dlx.training import export
+  from dlx.runs import export
 
-  output = command.required("output")
-  run = dlx.load_run(command.required("workdir"), checkpoint=FLAGS.checkpoint)
+  output = program.required("output")
+  run = dlx.load_run(program.required("workdir"), checkpoint=FLAGS.checkpoint)
   print(f"{export.export(run, output)}: step {run.step}")
 
 
 if __name__ == "__main__":
-  command.run(main)
+  program.run(main)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from launch import command
+from launch.cli import program
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -49,7 +49,7 @@ def main(*inputs: str) -> None:
     )
   if FLAGS.top < 1:
     raise UserError(f"--top={FLAGS.top}: expected at least 1")
-  run = dlx.load_run(command.required("workdir"), checkpoint=FLAGS.checkpoint)
+  run = dlx.load_run(program.required("workdir"), checkpoint=FLAGS.checkpoint)
   doctor.check()
   if not hasattr(run.experiment, "predict"):
     raise UserError(f"{run.config.experiment} does not predict")
@@ -58,4 +58,4 @@ def main(*inputs: str) -> None:
 
 
 if __name__ == "__main__":
-  command.run(main, positional=True)
+  program.run(main, positional=True)

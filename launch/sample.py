@@ -6,7 +6,7 @@
 
 from absl import flags
 
-from launch import command
+from launch.cli import program
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -33,7 +33,7 @@ def main() -> None:
     raise UserError(f"--top_k={FLAGS.top_k}: expected at least 1")
   if FLAGS.top_p is not None and not 0 < FLAGS.top_p <= 1:
     raise UserError(f"--top_p={FLAGS.top_p}: expected 0 < top_p <= 1")
-  run = dlx.load_run(command.required("workdir"), checkpoint=FLAGS.checkpoint)
+  run = dlx.load_run(program.required("workdir"), checkpoint=FLAGS.checkpoint)
   doctor.check()
   if not hasattr(run.experiment, "sample"):
     raise UserError(f"{run.config.experiment} does not sample")
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  command.run(main)
+  program.run(main)

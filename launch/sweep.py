@@ -9,9 +9,9 @@ Each run is a folder below --workdir, and launch.train with the values in its na
 same command goes on where it stopped. At the end there are sweep.csv, sorted by the best
 validation value of each run, and sweep.png.
 
-  --through="launch.slurm --gpus_per_node=1 --submit"
+  --through="launch.clusters.slurm --gpus_per_node=1 --submit"
 
-gives each run to a launcher of jobs (launch.slurm, launch.kubernetes, launch.tpu run)
+gives each run to a launcher of jobs (launch.clusters.slurm, launch.clusters.kubernetes, launch.clusters.tpu run)
 instead, once; the same command later shows those that have finished.
 """
 
@@ -25,7 +25,7 @@ import time
 
 from absl import flags
 
-from launch import command
+from launch.cli import program
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the runs.")
@@ -48,8 +48,8 @@ def commands(root: pathlib.Path, points: list[dict[str, str]], own: list[str]):
     UserError: a key is unknown, a value is of the wrong type, or two points have one name.
   """
   from dlx.errors import UserError
-  from launch import configs
-  from launch import points as points_lib
+  from launch.cli import configs
+  from launch.cli import search_space as points_lib
 
   found = []
   for point in points:
@@ -66,9 +66,9 @@ def commands(root: pathlib.Path, points: list[dict[str, str]], own: list[str]):
 
 def is_done(folder: pathlib.Path, total_steps: int) -> bool:
   """Whether a run has reached its last step and validated it."""
-  from dlx.training import metrics
+  from dlx.runs import metric_log
 
-  lines = metrics.read(folder / metrics.METRICS)
+  lines = metric_log.read(folder / metric_log.METRICS)
   return bool(lines) and lines[-1]["step"] >= total_steps and "loss" not in lines[-1]
 
 
@@ -77,7 +77,7 @@ def run_all(jobs: list[tuple[pathlib.Path, list[str]]], at_once: int) -> dict[st
 
   A signal is passed on, so that every run saves.
   """
-  from dlx.training.interrupts import Interrupted, Interrupts
+  from dlx.training.signals import Interrupted, Interrupts
 
   waiting, running, failed = list(jobs), {}, {}
   with Interrupts() as interrupts:
@@ -133,9 +133,9 @@ def write_table(path: pathlib.Path, runs: list, keys: list[str], metric: str, be
 def main() -> None:
   """Runs the sweep, and shows its table."""
   from dlx.errors import UserError
-  from launch import points as points_lib
+  from launch.cli import search_space as points_lib
 
-  root = pathlib.Path(command.required("workdir"))
+  root = pathlib.Path(program.required("workdir"))
   own = [a for a in sys.argv[1:] if a.startswith(("--config=", "--config."))]
   points = points_lib.make(
       FLAGS.grid, FLAGS.uniform, FLAGS.log_uniform, count=FLAGS.count, seed=FLAGS.draw_seed
@@ -170,7 +170,7 @@ def _show(root: pathlib.Path, folders: list[pathlib.Path], keys: list[str]) -> N
   from rich.console import Console
   from rich.table import Table
 
-  from dlx.training import comparison
+  from dlx.reports import comparison
 
   folders = [folder for folder in folders if (folder / "config.json").exists()]
   if not folders:
@@ -187,4 +187,4 @@ def _show(root: pathlib.Path, folders: list[pathlib.Path], keys: list[str]) -> N
 
 
 if __name__ == "__main__":
-  command.run(main, with_config=True)
+  program.run(main, with_config=True)

@@ -13,7 +13,8 @@ import sys
 
 from absl import flags
 
-from launch import command, distributed
+from dlx.distributed import initialize
+from launch.cli import program
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the run; a new one is made when not given.")
@@ -25,14 +26,16 @@ flags.DEFINE_bool("list", False, "Show the experiments and their presets, and st
 def main() -> None:
   """Trains."""
   from dlx import doctor
+  from dlx.distributed import processes
   from dlx.errors import UserError
-  from dlx.training import fit, processes, remote, run
-  from dlx.training import workdir as workdirs
+  from dlx.runs import object_storage, run
+  from dlx.runs import workdir as workdirs
+  from dlx.training import fit
 
   if FLAGS.distributed:
     if not FLAGS.workdir:
       raise UserError("--distributed needs --workdir, a folder that all processes see")
-    distributed.start()
+    initialize.start()
   config = FLAGS.config
   if FLAGS.profile:
     config.training.profile = FLAGS.profile
@@ -49,16 +52,16 @@ def main() -> None:
         print(f"--workdir={workdir}", flush=True)
       experiment.train(config, workdir)
       if processes.is_first():
-        remote.put(workdir)
+        object_storage.put(workdir)
         print(f"trained: {FLAGS.workdir or workdir}")
 
 
 def _opened(config) -> contextlib.AbstractContextManager[pathlib.Path]:
-  from dlx.training import remote
-  from dlx.training import workdir as workdirs
+  from dlx.runs import object_storage
+  from dlx.runs import workdir as workdirs
 
-  if FLAGS.workdir and remote.is_address(FLAGS.workdir):
-    return remote.opened_to_train(FLAGS.workdir)
+  if FLAGS.workdir and object_storage.is_address(FLAGS.workdir):
+    return object_storage.opened_to_train(FLAGS.workdir)
   return contextlib.nullcontext(
       pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
   )
@@ -66,7 +69,7 @@ def _opened(config) -> contextlib.AbstractContextManager[pathlib.Path]:
 
 def list_experiments() -> None:
   """Prints every config file with its presets."""
-  from launch import configs
+  from launch.cli import configs
 
   for path, presets in configs.experiments().items():
     print(f"{path}: {', '.join(presets)}")
@@ -74,8 +77,8 @@ def list_experiments() -> None:
 
 if __name__ == "__main__":
   if "--list" in sys.argv[1:]:
-    command.run(list_experiments)
+    program.run(list_experiments)
   else:
-    if distributed.is_wanted(sys.argv):
-      distributed.guard()
-    command.run(main, with_config=True, end=distributed.end)
+    if initialize.is_wanted(sys.argv):
+      initialize.guard()
+    program.run(main, with_config=True, end=initialize.end)

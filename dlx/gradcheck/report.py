@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlx.errors import UserError
-from dlx.gradcheck import check, measure, planted
+from dlx.gradcheck import check, measure, mutants
 from dlx.gradcheck.case import Case
 
 COLUMNS = (
@@ -112,7 +112,7 @@ def explain(case: Case) -> None:
     slope = check.difference_error(case, np.random.default_rng(0))
     print(f"largest difference from central differences: {slope:.1e}")
     for mistake in case.mistakes:
-      found = planted.error(case, mistake) > planted.FOUND
+      found = mutants.error(case, mistake) > mutants.FOUND
       print(f"planted mistake {'found' if found else 'NOT FOUND'}: {mistake.what}")
 
 

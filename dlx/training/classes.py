@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
+from dlx.distributed import processes
 from dlx.errors import UserError
-from dlx.training import processes
 
 CLASSES = "classes.json"
 

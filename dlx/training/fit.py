@@ -9,14 +9,16 @@ import ml_collections
 import numpy as np
 import optax
 
+from dlx.distributed import processes
 from dlx.errors import UserError
-from dlx.training import lock, processes, remote, sharding
+from dlx.runs import lock, object_storage
+from dlx.runs.checkpoints import CRITERION, Checkpoints, target_of
+from dlx.runs.metric_log import MetricsWriter
+from dlx.training import sharding
 from dlx.training import step as steps_lib
-from dlx.training.checkpoints import CRITERION, Checkpoints, target_of
-from dlx.training.interrupts import Interrupted, Interrupts
-from dlx.training.metrics import MetricsWriter
 from dlx.training.profiling import Profiler, parse
 from dlx.training.progress import Progress
+from dlx.training.signals import Interrupted, Interrupts
 from dlx.training.state import State
 
 
@@ -95,7 +97,7 @@ def fit(
   try:
     with (
         lock.held(workdir),
-        Checkpoints(remote.checkpoints(workdir), keep=config.keep) as checkpoints,
+        Checkpoints(object_storage.checkpoints(workdir), keep=config.keep) as checkpoints,
     ):
       state = checkpoints.restore_latest(target_of(shapes, placed))
       resumed = state is not None

@@ -4,8 +4,8 @@ import pathlib
 
 import jax
 
+from dlx.distributed import processes
 from dlx.errors import UserError
-from dlx.training import processes
 
 FOLDER = "profile"
 

@@ -6,7 +6,7 @@ import time
 from rich import console as rich_console
 from rich import progress as rich_progress
 
-from dlx.training import processes
+from dlx.distributed import processes
 
 
 def duration(seconds: float) -> str:

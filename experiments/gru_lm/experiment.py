@@ -12,14 +12,15 @@ import numpy as np
 from dlx.data import batches
 from dlx.data import corpus as corpora
 from dlx.data.text import Vocabulary
+from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.layers import decoding, losses
 from dlx.models.language_model import CELLS, RecurrentLanguageModel
-from dlx.training import optimizer as optimizers
-from dlx.training import processes, report, sharding
-from dlx.training import run as runs
+from dlx.reports import figures
+from dlx.runs import run as runs
+from dlx.runs import workdir as workdirs
+from dlx.training import optimizers, sharding
 from dlx.training import state as states
-from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
 
 VOCABULARY, CORPUS = "vocabulary.json", "corpus.json"
@@ -121,7 +122,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   )
   run = runs.load(workdir)
   if processes.is_first():
-    report.curves(workdir, unit="nats per character")
+    figures.curves(workdir, unit="nats per character")
     text = "".join(sample(run, "", 1000, temperature=0.8))
     (workdir / "samples.txt").write_text(text + "\n", encoding="utf-8")
 

@@ -12,15 +12,17 @@ import dlx
 from dlx.data import augmentation, batches
 from dlx.data import images as image_data
 from dlx.data.split import check_parts
+from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.layers import losses
+from dlx.metrics import classification
 from dlx.models import fast_resnet, resnet
+from dlx.reports import figures
+from dlx.runs import run as runs
+from dlx.runs import workdir as workdirs
 from dlx.training import classes as known_classes
-from dlx.training import classification, finetuning, processes, report, sharding
-from dlx.training import optimizer as optimizers
-from dlx.training import run as runs
+from dlx.training import finetuning, optimizers, sharding
 from dlx.training import state as states
-from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
 from experiments.resnet_cifar10 import evaluation
 from experiments.resnet_cifar10.splits import load_data
@@ -202,10 +204,10 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   )
   run = runs.load(workdir)
   if processes.is_first():
-    report.curves(workdir, unit="nats per image")
-    report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
+    figures.curves(workdir, unit="nats per image")
+    figures.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
     first = run.variables["whitening"] if "whitening" in run.variables else run.params["stem"]
-    report.filters(workdir / "filters.png", np.asarray(first["kernel"]))
+    figures.filters(workdir / "filters.png", np.asarray(first["kernel"]))
 
 
 def _logits(run: runs.Run, images: np.ndarray, num_classes: int) -> np.ndarray:
@@ -227,8 +229,8 @@ def evaluate(run: runs.Run, split: str) -> dict[str, float]:
   logits = _logits(run, data.images, len(data.classes))
   probabilities = np.asarray(jax.nn.softmax(logits))
   matrix = classification.confusion_matrix(probabilities, data.labels)
-  report.confusion_matrix(run.workdir / f"confusion_{split}.png", matrix, data.classes)
-  report.mistakes(run.workdir / f"mistakes_{split}.png", data, probabilities)
+  figures.confusion_matrix(run.workdir / f"confusion_{split}.png", matrix, data.classes)
+  figures.mistakes(run.workdir / f"mistakes_{split}.png", data, probabilities)
   of_class = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
   return {
       "images": len(data),

@@ -8,7 +8,7 @@ import ml_collections
 
 from dlx.errors import UserError
 from dlx.models import transformer
-from dlx.training import workdir as workdirs
+from dlx.runs import workdir as workdirs
 
 DTYPES = ("float32", "bfloat16", "float64")
 POOLING = ("mean", "max", "first")

@@ -14,10 +14,10 @@ import tokenizers
 import dlx
 from dlx.data import tokens
 from dlx.data.labelled_text import LabelledTexts
+from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.models import bert
 from dlx.models.transformer import Transformer
-from dlx.training import processes
 
 SHAPES, TOKENIZER = "encoder.json", "tokenizer.json"
 

@@ -11,15 +11,17 @@ import ml_collections
 import numpy as np
 import tokenizers
 
-from dlx.data import tokens
+from dlx.data import bucketing, tokens
 from dlx.data.labelled_text import LabelledTexts
 from dlx.errors import UserError
 from dlx.layers import losses
+from dlx.metrics import classification
 from dlx.models import attribution
 from dlx.models.sequence_heads import Classifier, Experts
-from dlx.training import buckets, classification, explanation, progress, report, sharding
+from dlx.reports import explanation, figures
+from dlx.runs import run as runs
 from dlx.training import classes as known_classes
-from dlx.training import run as runs
+from dlx.training import progress, sharding
 from experiments.transformer_sentiment import splits
 
 _ROWS = 64  # Texts classified at once.
@@ -41,7 +43,7 @@ def make_map(config: ml_collections.ConfigDict, function, mesh: jax.sharding.Mes
     mesh: the devices that share the texts of each time.
 
   Returns:
-    mapped; done is that of `buckets.map_sorted`.
+    mapped; done is that of `bucketing.map_sorted`.
   """
   rows = sharding.rows(_ROWS, mesh)
 
@@ -52,7 +54,7 @@ def make_map(config: ml_collections.ConfigDict, function, mesh: jax.sharding.Mes
   def mapped(params, variables, ids, lengths, done=None) -> np.ndarray:
     trained = sharding.whole((params, variables), mesh)
     run = lambda *group: of_group(*trained, *sharding.on_every_device(group, mesh))  # noqa: E731
-    return buckets.map_sorted(run, ids, lengths, splits.sizes(config), rows, done)
+    return bucketing.map_sorted(run, ids, lengths, splits.sizes(config), rows, done)
 
   return mapped
 
@@ -86,7 +88,7 @@ class TextClassifier:
     self._classify = make_classify(run.config, model, sharding.make_mesh())
 
   def logits(self, texts: Sequence[str], done=None) -> np.ndarray:
-    """(N, K), float64; done is that of `buckets.map_sorted`."""
+    """(N, K), float64; done is that of `bucketing.map_sorted`."""
     encoded = tokens.encode(self.tokenizer, texts, self.run.config.data.max_length)
     return np.float64(self._classify(self.run.params, self.run.variables, *encoded, done))
 
@@ -98,7 +100,7 @@ def evaluate(classifier: TextClassifier, data: LabelledTexts, split: str) -> dic
     logits = classifier.logits(data.texts, lambda count: shown.update(count, {}))
   probabilities = np.asarray(jax.nn.softmax(logits))
   matrix = classification.confusion_matrix(probabilities, data.labels)
-  report.confusion_matrix(workdir / f"confusion_{split}.png", matrix, data.classes)
+  figures.confusion_matrix(workdir / f"confusion_{split}.png", matrix, data.classes)
   (workdir / f"mistakes_{split}.txt").write_text(_mistakes(data, probabilities), encoding="utf-8")
   return {
       "texts": len(data),

@@ -7,25 +7,19 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from dlx.data import batches, tokens
+from dlx.data import batches, bucketing, tokens
 from dlx.data.split import check_parts
+from dlx.distributed import processes
 from dlx.layers import losses
+from dlx.metrics import classification
 from dlx.models import ngrams
 from dlx.models.sequence_heads import Classifier, Experts
-from dlx.training import (
-  buckets,
-  classification,
-  explanation,
-  finetuning,
-  processes,
-  report,
-  sharding,
-)
+from dlx.reports import explanation, figures
+from dlx.runs import run as runs
+from dlx.runs import workdir as workdirs
 from dlx.training import classes as known_classes
-from dlx.training import optimizer as optimizers
-from dlx.training import run as runs
+from dlx.training import finetuning, optimizers, sharding
 from dlx.training import state as states
-from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
 from experiments.transformer_sentiment import checks, encoders, evaluation, splits
 
@@ -102,7 +96,7 @@ def make_loss(config: ml_collections.ConfigDict, model: Experts):
     right = (sum(each).argmax(-1) == labels).mean()
     return sum(of_each) / len(of_each), ({"accuracy": right}, variables)
 
-  return buckets.bucketed(loss_fn, splits.sizes(config))
+  return bucketing.bucketed(loss_fn, splits.sizes(config))
 
 
 def make_optimizer(config: ml_collections.ConfigDict, num_layers: int):
@@ -165,8 +159,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       best="error",  # The loss is least long before: then the network becomes too sure of itself.
   )
   if processes.is_first():
-    report.curves(workdir, unit="nats per text")
-    report.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
+    figures.curves(workdir, unit="nats per text")
+    figures.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
 
 
 def _classifier(run: runs.Run) -> evaluation.TextClassifier:

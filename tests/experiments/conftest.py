@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from dlx.training.checkpoints import Checkpoints
+from dlx.runs.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS = 120  # Any wait longer than this is a failure.

@@ -19,7 +19,7 @@ from dlx.training import state as states
 import experiments.gru_lm.experiment  # noqa: F401
 import experiments.resnet_cifar10.experiment  # noqa: F401
 import experiments.transformer_sentiment.experiment  # noqa: F401
-import launch.configs  # noqa: F401
+import launch.cli.configs  # noqa: F401
 
 
 def become(request: dict) -> None:

@@ -13,9 +13,9 @@ import pytest
 import dlx
 from dlx.data import corpus as corpora
 from dlx.errors import UserError
-from dlx.training import metrics as metrics_lib
+from dlx.runs import metric_log as metrics_lib
+from dlx.runs.checkpoints import Checkpoints
 from dlx.training import sharding
-from dlx.training.checkpoints import Checkpoints
 from experiments.gru_lm import config as configs
 from experiments.gru_lm import experiment
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlx.training import metrics
+from dlx.runs import metric_log
 from dlx.training.state import path_name
 
 EXPERIMENTS = {
@@ -90,7 +90,7 @@ def distance(runs, workdir: pathlib.Path, other: pathlib.Path, dtype=np.float64)
 
 def validation(workdir: pathlib.Path) -> dict[str, float]:
   """The last figures of the validation split."""
-  lines = metrics.read(workdir / "metrics.jsonl")
+  lines = metric_log.read(workdir / "metrics.jsonl")
   names = {name for line in lines for name in line if name.startswith("validation/")}
   return {name: [line[name] for line in lines if name in line][-1] for name in names}
 

@@ -9,8 +9,9 @@ from dlx.data import images as image_data
 from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import fast_resnet
-from dlx.training import metrics, sharding
-from dlx.training import run as runs
+from dlx.runs import metric_log
+from dlx.runs import run as runs
+from dlx.training import sharding
 from experiments.resnet_cifar10 import config as configs
 from experiments.resnet_cifar10 import evaluation, experiment
 
@@ -194,7 +195,7 @@ def test_a_speedrun_trains_a_few_steps_in_bfloat16(preset, tmp_path):
   )
   assert config.model.dtype == "bfloat16"
   experiment.train(config, tmp_path / "run")
-  lines = metrics.read(tmp_path / "run" / "metrics.jsonl")
+  lines = metric_log.read(tmp_path / "run" / "metrics.jsonl")
   assert [line["step"] for line in lines] == [2, 4, 4]
   assert all(np.isfinite(value) for line in lines for value in line.values())
   params = runs.load(tmp_path / "run").params

@@ -11,7 +11,8 @@ from dlx.data import labelled_text, tokens
 from dlx.errors import UserError
 from dlx.models import ngrams
 from dlx.models.sequence_heads import TokenModel
-from dlx.training import finetuning, run, sharding
+from dlx.runs import run
+from dlx.training import finetuning, sharding
 from experiments.transformer_sentiment import checks, encoders, evaluation, experiment, splits
 from experiments.transformer_sentiment import config as configs
 from experiments.transformer_sentiment.pretraining import experiment as pretraining

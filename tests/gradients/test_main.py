@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlx.gradcheck import case, check, planted, report
+from dlx.gradcheck import case, check, mutants, report
 from dlx.gradients import __main__ as program
 
 
@@ -20,7 +20,7 @@ def test_the_table_has_a_row_with_errors_below_the_bounds(capsys):
 def test_the_table_shows_the_error_of_a_wrong_rule(capsys, monkeypatch):
   (one,) = report.find(case.all_cases(), "linear.apply")
   mistake = next(m for m in one.mistakes if m.what == "d_x's sign")
-  wrong = planted.plant(one.rule, mistake)
+  wrong = mutants.plant(one.rule, mistake)
   right = check.by_rule
   monkeypatch.setattr(check, "by_rule", lambda *args, **_: right(*args, rule=wrong))
   assert program.main(["--markdown", "linear.apply"]) == 0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.gradcheck import check, planted
+from dlx.gradcheck import check, mutants
 from dlx.gradcheck.case import all_cases
 
 CASES = all_cases()
@@ -92,18 +92,18 @@ def test_eager_jit_vmap_and_leading_dimensions_agree(case):
     [pytest.param(c, m, id=f"{c.name}-{m.what}") for c in CASES for m in c.mistakes],
 )
 def test_a_planted_mistake_is_found(case, mistake):
-  assert planted.error(case, mistake) > planted.FOUND
+  assert mutants.error(case, mistake) > mutants.FOUND
 
 
 @pytest.mark.full
 @each_case
 def test_a_rule_without_one_of_its_terms_is_found(case):
   not_found = []
-  for label, rule in planted.dropped_terms(case.rule):
+  for label, rule in mutants.dropped_terms(case.rule):
     if any(part in label for part in case.without_effect):
       continue
     try:
-      found = planted.error_of(case, rule) > planted.FOUND
+      found = mutants.error_of(case, rule) > mutants.FOUND
     except Exception:  # Whatever jax says of a term less: the rule no longer runs.
       found = True
     if not found:

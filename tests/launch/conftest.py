@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlx.training.checkpoints import Checkpoints
+from dlx.runs.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENVIRONMENT = {

@@ -21,11 +21,11 @@ import warnings
 import jax
 
 import dlx.doctor
-import dlx.training.export
+import dlx.runs.export
 import experiments.gru_lm.experiment  # noqa: F401
 import experiments.resnet_cifar10.experiment  # noqa: F401
 import experiments.transformer_sentiment.experiment  # noqa: F401
-import launch.configs  # noqa: F401
+import launch.cli.configs  # noqa: F401
 
 
 def wait(child: int, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""launch.slurm and launch.kubernetes: the files they write, and what they refuse."""
+"""launch.clusters.slurm and launch.clusters.kubernetes: the files they write, and what they refuse."""
 
 import shlex
 import stat

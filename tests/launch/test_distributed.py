@@ -6,8 +6,8 @@ import types
 
 import pytest
 
+from dlx.distributed import initialize
 from dlx.errors import UserError
-from launch import distributed
 
 DEBUG = "--config=experiments/gru_lm/config.py:debug"
 SLURM = {
@@ -18,7 +18,7 @@ SLURM = {
 
 @pytest.fixture
 def flags(monkeypatch):
-  """`flags(coordinator=..., ...)`: the values that launch.distributed reads."""
+  """`flags(coordinator=..., ...)`: the values that dlx.distributed.initialize reads."""
 
   def use(**values):
     names = ("coordinator", "num_processes", "process_id")
@@ -32,7 +32,7 @@ def flags(monkeypatch):
 def test_slurm_is_found(monkeypatch, flags):
   for name, value in SLURM.items():
     monkeypatch.setenv(name, value)
-  coordinator, count, number, devices = distributed._detected()
+  coordinator, count, number, devices = initialize._detected()
   # jax's rule: the first node, and a port made of the job's number.
   assert coordinator == f"gpu03:{7 + 65535 - 2**12 + 1}"
   assert (count, number, devices) == (4, 2, [0])
@@ -40,7 +40,7 @@ def test_slurm_is_found(monkeypatch, flags):
 
 def test_without_a_job_the_flags_are_named(flags):
   with pytest.raises(UserError, match="no TPU slice, SLURM, .*--coordinator=HOST:PORT"):
-    distributed.start()
+    initialize.start()
 
 
 @pytest.mark.parametrize("values, message", [
@@ -53,12 +53,12 @@ def test_without_a_job_the_flags_are_named(flags):
 def test_flags_that_make_no_sense_are_refused(flags, values, message):
   flags(**values)
   with pytest.raises(UserError, match=message):
-    distributed.start()
+    initialize.start()
 
 
 def test_a_single_process_joins_nobody(flags):
   flags(coordinator="nowhere:1", num_processes=1, process_id=0)
-  distributed.start()
+  initialize.start()
 
 
 def test_a_coordinator_that_does_not_answer_is_named_in_time(flags, monkeypatch):
@@ -68,7 +68,7 @@ def test_a_coordinator_that_does_not_answer_is_named_in_time(flags, monkeypatch)
     address = f"localhost:{taken.getsockname()[1]}"
     flags(coordinator=address, num_processes=2, process_id=1)
     with pytest.raises(UserError, match=f"{address} cannot be reached .*refused.* tried for 1 s"):
-      distributed.start()
+      initialize.start()
 
 
 def test_a_port_in_use_is_named(flags):
@@ -78,7 +78,7 @@ def test_a_port_in_use_is_named(flags):
     port = taken.getsockname()[1]
     flags(coordinator=f"localhost:{port}", num_processes=2, process_id=0)
     with pytest.raises(UserError, match=f"port {port} of --coordinator cannot be used"):
-      distributed.start()
+      initialize.start()
 
 
 @pytest.mark.parametrize("argument, wanted", [
@@ -86,7 +86,7 @@ def test_a_port_in_use_is_named(flags):
     ("--nodistributed", False), ("--distributed=false", False), ("distributed.py", False),
 ])  # fmt: skip
 def test_the_flag_is_seen_before_flags_are_parsed(argument, wanted):
-  assert distributed.is_wanted(["train.py", argument]) == wanted
+  assert initialize.is_wanted(["train.py", argument]) == wanted
 
 
 def test_processes_need_a_folder_that_all_see(programs):

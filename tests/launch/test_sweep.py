@@ -62,7 +62,7 @@ def test_runs_are_handed_to_a_launcher_once(programs, tmp_path):
   sbatch.parent.mkdir()
   sbatch.write_text(f'#!/bin/sh\necho "$2" >> {tmp_path}/submitted\necho 7\n')
   sbatch.chmod(0o700)
-  through = "--through=launch.slurm --gpus_per_node=0 --submit"
+  through = "--through=launch.clusters.slurm --gpus_per_node=0 --submit"
   args = (*CONFIG, *GRID, f"--workdir={tmp_path / 'runs'}", through)
   place = {"PATH": f"{sbatch.parent}:{os.environ['PATH']}", "folder": tmp_path}
   for handed_over in (2, 0):

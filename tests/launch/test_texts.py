@@ -52,13 +52,13 @@ def test_predict_answers_arguments_a_file_and_an_export_alike(programs, run, tmp
 
 def test_attention_shows_what_speaks_for_the_answer(programs, run, tmp_path):
   text = "the plot was dull and her acting was empty"
-  finished = programs("launch.attention", f"--workdir={run}", f"--output={tmp_path}", text)
+  finished = programs("launch.explain", f"--workdir={run}", f"--output={tmp_path}", text)
   assert finished.code == 0, finished
   assert finished.out.startswith("negative ") and "dull" in finished.out.splitlines()[2]
   for name in ("attention.png", "attribution.png"):
     assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
   for args, message in {(" ",): "the text is empty", ("a", "b"): "2 texts are given"}.items():
-    refused = programs("launch.attention", f"--workdir={run}", *args)
+    refused = programs("launch.explain", f"--workdir={run}", *args)
     assert refused.code == 2 and message in refused.err, refused
     assert refused.err.count("\n") == 1 and refused.out == ""
 

@@ -1,4 +1,4 @@
-"""launch.tpu with a stand-in for gcloud that records what it is called with."""
+"""launch.clusters.tpu with a stand-in for gcloud that records what it is called with."""
 
 import json
 import os
@@ -30,7 +30,7 @@ NONE = "error: NOT_FOUND: no such resource"
 
 
 class Google:
-  """`google(arguments, describe=[...], ssh=[...])` runs launch.tpu with these answers."""
+  """`google(arguments, describe=[...], ssh=[...])` runs launch.clusters.tpu with these answers."""
 
   def __init__(self, folder, programs):
     self._folder, self._programs = folder, programs
@@ -50,7 +50,7 @@ class Google:
     (self._folder / "calls").write_text("")
     flags = ("--name=small", "--zone=us-central1-a", "--poll=0.01")
     path = f"{self._folder / 'bin'}:{os.environ['PATH']}"
-    return how("launch.tpu", *flags, *arguments, PATH=path)
+    return how("launch.clusters.tpu", *flags, *arguments, PATH=path)
 
   @property
   def calls(self):
@@ -80,7 +80,7 @@ def test_run_makes_the_slice_waits_installs_trains_on_all_workers_and_deletes(go
   assert all("--zone=us-central1-a" in call for call in google.calls)
   assert all("--worker=all" in call for call in (scp, install, train))
   command = next(a for a in train if a.startswith("--command="))
-  assert command == f"--command=bash dlx/launch/tpu_worker.sh train {' '.join(TRAIN)}"
+  assert command == f"--command=bash dlx/launch/clusters/tpu_worker.sh train {' '.join(TRAIN)}"
   said = [line for line in finished.out.splitlines() if line]
   assert said == ["small: WAITING_FOR_RESOURCES", "small: PROVISIONING"]
 
@@ -116,7 +116,7 @@ def test_it_does_not_make_lost_slices_for_ever(google):
     ({"describe": [NONE, "FAILED"]}, "small is FAILED and will not become ACTIVE"),
     ({"describe": ["error: no zone us-x"]}, "gcloud: no zone us-x"),
     ({"describe": ["ACTIVE", "ACTIVE", "error: no network"], "ssh": ["", "error: broken pipe"]},
-     "failed: broken pipe; launch.tpu logs shows its log. If only the connection was lost"),
+     "failed: broken pipe; launch.clusters.tpu logs shows its log. If only the connection was lost"),
 ])  # fmt: skip
 def test_what_goes_wrong_is_told_in_a_line(google, answers, message):
   finished = google("--yes", "run", "--", *TRAIN, **answers)
@@ -146,7 +146,7 @@ def test_nothing_is_made_without_a_yes(google):
 
 def test_a_dry_run_prints_every_command_and_needs_no_gcloud(programs):
   flags = ("--name=small", "--zone=z", "--dry_run", "--delete")
-  finished = programs("launch.tpu", *flags, "run", "--", *TRAIN, PATH="/nowhere")
+  finished = programs("launch.clusters.tpu", *flags, "run", "--", *TRAIN, PATH="/nowhere")
   lines = finished.out.splitlines()
   verbs = [line.split()[4] for line in lines if line.startswith("gcloud ")]
   assert verbs == ["create", "describe", "scp", "ssh", "ssh", "delete"], finished
@@ -154,7 +154,7 @@ def test_a_dry_run_prints_every_command_and_needs_no_gcloud(programs):
 
 
 def test_without_gcloud_it_says_how_to_get_it(programs):
-  finished = programs("launch.tpu", "--name=a", "--zone=z", "status", PATH="/nowhere")
+  finished = programs("launch.clusters.tpu", "--name=a", "--zone=z", "status", PATH="/nowhere")
   assert finished.code == 2 and "install the Google Cloud CLI" in finished.err
 
 
@@ -166,7 +166,7 @@ def test_ctrl_c_says_that_the_training_goes_on(google):
   running.send_signal(signal.SIGINT)
   out, err = running.communicate(timeout=30)
   assert running.returncode == 130, err
-  assert "small goes on; the same command follows it, launch.tpu stop ends it" in err
+  assert "small goes on; the same command follows it, launch.clusters.tpu stop ends it" in err
   assert "Traceback" not in err
 
 

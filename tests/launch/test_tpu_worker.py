@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a TPU worker runs Linux")
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch" / "tpu_worker.sh"
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch" / "clusters" / "tpu_worker.sh"
 # In the place of Python: says what it is asked, trains until there is a file "end" with its
 # exit code, and saves when it is told to.
 PYTHON = """#!/bin/bash
@@ -41,7 +41,7 @@ class Worker:
     python.chmod(stat.S_IRWXU)
 
   def __call__(self, *arguments, number=0):
-    command = self._from_a_terminal(["bash", "dlx/launch/tpu_worker.sh", *arguments])
+    command = self._from_a_terminal(["bash", "dlx/launch/clusters/tpu_worker.sh", *arguments])
     self._connections.append(subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         cwd=self.folder.parent, env={**os.environ, "TPU_WORKER_ID": str(number)},

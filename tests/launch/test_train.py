@@ -11,7 +11,7 @@ import pytest
 
 import dlx
 from dlx.data import corpus
-from dlx.training import metrics
+from dlx.runs import metric_log
 
 DEBUG = "--config=experiments/gru_lm/config.py:debug"
 STEPS, CHARACTERS, WINDOW, LANES = 40, 60_000, 32, 8  # Of the preset, and of the streaming figure.
@@ -57,7 +57,7 @@ def test_training_leaves_the_files_of_a_run(run):
 
 
 def test_the_metrics_have_every_call_and_validation_and_the_loss_falls(run):
-  lines = metrics.read(run[0] / "metrics.jsonl")
+  lines = metric_log.read(run[0] / "metrics.jsonl")
   assert [line["step"] for line in lines if "loss" in line] == list(range(5, STEPS + 1, 5))
   validation = [line for line in lines if "validation/loss" in line]
   assert [line["step"] for line in validation] == [20, 40]

@@ -14,11 +14,11 @@ import optax
 import pytest
 
 from dlx.errors import UserError
+from dlx.runs import metric_log as metrics_lib
+from dlx.runs.checkpoints import Checkpoints
 from dlx.training import fit as fits
-from dlx.training import metrics as metrics_lib
 from dlx.training import state as states
-from dlx.training.checkpoints import Checkpoints
-from dlx.training.interrupts import Interrupted, Interrupts
+from dlx.training.signals import Interrupted, Interrupts
 
 OPTIMIZER = optax.adamw(0.05)
 

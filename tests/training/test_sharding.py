@@ -15,7 +15,7 @@ from dlx.errors import UserError
 from dlx.models.language_model import RecurrentLanguageModel
 from dlx.layers import losses
 from dlx.training import sharding, state as states, step as steps
-from dlx.training.checkpoints import Checkpoints, target_of
+from dlx.runs.checkpoints import Checkpoints, target_of
 
 assert jax.device_count() == 8 and sharding.make_mesh().size == 8
 

@@ -11,15 +11,16 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from dlx.data import batches, masking, tokens
+from dlx.data import batches, bucketing, masking, tokens
 from dlx.data.split import check_parts
+from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.models.sequence_heads import TokenModel
-from dlx.training import buckets, processes, report, sharding
-from dlx.training import optimizer as optimizers
-from dlx.training import run as runs
+from dlx.reports import figures
+from dlx.runs import run as runs
+from dlx.runs import workdir as workdirs
+from dlx.training import optimizers, sharding
 from dlx.training import state as states
-from dlx.training import workdir as workdirs
 from dlx.training.fit import fit
 from experiments.transformer_sentiment import checks, encoders, splits
 from experiments.transformer_sentiment.evaluation import make_map, mask_of
@@ -63,7 +64,7 @@ def make_loss(config: ml_collections.ConfigDict, scores):
     loss, right = scores(params, batch["ids"], batch["lengths"], rng, True)
     return loss.mean(), ({"accuracy": right.mean()}, variables)
 
-  return buckets.bucketed(loss_fn, splits.sizes(config))
+  return bucketing.bucketed(loss_fn, splits.sizes(config))
 
 
 def make_evaluate(config: ml_collections.ConfigDict, scores, mesh: jax.sharding.Mesh):
@@ -131,7 +132,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       validate=validate,
   )
   if processes.is_first():
-    report.curves(workdir, unit="nats per hidden token")
+    figures.curves(workdir, unit="nats per hidden token")
 
 
 def evaluate(run: runs.Run, split: str) -> dict[str, float]:

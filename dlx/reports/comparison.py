@@ -1,0 +1,105 @@
+"""Several runs side by side: their curves, and what their configs differ in."""
+
+from collections.abc import Sequence
+import os
+import pathlib
+from typing import NamedTuple
+
+from rich import box
+from rich.table import Table
+
+from dlx.errors import UserError
+from dlx.reports import figures
+from dlx.runs import metric_log
+from dlx.runs import workdir as workdirs
+
+
+class Curves(NamedTuple):
+  """What is read of a run.
+
+  Attributes:
+    name: its folder's, without what all compared runs begin with.
+    config: flat.
+    lines: of metric_log.jsonl.
+  """
+
+  name: str
+  config: dict
+  lines: list[dict]
+
+  def points(self, key: str) -> list[tuple[int, float]]:
+    """(step, value) of every line that has the key."""
+    return [(line["step"], line[key]) for line in self.lines if key in line]
+
+
+def read(folders: Sequence[pathlib.Path]) -> list[Curves]:
+  """The curves of runs.
+
+  Raises:
+    UserError: a folder is no run.
+  """
+  configs = [workdirs.flatten(workdirs.read_config(folder).to_dict()) for folder in folders]
+  paths = [os.path.abspath(folder) for folder in folders]
+  above = os.path.commonpath([os.path.dirname(path) for path in paths])
+  return [
+      Curves(os.path.relpath(path, above), config, metric_log.read(folder / metric_log.METRICS))
+      for path, config, folder in zip(paths, configs, folders)
+  ]
+
+
+def differing(runs: Sequence[Curves]) -> list[str]:
+  """The keys whose values are not the same in all configs."""
+  keys = sorted(set().union(*(run.config for run in runs)))
+  return [
+      key for key in keys if any(run.config.get(key) != runs[0].config.get(key) for run in runs)
+  ]
+
+
+def table(runs: Sequence[Curves], metric: str) -> Table:
+  """A line a run: what differs in its config, its last step, and validation's values there."""
+  keys = differing(runs)
+  shown = Table("run", *keys, box=box.SIMPLE)
+  names = sorted({k for run in runs for line in run.lines for k in line if k.startswith("valid")})
+  names.sort(key=lambda name: name != f"validation/{metric}")
+  for title in ("step", *names):
+    shown.add_column(title, justify="right")
+  for run in runs:
+    step = str(run.lines[-1]["step"]) if run.lines else "-"
+    last = [f"{points[-1][1]:.4f}" if (points := run.points(name)) else "-" for name in names]
+    shown.add_row(run.name, *(str(run.config.get(key, "-")) for key in keys), step, *last)
+  return shown
+
+
+def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
+  """Draws `metric` of all runs over steps: thin in training, thick in validation.
+
+  Raises:
+    UserError: no run has such a metric.
+  """
+  key = f"validation/{metric}"
+  if not any(run.points(name) for run in runs for name in (metric, key)):
+    known = sorted({name for run in runs for line in run.lines for name in line} - {"step"})
+    raise UserError(f"--metric={metric} is in none of the runs; they have {', '.join(known)}")
+  figure = figures.figure(8, 4.6)
+  axes = figure.subplots()
+  seen = []
+  for i, run in enumerate(runs):
+    training, validation = run.points(metric), run.points(key)
+    colour = f"C{i % 10}"
+    if training:
+      axes.plot(*zip(*training), color=colour, linewidth=0.7, alpha=0.45)
+    if validation:
+      axes.plot(*zip(*validation), color=colour, linewidth=1.8, marker="o", markersize=3)
+    axes.plot([], [], color=colour, label=run.name)
+    # The first steps are so far off that the rest would be a flat line.
+    seen += [value for _, value in validation + training[len(training) // 2 :]]
+  low, high = min(seen), max(seen)
+  margin = 0.08 * max(high - low, 1e-3)
+  axes.set_ylim(low - margin, high + margin)
+  axes.set_xlabel("step")
+  axes.set_ylabel(metric)
+  axes.grid(alpha=0.25)
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.legend(frameon=False, fontsize=8)
+  figure.tight_layout()
+  figures.save(figure, path)

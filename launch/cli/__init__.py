@@ -1,0 +1,1 @@
+"""Helpers of the programs: flags, configs, exit codes."""

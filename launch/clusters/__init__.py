@@ -1,0 +1,1 @@
+"""Programs that start launch.train on a cluster."""
