@@ -2,23 +2,58 @@
 
 __version__ = "0.1.0"
 
+# The functions import what they need when they are called, so that `import dlx` is quick.
+
+
+def train(config, workdir=None, *, override=False, profile=None):
+  """Trains a config in a run directory, or resumes it; see dlx.training.train.train."""
+  from dlx.training import train
+
+  return train.train(config, workdir, override=override, profile=profile)
+
 
 def load_run(workdir, *, checkpoint="best"):
   """Opens a run: `run = dlx.load_run("runs/mine"); run.params`.
 
   Args:
-    workdir: the folder of a run, or what launch.export wrote.
+    workdir: the folder of a run, or of an export.
     checkpoint: "best" by the validation metric, or "latest"; an export has only one.
 
   Returns:
-    A dlx.runs.run.Run: workdir, config, experiment, step, params.
+    A dlx.runs.run.Run: workdir, config, step, variables, assets, task.
 
   Raises:
     dlx.errors.UserError: the folder is not a run, or has no checkpoint yet.
   """
-  # Imported here so that `import dlx` stays quick.
   from dlx.runs import export, run
 
   if export.is_export(workdir):
     return export.load(workdir)
   return run.load(workdir, checkpoint=checkpoint)
+
+
+def evaluate(run, split="test", data=None):
+  """The metrics of a run on a split; see dlx.training.evaluation.evaluate_run."""
+  from dlx.training import evaluation
+
+  return evaluation.evaluate_run(run, split, data)[0]
+
+
+def predict(run, lines, **options):
+  """Yields one prediction per line; see dlx.training.evaluation.predict."""
+  from dlx.training import evaluation
+
+  return evaluation.predict(run, lines, **options)
+
+
+def sample(run, *, seed=0, **options):
+  """Samples from a run's model: pieces of text, or images.
+
+  Args:
+    run: an opened run.
+    seed: of the draws.
+    **options: of the experiment's `sample`: prompt, length, temperature, ...
+  """
+  import jax
+
+  return run.task.sample(run.eval_variables, jax.random.key(seed), **options)

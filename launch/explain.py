@@ -1,53 +1,49 @@
-"""Shows what a text is taken for, and why: the words that speak for it, and the attention.
+"""Explains a prediction: token attributions and attention maps.
 
-  python -m launch.explain --workdir=DIR [--output=DIR] [--checkpoint=best] "a text"
+  python -m launch.explain --workdir=DIR [--output=DIR] [--checkpoint=best] "a document"
 
-Prints the text with each word on blue ground where it speaks for the answer, red where
-against it, and draws attribution.png and attention.png.
+Prints the words, blue where they support the prediction and red where they contradict it, and
+writes attribution.png and attention.png.
 """
 
 import pathlib
 
 from absl import flags
 
-from launch.cli import program
+from dlx.errors import UserError
+from launch.cli import opened, program
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Folder of the run.")
-flags.DEFINE_string("output", None, "Folder for the pictures; that of the run when not given.")
-flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+flags.adopt_module_key_flags(opened)
+flags.DEFINE_string("output", None, "Folder of the figures; the run's by default.")
 
 
-def main(*texts: str) -> None:
-  """Explains one text."""
-  import dlx
-  from dlx import doctor
-  from dlx.errors import UserError
-
-  if len(texts) != 1:
-    raise UserError(
-        f"{len(texts)} texts are given; give one, in quotes: launch.explain --workdir=DIR "
-        f'"a text"'
-    )
-  run = dlx.load_run(program.required("workdir"), checkpoint=FLAGS.checkpoint)
-  doctor.check()
-  if not hasattr(run.experiment, "explain"):
-    raise UserError(f"{run.config.experiment} has no attention to show")
-  folder = pathlib.Path(FLAGS.output or FLAGS.workdir)
-  found = run.experiment.explain(run, texts[0])
-
+def main(*inputs: str) -> None:
+  """Explains the prediction of one input."""
   from rich.console import Console
+  from rich.text import Text
 
-  from dlx.reports import explanation
+  from dlx.training.train import write_reports
 
+  if len(inputs) != 1:
+    raise UserError(
+        f"{len(inputs)} inputs are given; give one, in quotes: launch.explain --workdir=DIR "
+        f'"a document"'
+    )
+  run = opened.opened_run()
+  if run.task.explain is None:
+    raise UserError(f"{run.config.experiment} does not explain its predictions")
+  found = run.task.explain(run.eval_variables, inputs[0])
+  folder = pathlib.Path(FLAGS.output or run.workdir)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    explanation.draw_words(folder / "attribution.png", found)
-    explanation.draw_attention(folder / "attention.png", found)
+    paths = write_reports(folder, {k: v for k, v in found.items() if not isinstance(v, Text)})
   except OSError as e:
     raise UserError(f"{folder} cannot be written: {e.strerror}") from None
-  Console(highlight=False, soft_wrap=True).print(explanation.in_terminal(found))
-  print(f"{folder / 'attribution.png'} and {folder / 'attention.png'} are drawn")
+  for value in found.values():
+    if isinstance(value, Text):
+      Console(highlight=False, soft_wrap=True).print(value)
+  print(f"written: {', '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":

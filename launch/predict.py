@@ -1,31 +1,29 @@
-"""Classifies images or texts with a run's model.
+"""Predicts with a run's model: a class for each image or document, tokens for [MASK], ...
 
   python -m launch.predict --workdir=DIR [--top=3] [--checkpoint=best] image.png ...
-  python -m launch.predict --workdir=DIR "a text" ...
-  python -m launch.predict --workdir=DIR --file=texts.txt     # one a line
+  python -m launch.predict --workdir=DIR "a document" ...
+  python -m launch.predict --workdir=DIR --file=documents.txt     # one per line
 """
 
 from collections.abc import Iterator
 
 from absl import flags
 
-from launch.cli import program
+from dlx.errors import UserError
+from launch.cli import opened, program
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Folder of the run.")
-flags.DEFINE_integer("top", 3, "How many classes to print, the likeliest first.")
-flags.DEFINE_string("file", None, "Texts, or names of images, one a line, read as they are used.")
-flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+flags.adopt_module_key_flags(opened)
+flags.DEFINE_integer("top", None, "Number of predictions per line, the most probable first.")
+flags.DEFINE_string("file", None, "Documents, or names of images, one per line.")
 
 
 def lines(path: str) -> Iterator[str]:
-  """The lines of a text file.
+  """The lines of a text file, read as they are used.
 
   Raises:
     UserError: it cannot be read.
   """
-  from dlx.errors import UserError
-
   try:
     with open(path, encoding="utf-8") as file:
       for line in file:
@@ -35,26 +33,24 @@ def lines(path: str) -> Iterator[str]:
 
 
 def main(*inputs: str) -> None:
-  """Prints each image's name, or each text, with its likeliest classes."""
-  import dlx
-  from dlx import doctor
-  from dlx.errors import UserError
+  """Prints one prediction per line."""
+  from dlx.training import evaluation
 
   if bool(inputs) == bool(FLAGS.file):
     raise UserError(
-        "nothing to classify: name images, or give texts, or --file=FILE with one a line; for "
+        "no input: give names of images, documents, or --file=FILE with one per line; for "
         "example: launch.predict --workdir=DIR image.png"
         if not inputs
         else f"both --file={FLAGS.file} and {inputs[0]!r} are given; give one of them"
     )
-  if FLAGS.top < 1:
+  if FLAGS.top is not None and FLAGS.top < 1:
     raise UserError(f"--top={FLAGS.top}: expected at least 1")
-  run = dlx.load_run(program.required("workdir"), checkpoint=FLAGS.checkpoint)
-  doctor.check()
-  if not hasattr(run.experiment, "predict"):
-    raise UserError(f"{run.config.experiment} does not predict")
-  for name, classes in run.experiment.predict(run, inputs or lines(FLAGS.file), FLAGS.top):
-    print(f"{name}: " + ", ".join(f"{label} {share:.1%}" for label, share in classes))
+  run = opened.opened_run()
+  options = {}
+  if run.task.predict:
+    options = program.options_of(run.task.predict, ("top",), run.config.experiment)
+  for line in evaluation.predict(run, inputs or lines(FLAGS.file), **options):
+    print(line)
 
 
 if __name__ == "__main__":

@@ -1,47 +1,68 @@
-"""Lets a run's model go on writing after a prompt.
+"""Samples from a run's model: text after a prompt, or images.
 
   python -m launch.sample --workdir=DIR [--prompt=TEXT] [--length=500]
       [--temperature=0.8] [--top_k=K] [--top_p=P] [--seed=0] [--checkpoint=best]
+  python -m launch.sample --workdir=DIR --output=samples.png [--count=64] [--seed=0]
 """
+
+import itertools
+import pathlib
 
 from absl import flags
 
-from launch.cli import program
+from dlx.errors import UserError
+from launch.cli import opened, program
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Folder of the run.")
-flags.DEFINE_string("prompt", "", "What the model reads first; a newline when empty.")
-flags.DEFINE_integer("length", 500, "Characters to draw.")
-flags.DEFINE_float("temperature", 0.8, "1 draws from the model, less is sharper, 0 the likeliest.")
-flags.DEFINE_integer("top_k", None, "Draw among the K likeliest.")
-flags.DEFINE_float("top_p", None, "Draw among the likeliest that reach probability P.")
+flags.adopt_module_key_flags(opened)
+flags.DEFINE_string("prompt", None, "The text to continue; a newline by default.")
+flags.DEFINE_integer("length", None, "Number of tokens to draw.")
+flags.DEFINE_float("temperature", None, "1 draws from the model, less is sharper, 0 is argmax.")
+flags.DEFINE_integer("top_k", None, "Draw from the K most probable tokens.")
+flags.DEFINE_float("top_p", None, "Draw from the smallest set of tokens with probability P.")
+flags.DEFINE_integer("count", None, "Number of images.")
+flags.DEFINE_string("output", "samples.png", "The figure of sampled images.")
 flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upper_bound=2**32 - 1)
-flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+_OPTIONS = ("prompt", "length", "temperature", "top_k", "top_p", "count")
+
+
+def _check() -> None:
+  for name in ("length", "top_k", "count"):
+    if (value := FLAGS[name].value) is not None and value < 1:
+      raise UserError(f"--{name}={value}: expected at least 1")
+  if FLAGS.temperature is not None and not FLAGS.temperature >= 0:
+    raise UserError(f"--temperature={FLAGS.temperature}: expected 0 or more")
+  if FLAGS.top_p is not None and not 0 < FLAGS.top_p <= 1:
+    raise UserError(f"--top_p={FLAGS.top_p}: expected 0 < top_p <= 1")
 
 
 def main() -> None:
-  """Prints the prompt and what follows it, as it is drawn."""
-  import dlx
-  from dlx import doctor
-  from dlx.errors import UserError
+  """Prints the prompt and its continuation as it is drawn, or writes a figure of images."""
+  import jax
 
-  if FLAGS.length < 1:
-    raise UserError(f"--length={FLAGS.length}: expected at least 1")
-  if not FLAGS.temperature >= 0:
-    raise UserError(f"--temperature={FLAGS.temperature}: expected 0 or more")
-  if FLAGS.top_k is not None and FLAGS.top_k < 1:
-    raise UserError(f"--top_k={FLAGS.top_k}: expected at least 1")
-  if FLAGS.top_p is not None and not 0 < FLAGS.top_p <= 1:
-    raise UserError(f"--top_p={FLAGS.top_p}: expected 0 < top_p <= 1")
-  run = dlx.load_run(program.required("workdir"), checkpoint=FLAGS.checkpoint)
-  doctor.check()
-  if not hasattr(run.experiment, "sample"):
+  _check()
+  run = opened.opened_run()
+  if run.task.sample is None:
     raise UserError(f"{run.config.experiment} does not sample")
-  options = {"temperature": FLAGS.temperature, "top_k": FLAGS.top_k, "top_p": FLAGS.top_p}
-  pieces = run.experiment.sample(run, FLAGS.prompt, FLAGS.length, seed=FLAGS.seed, **options)
-  for i, piece in enumerate(pieces):
-    print((FLAGS.prompt if i == 0 else "") + piece, end="", flush=True)
+  options = program.options_of(run.task.sample, _OPTIONS, run.config.experiment)
+  samples = run.task.sample(run.eval_variables, jax.random.key(FLAGS.seed), **options)
+  first = next(samples)
+  samples = itertools.chain([first], samples)
+  if not isinstance(first, str):
+    return _draw(samples)
+  print(FLAGS.prompt or "", end="")
+  for piece in samples:
+    print(piece, end="", flush=True)
   print()
+
+
+def _draw(images) -> None:
+  from dlx.reports import figures
+
+  try:
+    print(figures.save(figures.image_grid(list(images)), pathlib.Path(FLAGS.output)))
+  except (OSError, ValueError) as e:  # matplotlib does not know the suffix.
+    raise UserError(f"--output={FLAGS.output} cannot be written: {e}") from None
 
 
 if __name__ == "__main__":

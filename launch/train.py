@@ -1,76 +1,54 @@
-"""Trains an experiment, or resumes it: the same command does both.
+"""Trains an experiment, or resumes it with the same command.
 
   python -m launch.train --config=experiments/gru_lm/config.py:quickstart
       [--workdir=DIR] [--config.KEY=VALUE ...] [--override] [--profile=100:120]
   python -m launch.train --list
 
-Of several processes each runs this with --distributed; see launch/distributed.py.
+On TPU slices, under SLURM and with Open MPI, --distributed is enough to train with several
+processes; elsewhere every process also gets --coordinator, --num_processes and --process_id.
 """
 
-import contextlib
-import pathlib
 import sys
 
 from absl import flags
 
-from dlx.distributed import initialize
-from launch.cli import program
+from dlx import malloc
+from dlx.errors import UserError
+from launch.cli import configs, program, supervisor
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Folder of the run; a new one is made when not given.")
-flags.DEFINE_bool("override", False, "Go on in a workdir even though its config differs.")
+flags.DEFINE_string("workdir", None, "Folder of the run; a new one is created by default.")
+flags.DEFINE_bool("override", False, "Continue a run although its config differs.")
 flags.DEFINE_string("profile", None, "Trace the steps START:STOP for TensorBoard or Perfetto.")
 flags.DEFINE_bool("list", False, "Show the experiments and their presets, and stop.")
+flags.DEFINE_bool("distributed", False, "Train together with the other processes of this job.")
+flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if it cannot be detected.")
+flags.DEFINE_integer("num_processes", None, "Number of processes.")
+flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
 
 
-def main() -> None:
+def main(config) -> None:
   """Trains."""
-  from dlx import doctor
-  from dlx.distributed import processes
-  from dlx.errors import UserError
-  from dlx.runs import object_storage, run
-  from dlx.runs import workdir as workdirs
-  from dlx.training import fit
+  from dlx.distributed import initialize, processes
+  from dlx.training.train import train
 
   if FLAGS.distributed:
     if not FLAGS.workdir:
       raise UserError("--distributed needs --workdir, a folder that all processes see")
-    initialize.start()
-  config = FLAGS.config
-  if FLAGS.profile:
-    config.training.profile = FLAGS.profile
-  fit.check_config(config.training)
-  if not 0 <= config.seed < 2**32:  # Beyond it, jax.random.key keeps the low bits only.
-    raise UserError(f"config.seed is {config.seed}; use 0 <= seed < 2**32")
-  with processes.noticing_losses():
-    processes.check_equal({**workdirs.flatten(config.to_dict()), "workdir": FLAGS.workdir})
-    with _opened(config) as workdir:
-      processes.on_first(lambda: workdirs.check(workdir, config, override=FLAGS.override))
-      experiment = run.experiment(config)
-      doctor.check()
-      if not FLAGS.workdir:
-        print(f"--workdir={workdir}", flush=True)
-      experiment.train(config, workdir)
-      if processes.is_first():
-        object_storage.put(workdir)
-        print(f"trained: {FLAGS.workdir or workdir}")
+    initialize.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+  with processes.detect_peer_failure():
+    if not FLAGS.workdir:
+      from dlx.runs import workdir as workdirs
 
-
-def _opened(config) -> contextlib.AbstractContextManager[pathlib.Path]:
-  from dlx.runs import object_storage
-  from dlx.runs import workdir as workdirs
-
-  if FLAGS.workdir and object_storage.is_address(FLAGS.workdir):
-    return object_storage.opened_to_train(FLAGS.workdir)
-  return contextlib.nullcontext(
-      pathlib.Path(FLAGS.workdir) if FLAGS.workdir else workdirs.default(config)
-  )
+      FLAGS.workdir = str(workdirs.default(config))
+      print(f"--workdir={FLAGS.workdir}", flush=True)
+    train(config, FLAGS.workdir, override=FLAGS.override, profile=FLAGS.profile)
+    if processes.is_primary():
+      print(f"trained: {FLAGS.workdir}")
 
 
 def list_experiments() -> None:
   """Prints every config file with its presets."""
-  from launch.cli import configs
-
   for path, presets in configs.experiments().items():
     print(f"{path}: {', '.join(presets)}")
 
@@ -79,6 +57,7 @@ if __name__ == "__main__":
   if "--list" in sys.argv[1:]:
     program.run(list_experiments)
   else:
-    if initialize.is_wanted(sys.argv):
-      initialize.guard()
-    program.run(main, with_config=True, end=initialize.end)
+    malloc.restart()
+    if supervisor.is_distributed(sys.argv):
+      supervisor.supervise()
+    program.run(main, with_config=True, end=supervisor.exit_together)

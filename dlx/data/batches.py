@@ -1,8 +1,10 @@
-"""Batches of token windows as a pure function of (seed, step).
+"""Batches as a pure function of (seed, step).
 
-There is no iterator and so no iterator state to save or lose: a resumed run asks for
-the batch of its next step and gets the one the uninterrupted run got.
+There is no iterator and therefore no iterator state to save or lose: a resumed run asks for the
+batch of its next step and gets the batch of the uninterrupted run.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,68 +14,106 @@ import numpy as np
 from dlx.errors import UserError
 
 
-def check_length(split: str, num_tokens: int, window: int, lanes: int = 1) -> None:
-  """Raises UserError unless `lanes` windows, and one token more, fit into a text."""
-  if window < 1:
-    raise UserError(f"a window of {window} characters is too short; it must be at least 1")
-  if num_tokens < lanes * window + 1:
+def check_length(split: str, num_tokens: int, seq_len: int, streams: int = 1) -> None:
+  """Raises UserError unless a text has `streams` sequences and one more token."""
+  if seq_len < 1:
+    raise UserError(f"seq_len: expected at least 1, got {seq_len}")
+  if num_tokens < streams * seq_len + 1:
     raise UserError(
-        f"the {split} text has {num_tokens} characters, but {lanes} window(s) of {window} and one "
-        f"more are needed; give a longer text, or lower config.data.window and eval_window"
+        f"the {split} text has {num_tokens} tokens, but {streams} sequence(s) of {seq_len} and one "
+        f"more token are needed; give a longer text, or shorter sequences"
     )
 
 
 def random_windows(
-    tokens: Int[Array, "N"], rng: jax.Array, *, batch_size: int, window: int
+    tokens: Int[Array, "N"], rng: jax.Array, *, batch_size: int, seq_len: int
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
-  """Windows at uniformly random places: inputs, and targets one token on.
+  """Sequences at uniformly random positions: inputs, and targets one token later.
 
   Args:
-    tokens: the text's ids, N > window.
+    tokens: ids of a text, N > T.
     rng: a typed key; fold the step into it.
     batch_size: B.
-    window: T.
+    seq_len: T.
 
   Returns:
     (inputs, targets), each `(B, T)`, with targets[:, t] the token after inputs[:, t].
   """
-  starts = jax.random.randint(rng, (batch_size, 1), 0, tokens.shape[0] - window)
-  windows = tokens[starts + jnp.arange(window + 1)]
+  starts = jax.random.randint(rng, (batch_size, 1), 0, tokens.shape[0] - seq_len)
+  windows = tokens[starts + jnp.arange(seq_len + 1)]
   return windows[:, :-1], windows[:, 1:]
 
 
 def stream_windows(
-    tokens: Int[Array, "N"], step: Int[Array, ""], *, batch_size: int, window: int
+    tokens: Int[Array, "N"], step: Int[Array, ""], *, batch_size: int, seq_len: int
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"], Array]:
-  """Windows that continue each other, for a model that carries its state along.
+  """Sequences that continue those of the previous step, for a model that carries its state.
 
-  The text is cut into B lanes of equal length; step s reads the window at s T of each
-  lane, and after the last one starts over.
+  The text is cut into B streams of equal length; step s reads T tokens at s T of each stream,
+  and starts over after the last ones.
 
   Args:
-    tokens: the text's ids, N > B T.
+    tokens: ids of a text, N > B T.
     step: the step.
-    batch_size: B, the lanes.
-    window: T.
+    batch_size: B, the streams.
+    seq_len: T.
 
   Returns:
-    (inputs, targets, fresh): fresh is True where the lanes start over and the state
-    must be zero.
+    (inputs, targets, reset): reset is True where the streams start over and the state must be
+    zero.
   """
-  lane = (tokens.shape[0] - 1) // batch_size
-  place = step % (lane // window)
-  starts = jnp.arange(batch_size)[:, None] * lane + place * window
-  windows = tokens[starts + jnp.arange(window + 1)]
-  return windows[:, :-1], windows[:, 1:], place == 0
+  length = (tokens.shape[0] - 1) // batch_size
+  index = step % (length // seq_len)
+  starts = jnp.arange(batch_size)[:, None] * length + index * seq_len
+  windows = tokens[starts + jnp.arange(seq_len + 1)]
+  return windows[:, :-1], windows[:, 1:], index == 0
+
+
+def windows(split: str, tokens: np.ndarray, seq_len: int) -> dict[str, np.ndarray]:
+  """Non-overlapping sequences of a text, for evaluation: {"inputs", "targets"}, each (W, T).
+
+  The tokens after the last complete sequence, fewer than T, are left out.
+
+  Raises:
+    UserError: the text, named by `split`, is shorter than one sequence.
+  """
+  check_length(split, len(tokens), seq_len)
+  count = (len(tokens) - 1) // seq_len
+  inputs = tokens[: count * seq_len].reshape(count, seq_len)
+  targets = tokens[1 : count * seq_len + 1].reshape(count, seq_len)
+  return {"inputs": inputs, "targets": targets}
+
+
+def in_streams(sequences: dict[str, np.ndarray], streams: int) -> dict[str, np.ndarray]:
+  """Consecutive sequences (W, T) joined to long ones, (streams, W // streams, T).
+
+  With fewer sequences than streams, each is a stream of its own.
+  """
+  count = len(sequences["inputs"])
+  streams = min(streams, count)
+  each = count // streams
+  return {
+      name: x[: streams * each].reshape(streams, each, -1) for name, x in sequences.items()
+  }
+
+
+def make_epochs(batch_size: int) -> Callable:
+  """`batch_fn` of shuffled epochs: B examples of every array, each example once per epoch."""
+
+  def batch_fn(train, step, rngs):
+    count = len(next(iter(train.values())))
+    indices, _ = shuffled(rngs.run, step, num_examples=count, batch_size=batch_size)
+    return {name: array[indices] for name, array in train.items()}
+
+  return batch_fn
 
 
 def shuffled(
     rng: jax.Array, step: Int[Array, ""], *, num_examples: int, batch_size: int
 ) -> tuple[Int[Array, "B"], Int[Array, ""]]:
-  """The places of a batch's examples: every epoch goes through them in a new order.
+  """The indices of a batch's examples: every epoch visits them in a new order.
 
-  The last num_examples mod B of an order have no place in a batch; they are others in
-  each epoch.
+  The last num_examples mod B of an order are left out; they differ in each epoch.
 
   Args:
     rng: a typed key, the same in all steps.
@@ -94,12 +134,12 @@ def shuffled(
 def by_length(
     rng: jax.Array, step: Int[Array, ""], *, num_examples: int, batch_size: int
 ) -> tuple[Int[Array, "B"], Int[Array, ""]]:
-  """As `shuffled`, for sequences sorted by length: those of a batch are about as long.
+  """As `shuffled`, for sequences sorted by length: those of a batch have similar lengths.
 
-  An epoch cuts the sorted sequences into groups of 64 batches (an eighth of all batches where
-  that is less), at other places each time, shuffles every group, and goes through all batches
-  in a random order. Only the group that holds the step's batch is drawn. What is too much for
-  whole batches is left out at either end.
+  An epoch cuts the sorted sequences into groups of 64 batches (an eighth of all batches if
+  that is less), at random boundaries, shuffles every group, and visits all batches in a random
+  order. Only the group of the step's batch is drawn. Sequences beyond a multiple of the batch
+  size are left out at either end.
 
   Args:
     rng: a typed key, the same in all steps.
@@ -118,21 +158,10 @@ def by_length(
   cut = jax.random.randint(cut_rng, (), 0, reach)
   batch = jax.random.permutation(order_rng, count)[step % count]
   group = (batch + cut) // reach
-  first = group * reach - cut  # Its first batch; the ends have groups that are cut off.
-  places = first * batch_size + jnp.arange(reach * batch_size)
-  inside = (places >= 0) & (places < count * batch_size)
-  keys = jax.random.uniform(jax.random.fold_in(mix_rng, group), places.shape)
-  mixed = places[jnp.argsort(jnp.where(inside, keys, 2.0))]
-  place = (batch - jnp.maximum(first, 0)) * batch_size
-  return start + jax.lax.dynamic_slice_in_dim(mixed, place, batch_size), epoch
-
-
-def consecutive_windows(tokens: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-  """All whole windows of a text side by side, for evaluation: (inputs, targets), (W, T).
-
-  The characters after the last whole window, fewer than T, are left out.
-  """
-  count = (len(tokens) - 1) // window
-  inputs = tokens[: count * window].reshape(count, window)
-  targets = tokens[1 : count * window + 1].reshape(count, window)
-  return inputs, targets
+  first = group * reach - cut  # Its first batch; the groups at both ends are smaller.
+  positions = first * batch_size + jnp.arange(reach * batch_size)
+  inside = (positions >= 0) & (positions < count * batch_size)
+  keys = jax.random.uniform(jax.random.fold_in(mix_rng, group), positions.shape)
+  mixed = positions[jnp.argsort(jnp.where(inside, keys, 2.0))]
+  position = (batch - jnp.maximum(first, 0)) * batch_size
+  return start + jax.lax.dynamic_slice_in_dim(mixed, position, batch_size), epoch

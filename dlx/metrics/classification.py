@@ -1,33 +1,37 @@
-"""How good the probabilities of a classifier are: plain numpy, after the run."""
+"""Metrics of a classifier's probabilities in plain numpy, and the functions of a Task from them."""
 
+from collections.abc import Callable, Sequence
+import textwrap
+
+import jax
 import numpy as np
+import optax
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-  """The share of examples whose likeliest class is the right one."""
+  """The fraction of examples whose most probable class is the true one."""
   return float((probabilities.argmax(-1) == labels).mean())
 
 
 def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """Counts (K, K): row the right class, column the likeliest one.
+  """Counts (K, K): row the true class, column the predicted one.
 
   Args:
     probabilities: `(N, K)`.
     labels: `(N,)`, classes 0 to K - 1.
   """
   classes = probabilities.shape[-1]
-  places = labels * classes + probabilities.argmax(-1)
-  return np.bincount(places, minlength=classes**2).reshape(classes, classes)
+  cells = labels * classes + probabilities.argmax(-1)
+  return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def f1(matrix: np.ndarray) -> float:
-  """The mean over classes of F1, the harmonic mean of precision and recall.
+  """Macro F1: the mean over classes of the harmonic mean of precision and recall.
 
-  F1 = 2 right / (right + wrong of that class + wrong as that class), 0 for a class that
-  neither occurs nor is found.
+  F1 = 2 TP / (2 TP + FP + FN), 0 for a class that neither occurs nor is predicted.
 
   Args:
-    matrix: counts (K, K), row the right class, column the likeliest one.
+    matrix: counts (K, K), row the true class, column the predicted one.
 
   Source: van Rijsbergen, "Information retrieval" (1979), chapter 7.
   """
@@ -37,7 +41,7 @@ def f1(matrix: np.ndarray) -> float:
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-  """Expected calibration error: how far confidence and accuracy are apart.
+  """Expected calibration error: the mean gap between confidence and accuracy.
 
   sum_b (n_b / N) |accuracy_b - confidence_b| over bins of equal width of the confidence,
   the largest probability; bin b holds b / bins < confidence <= (b + 1) / bins.
@@ -45,7 +49,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
   Args:
     probabilities: `(N, K)`.
     labels: `(N,)`.
-    bins: how many.
+    bins: their number.
 
   Source: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks" (2017),
     equation 3.
@@ -58,9 +62,93 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
   return float(np.abs(gaps).sum() / len(labels))
 
 
-def most_confident_mistakes(
+def most_confident_errors(
     probabilities: np.ndarray, labels: np.ndarray, count: int
 ) -> np.ndarray:
-  """The places of at most `count` wrongly classified examples, the surest first."""
+  """The indices of at most `count` misclassified examples, the most confident first."""
   wrong = np.flatnonzero(probabilities.argmax(-1) != labels)
   return wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:count]
+
+
+def top_k(
+    probabilities: np.ndarray, classes: Sequence[str], k: int
+) -> list[tuple[str, float]]:
+  """The k most probable classes of one example with their probabilities (K,)."""
+  best = np.argsort(-probabilities, kind="stable")[:k]
+  return [(classes[i], float(probabilities[i])) for i in best]
+
+
+def describe_errors(
+    documents: Sequence[str],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    *,
+    count: int = 50,
+) -> str:
+  """The misclassified documents with the most confident predictions, as text."""
+  parts = []
+  for i in most_confident_errors(probabilities, labels, count):
+    k = probabilities[i].argmax()
+    head = f"predicted {classes[k]} ({probabilities[i, k]:.1%}), true {classes[labels[i]]}:"
+    parts.append(f"{head}\n{textwrap.fill(documents[i], 98)}\n")
+  return "\n".join(parts)
+
+
+def make_eval(logits_fn: Callable) -> Callable:
+  """`eval_fn` of a Task.
+
+  Args:
+    logits_fn: `logits_fn(variables, batch) -> (B, K)`; batch["labels"] has the true classes.
+  """
+
+  def eval_fn(variables, batch, rng):
+    logits, labels = logits_fn(variables, batch), batch["labels"]
+    return {
+        "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+        "accuracy": logits.argmax(-1) == labels,
+    }
+
+  return eval_fn
+
+
+def make_probabilities(logits_fn: Callable) -> Callable:
+  """`probabilities_fn(variables, batch, rng) -> (B, K)`, for `apply`."""
+  return lambda variables, batch, rng: jax.nn.softmax(logits_fn(variables, batch))
+
+
+def make_measure(logits_fn: Callable, classes: Sequence[str]) -> Callable:
+  """`measure_fn` of a Task: F1, calibration error and the accuracy of each class."""
+  probabilities_fn = make_probabilities(logits_fn)
+
+  def measure_fn(variables, data, split, apply):
+    examples = data.split(split)
+    probabilities = apply(probabilities_fn, examples)
+    matrix = confusion_matrix(probabilities, examples["labels"])
+    of_class = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
+    return {
+        "F1": f1(matrix),
+        "calibration error": calibration_error(probabilities, examples["labels"]),
+        **{f"accuracy of {name}": value for name, value in zip(classes, of_class)},
+    }
+
+  return measure_fn
+
+
+def make_predict(logits_fn: Callable, classes: Sequence[str], read: Callable) -> Callable:
+  """`predict` of a Task: each line with its most probable classes.
+
+  Args:
+    logits_fn: as for `make_eval`.
+    classes: K names.
+    read: `read(lines) -> arrays`, the examples of the lines.
+  """
+  probabilities_fn = make_probabilities(logits_fn)
+
+  def predict(variables, lines, apply, *, top: int = 3):
+    return [
+        f"{line}: " + ", ".join(f"{name} {p:.1%}" for name, p in top_k(row, classes, top))
+        for line, row in zip(lines, apply(probabilities_fn, read(lines)))
+    ]
+
+  return predict

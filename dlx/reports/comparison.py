@@ -1,4 +1,4 @@
-"""Several runs side by side: their curves, and what their configs differ in."""
+"""Comparison of several runs: curves, and the differences of their configs."""
 
 from collections.abc import Sequence
 import os
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich import box
 from rich.table import Table
 
+from dlx import presets
 from dlx.errors import UserError
 from dlx.reports import figures
 from dlx.runs import metric_log
@@ -15,12 +16,12 @@ from dlx.runs import workdir as workdirs
 
 
 class Curves(NamedTuple):
-  """What is read of a run.
+  """The curves of a run.
 
   Attributes:
-    name: its folder's, without what all compared runs begin with.
-    config: flat.
-    lines: of metric_log.jsonl.
+    name: its folder, relative to the folder that all runs have in common.
+    config: flat, "model.d_hidden".
+    lines: of metrics.jsonl.
   """
 
   name: str
@@ -36,9 +37,9 @@ def read(folders: Sequence[pathlib.Path]) -> list[Curves]:
   """The curves of runs.
 
   Raises:
-    UserError: a folder is no run.
+    UserError: a folder is not a run.
   """
-  configs = [workdirs.flatten(workdirs.read_config(folder).to_dict()) for folder in folders]
+  configs = [presets.flatten(workdirs.read_config(folder)) for folder in folders]
   paths = [os.path.abspath(folder) for folder in folders]
   above = os.path.commonpath([os.path.dirname(path) for path in paths])
   return [
@@ -48,7 +49,7 @@ def read(folders: Sequence[pathlib.Path]) -> list[Curves]:
 
 
 def differing(runs: Sequence[Curves]) -> list[str]:
-  """The keys whose values are not the same in all configs."""
+  """The keys whose values differ between the configs."""
   keys = sorted(set().union(*(run.config for run in runs)))
   return [
       key for key in keys if any(run.config.get(key) != runs[0].config.get(key) for run in runs)
@@ -56,7 +57,7 @@ def differing(runs: Sequence[Curves]) -> list[str]:
 
 
 def table(runs: Sequence[Curves], metric: str) -> Table:
-  """A line a run: what differs in its config, its last step, and validation's values there."""
+  """A row per run: config differences, the last step, and its validation metrics."""
   keys = differing(runs)
   shown = Table("run", *keys, box=box.SIMPLE)
   names = sorted({k for run in runs for line in run.lines for k in line if k.startswith("valid")})
@@ -71,27 +72,27 @@ def table(runs: Sequence[Curves], metric: str) -> Table:
 
 
 def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
-  """Draws `metric` of all runs over steps: thin in training, thick in validation.
+  """Draws a metric of all runs over steps: thin lines for training, thick for validation.
 
   Raises:
-    UserError: no run has such a metric.
+    UserError: no run has the metric.
   """
   key = f"validation/{metric}"
   if not any(run.points(name) for run in runs for name in (metric, key)):
     known = sorted({name for run in runs for line in run.lines for name in line} - {"step"})
-    raise UserError(f"--metric={metric} is in none of the runs; they have {', '.join(known)}")
+    raise UserError(f"metric: expected one of {', '.join(known)}, got {metric!r}")
   figure = figures.figure(8, 4.6)
   axes = figure.subplots()
   seen = []
   for i, run in enumerate(runs):
     training, validation = run.points(metric), run.points(key)
-    colour = f"C{i % 10}"
+    color = f"C{i % 10}"
     if training:
-      axes.plot(*zip(*training), color=colour, linewidth=0.7, alpha=0.45)
+      axes.plot(*zip(*training), color=color, linewidth=0.7, alpha=0.45)
     if validation:
-      axes.plot(*zip(*validation), color=colour, linewidth=1.8, marker="o", markersize=3)
-    axes.plot([], [], color=colour, label=run.name)
-    # The first steps are so far off that the rest would be a flat line.
+      axes.plot(*zip(*validation), color=color, linewidth=1.8, marker="o", markersize=3)
+    axes.plot([], [], color=color, label=run.name)
+    # Clip the initial transient so that the rest is visible.
     seen += [value for _, value in validation + training[len(training) // 2 :]]
   low, high = min(seen), max(seen)
   margin = 0.08 * max(high - low, 1e-3)

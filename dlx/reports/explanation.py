@@ -1,29 +1,28 @@
-"""What a classifier of texts rests on, as pictures and in a terminal."""
+"""Token attributions and attention maps of a document classifier."""
 
-import pathlib
 from typing import NamedTuple
 
-import matplotlib
 from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 import numpy as np
 from rich.text import Text
 
 from dlx.reports import figures
 
-_COLOURS = colormaps["RdBu"]
-_LABELLED = 40  # More tokens than that have no room for their names beside a map.
+_COLORS = colormaps["RdBu"]
+_LABELLED = 40  # More tokens leave no room for labels beside a map.
 
 
 class Explanation(NamedTuple):
-  """A text with what it is taken for, and why.
+  """A prediction with token attributions and attention maps.
 
   Attributes:
-    label, probability: the likeliest class.
-    tokens: T of them, the two around the text included.
-    words: the word that each token is a part of, counted from 0; None for a token that is
-      part of none.
-    scores: how much each token speaks for the label, (T,); below 0, against it.
-    attention: from each token (row) to each other (column), (layers, heads, T, T).
+    label, probability: the most probable class.
+    tokens: T of them, including [CLS] and [SEP].
+    words: the index of each token's word; None for special tokens.
+    scores: the attribution of each token to the label, (T,); negative against it.
+    attention: weights of each query token (row) on each key token (column), (layers, heads, T, T).
   """
 
   label: str
@@ -35,7 +34,7 @@ class Explanation(NamedTuple):
 
 
 def by_word(explanation: Explanation) -> list[tuple[str, float]]:
-  """Each word with the sum of its tokens' scores, in order; [CLS] and [SEP] are left out."""
+  """Each word with the sum of its tokens' scores, in order, without [CLS] and [SEP]."""
   found, last = [], None
   for token, word, score in zip(explanation.tokens, explanation.words, explanation.scores):
     if word is None:
@@ -50,12 +49,12 @@ def by_word(explanation: Explanation) -> list[tuple[str, float]]:
 
 
 def _shade(score: float, largest: float) -> tuple[float, float, float]:
-  """Blue for the label, red against it, white at 0; RGB in 0 to 1."""
-  return _COLOURS(0.5 + 0.3 * score / max(largest, 1e-12))[:3]
+  """RGB in [0, 1]: blue for the label, red against it, white at 0."""
+  return _COLORS(0.5 + 0.3 * score / max(largest, 1e-12))[:3]
 
 
-def in_terminal(explanation: Explanation) -> Text:
-  """The words on coloured ground, then those that matter most with their scores."""
+def to_text(explanation: Explanation) -> Text:
+  """For a terminal: the words on a colored background, then those with the largest scores."""
   words = by_word(explanation)
   largest = max((abs(score) for _, score in words), default=0.0)
   shown = Text(f"{explanation.label} {explanation.probability:.1%}\n")
@@ -68,8 +67,8 @@ def in_terminal(explanation: Explanation) -> Text:
   return shown
 
 
-def draw_words(path: pathlib.Path, explanation: Explanation) -> None:
-  """Draws the words on ground that is blue for the label and red against it."""
+def draw_words(explanation: Explanation) -> Figure:
+  """The words on a background that is blue for the label and red against it."""
   words = by_word(explanation)
   largest = max((abs(score) for _, score in words), default=0.0)
   lines, width = [[]], 0
@@ -88,15 +87,15 @@ def draw_words(path: pathlib.Path, explanation: Explanation) -> None:
   for y, line in enumerate(lines):
     for x, word, score in line:
       box = (x - 0.3, -y - 1), len(word) + 0.6, 0.9
-      axes.add_patch(matplotlib.patches.Rectangle(*box, color=_shade(score, largest)))
-      for i, letter in enumerate(word):  # One by one: every font has its own widths.
+      axes.add_patch(Rectangle(*box, color=_shade(score, largest)))
+      for i, letter in enumerate(word):  # One by one, since the widths depend on the font.
         axes.text(x + i + 0.5, -y - 0.55, letter, ha="center", va="center", fontsize=11,
                   family="monospace")  # fmt: skip
-  figures.save(figure, path)
+  return figure
 
 
-def draw_attention(path: pathlib.Path, explanation: Explanation) -> None:
-  """Draws a map for every head: row t is what token t attends to, dark is much."""
+def draw_attention(explanation: Explanation) -> Figure:
+  """A map for every head: row t shows the attention of token t."""
   maps, tokens = explanation.attention, explanation.tokens
   layers, heads = maps.shape[:2]
   labelled = len(tokens) <= _LABELLED
@@ -106,9 +105,9 @@ def draw_attention(path: pathlib.Path, explanation: Explanation) -> None:
   for (layer, head), axes in np.ndenumerate(grid):
     axes.imshow(maps[layer, head], cmap="Blues", vmin=0, vmax=maps[layer, head].max())
     axes.set_title(f"block {layer}, head {head}", fontsize=7)
-    places, names = (range(len(tokens)), tokens) if labelled else ([], [])
-    axes.set_xticks(places, names, rotation=90, fontsize=5)
-    axes.set_yticks(places, names if head == 0 else [""] * len(places), fontsize=5)
+    positions, names = (range(len(tokens)), tokens) if labelled else ([], [])
+    axes.set_xticks(positions, names, rotation=90, fontsize=5)
+    axes.set_yticks(positions, names if head == 0 else [""] * len(positions), fontsize=5)
     axes.tick_params(length=0)
   figure.tight_layout()
-  figures.save(figure, path)
+  return figure

@@ -1,116 +1,88 @@
-"""Pictures of a run, drawn from its metric_log.jsonl."""
+"""Figures: grids of images, first-layer filters, confusion matrices, classification errors.
 
-from collections.abc import Callable, Sequence
+Every function returns a matplotlib Figure and writes nothing; no pyplot state is touched.
+"""
+
+from collections.abc import Sequence
 import pathlib
 
-import matplotlib
+from matplotlib.figure import Figure
 import numpy as np
 
-matplotlib.use("Agg")  # No screen is needed.
-from matplotlib import pyplot as plt  # noqa: E402
-
-from dlx.data.images import Images  # noqa: E402
 from dlx.metrics import classification
-from dlx.runs import metric_log
 
 
-def curves(
-    workdir: str | pathlib.Path,
-    *,
-    metric: str = "loss",
-    unit: str = "",
-    best: Callable = min,
-    name: str = "curves.png",
-) -> pathlib.Path:
-  """Draws training and validation `metric` over steps.
-
-  Args:
-    workdir: a run's folder.
-    metric: drawn from lines with `metric` and lines with `validation/metric`.
-    unit: of the vertical axis, "nats per character" say.
-    best: min or max, what is good.
-    name: of the picture.
-
-  Returns:
-    The picture's path.
-  """
-  workdir = pathlib.Path(workdir)
-  lines = metric_log.read(workdir / metric_log.METRICS)
-  training = [(line["step"], line[metric]) for line in lines if metric in line]
-  key = f"validation/{metric}"
-  validation = [(line["step"], line[key]) for line in lines if key in line]
-
-  figure, axes = plt.subplots(figsize=(7, 4.2), dpi=150)
-  if training:
-    axes.plot(*zip(*training), color="#9ecae1", linewidth=1, label="training")
-  if validation:
-    axes.plot(*zip(*validation), color="#08519c", linewidth=1.8, label="validation")
-    step, found = best(validation, key=lambda point: point[1])
-    axes.plot(step, found, "o", color="#08519c", markersize=5)
-    axes.annotate(
-        f"{found:.4f}", (step, found), xytext=(0, 9), textcoords="offset points", ha="center"
-    )
-    # The first steps are so far off that the rest would be a flat line.
-    values = [value for _, value in validation + training[-len(training) // 2 :]]
-    low, high = min(values), max(values)
-    margin = 0.1 * max(high - low, 0.1 * abs(found))
-    axes.set_ylim(low - margin, high + margin)
-  axes.set_xlabel("step")
-  axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
-  axes.grid(alpha=0.25)
-  axes.spines[["top", "right"]].set_visible(False)
-  if training or validation:
-    axes.legend(frameon=False)
-  figure.tight_layout()
-  return save(figure, workdir / name)
+def figure(width: float, height: float) -> Figure:
+  """An empty figure; sizes in inches."""
+  return Figure(figsize=(width, height), dpi=150)
 
 
-def figure(width: float, height: float) -> plt.Figure:
-  """An empty picture, in inches."""
-  return plt.figure(figsize=(width, height), dpi=150)
-
-
-def save(figure: plt.Figure, path: pathlib.Path) -> pathlib.Path:
-  """Writes a picture and lets go of it."""
-  figure.savefig(path)
-  plt.close(figure)
+def save(content: Figure, path: pathlib.Path) -> pathlib.Path:
+  """Writes a figure to a PNG file; returns its path."""
+  content.savefig(path)
   return path
 
 
-def filters(path: pathlib.Path, kernel: np.ndarray) -> None:
-  """Draws the kernels of a first layer as small pictures; grey is zero.
+def image_grid(
+    images: Sequence[np.ndarray],
+    *,
+    columns: int = 8,
+    titles: Sequence[str] | None = None,
+    value_range: tuple[float, float] | None = None,
+    side: float = 0.7,
+) -> Figure:
+  """Images in rows.
 
   Args:
-    path: of the picture.
-    kernel: (h, w, 3, n), or (h, w, 1, n); each of the n is scaled by its largest element.
+    images: each (H, W), (H, W, 1) or (H, W, 3); uint8, or floats in `value_range`.
+    columns: images per row, at most.
+    titles: one above each image.
+    value_range: (black, white) of floats; (0, 1) when None.
+    side: of an image, in inches.
+  """
+  images = [np.asarray(image) for image in images]
+  columns = max(1, min(columns, len(images)))
+  rows = max(1, -(-len(images) // columns))
+  height = side * (1.25 if titles is not None else 1.0)
+  result = figure(side * columns + 0.1, height * rows + 0.1)
+  axes = result.subplots(rows, columns, squeeze=False)
+  for axis in axes.flat:
+    axis.set_axis_off()
+  for i, (axis, image) in enumerate(zip(axes.flat, images)):
+    low, high = (0, 255) if image.dtype == np.uint8 else value_range or (0, 1)
+    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    shown = image if image.dtype == np.uint8 else np.clip((image - low) / (high - low), 0, 1)
+    limits = {"vmin": 0, "vmax": 255 if image.dtype == np.uint8 else 1}
+    axis.imshow(shown, cmap="gray", interpolation="nearest", **limits)
+    if titles is not None:
+      axis.set_title(titles[i], fontsize=7, pad=2)
+  result.tight_layout(pad=0.2, w_pad=0.15, h_pad=0.15 if titles is None else 0.4)
+  return result
+
+
+def filters(kernel: np.ndarray) -> Figure:
+  """The kernels of a first layer as images; gray is zero.
+
+  Args:
+    kernel: (h, w, 3, n) or (h, w, 1, n); each of the n is scaled by its largest element.
   """
   largest = np.abs(kernel).max((0, 1, 2), keepdims=True)
   shown = 0.5 + 0.5 * kernel / np.maximum(largest, 1e-12)
-  columns = min(12, kernel.shape[-1])
-  rows = -(-kernel.shape[-1] // columns)
-  figure, axes = plt.subplots(
-      rows, columns, figsize=(0.7 * columns, 0.7 * rows + 0.1), dpi=150, squeeze=False
-  )
-  for axis in axes.flat:
-    axis.set_axis_off()
-  for axis, image in zip(axes.flat, np.moveaxis(shown, -1, 0)):
-    axis.imshow(image, cmap="gray", vmin=0, vmax=1)
-  figure.tight_layout()
-  save(figure, path)
+  return image_grid(list(np.moveaxis(shown, -1, 0)), columns=12)
 
 
-def confusion_matrix(path: pathlib.Path, matrix: np.ndarray, classes: Sequence[str]) -> None:
-  """Draws counts (right class, likeliest class); colours are shares of a right class.
+def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+  """Counts by true and predicted class; the color is the fraction of the true class.
 
   Args:
-    path: of the picture.
-    matrix: (K, K).
+    matrix: (K, K), row the true class, column the predicted one.
     classes: their names.
   """
   side = 2.5 + 0.5 * len(classes)
-  figure, axes = plt.subplots(figsize=(side, side), dpi=150)
-  shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-  off = shares - np.diag(np.diag(shares))  # The mistakes share out the colours.
+  result = figure(side, side)
+  axes = result.subplots()
+  rates = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+  off = rates - np.diag(np.diag(rates))  # The color scale is for the errors.
   axes.imshow(off, cmap="Reds", vmin=0, vmax=max(off.max(), 0.01))
   for (i, j), count in np.ndenumerate(matrix):
     if count:
@@ -119,38 +91,35 @@ def confusion_matrix(path: pathlib.Path, matrix: np.ndarray, classes: Sequence[s
       axes.text(j, i, f"{count}", ha="center", va="center", fontsize=8, **style)
   axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
   axes.set_yticks(range(len(classes)), classes)
-  axes.set_xlabel("taken for")
-  axes.set_ylabel("is")
+  axes.set_xlabel("predicted")
+  axes.set_ylabel("true")
   total = max(matrix.sum(), 1)
-  axes.set_title(f"{matrix.trace() / total:.2%} of {total:,} right", fontsize=10)
-  figure.tight_layout()
-  save(figure, path)
+  axes.set_title(f"accuracy {matrix.trace() / total:.2%} of {total:,} examples", fontsize=10)
+  result.tight_layout()
+  return result
 
 
-def mistakes(path: pathlib.Path, data: Images, probabilities: np.ndarray, count: int = 24) -> None:
-  """Draws the wrongly classified images that the model is surest about.
+def image_errors(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    *,
+    count: int = 24,
+) -> Figure:
+  """The misclassified images with the most confident predictions.
 
   Args:
-    path: of the picture.
-    data: images and right labels.
+    images: uint8 (N, H, W, C).
+    labels: (N,), the true classes.
     probabilities: (N, K).
-    count: at most so many.
+    classes: K names.
+    count: at most so many images.
   """
-  places = classification.most_confident_mistakes(probabilities, data.labels, count)
-  columns = 6
-  rows = max(1, -(-len(places) // columns))
-  figure, axes = plt.subplots(
-      rows, columns, figsize=(1.6 * columns, 2.0 * rows), dpi=150, squeeze=False
-  )
-  for axis in axes.flat:
-    axis.set_axis_off()
-  for axis, place in zip(axes.flat, places):
-    taken_for = probabilities[place].argmax()
-    axis.imshow(data.images[place])
-    axis.set_title(
-        f"{data.classes[taken_for]} {probabilities[place, taken_for]:.0%}\n"
-        f"is {data.classes[data.labels[place]]}",
-        fontsize=7,
-    )
-  figure.tight_layout()
-  save(figure, path)
+  indices = classification.most_confident_errors(probabilities, labels, count)
+  predicted = probabilities.argmax(-1)
+  titles = [
+      f"{classes[predicted[i]]} {probabilities[i, predicted[i]]:.0%}\ntrue: {classes[labels[i]]}"
+      for i in indices
+  ]
+  return image_grid([images[i] for i in indices], columns=6, titles=titles, side=1.5)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 import contextlib
 import functools
 import json
-import logging
 import pathlib
 import shutil
 import threading
@@ -15,8 +14,8 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from dlx.errors import UserError
 from dlx.distributed import processes
+from dlx.errors import UserError
 from dlx.runs import checksums, object_storage
 
 PyTree = Any
@@ -27,50 +26,46 @@ CRITERION = "criterion"  # The metric that chooses the best checkpoint.
 class Checkpoints:
   """The checkpoints below a directory; a context manager that waits for the last save.
 
-  Processes that train together all call every method, and save and restore each its part of
-  the arrays; the first one alone looks after the files.
+  All processes of a run call every method, and each saves and restores its shards of the
+  arrays; only the primary process manages the files.
 
-  A checkpoint is first written to a temporary folder and then renamed, so a process
-  that is killed while saving leaves the ones before it whole.
+  A checkpoint is first written to a temporary folder and then renamed, so a process that is
+  killed while saving leaves the earlier ones intact.
   """
 
   def __init__(
       self,
       directory: str | pathlib.Path,
       *,
-      keep: int = 2,
+      max_to_keep: int = 2,
       warn: Callable[[str], None] = print,
       read_only: bool = False,
   ):
-    """Opens (or makes) the directory.
+    """Opens (or creates) the directory.
 
     Args:
-      directory: where checkpoints are, one folder a step.
-      keep: how many of the latest stay; the best one stays besides.
-      warn: is given one line for each checkpoint that turns out to be damaged.
+      directory: of the checkpoints, one folder per step.
+      max_to_keep: how many of the latest are kept; the best one is kept too.
+      warn: is called with one line for each corrupted checkpoint.
       read_only: leave the unfinished folders of a save, which another process may be
-        writing at this moment.
+        writing.
     """
-    # Orbax logs a paragraph for every save, and errors that it also raises.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    # A failed read leaves tasks whose errors asyncio would print besides ours.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     self._remote = object_storage.is_address(directory)
     kind = epath.Path if self._remote else pathlib.Path
     self._directory = kind(directory) if self._remote else kind(directory).absolute()
     self._warn = warn
     self._recording, self._last_saved = threading.Lock(), None
-    self._set_aside = int(self._seen_first(lambda: str(self._check_metrics(read_only))))
-    self._checkpointer = self._open(keep, read_only)
+    self._num_quarantined = int(self._on_primary(lambda: str(self._check_metrics(read_only))))
+    self._checkpointer = self._open(max_to_keep, read_only)
     self._directory = kind(str(self._checkpointer.directory))
 
-  def _open(self, keep: int, read_only: bool) -> ocp.training.Checkpointer:
+  def _open(self, max_to_keep: int, read_only: bool) -> ocp.training.Checkpointer:
     policies = ocp.training.preservation_policies
     return ocp.training.Checkpointer(
         self._directory,
         save_decision_policy=_EveryCall(),
         preservation_policy=policies.AnyPreservationPolicy([
-            policies.LatestN(keep),
+            policies.LatestN(max_to_keep),
             policies.BestN(
                 get_metric_fn=lambda metrics: _criterion(metrics, float("inf")),
                 reverse=True,
@@ -96,7 +91,7 @@ class Checkpoints:
 
   @property
   def best(self) -> int | None:
-    """The step with the smallest CRITERION (the last of equal ones)."""
+    """The step with the smallest CRITERION (the latest on ties)."""
     scored = [
         (_criterion(info.metrics, float("inf")), -info.step)
         for info in self._checkpointer.checkpoints
@@ -105,19 +100,19 @@ class Checkpoints:
     return -min(scored)[1] if scored else None
 
   def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
-    """Starts a save; the arrays are copied before this returns, the files come later.
+    """Starts an asynchronous save; the arrays are copied before this returns.
 
     Args:
       step: the checkpoint's name.
       tree: arrays in dicts, lists and dataclasses.
-      metrics: of validation, when there was one at this step; the checkpoint with the least
-        CRITERION (loss, where there is none) is the best.
+      metrics: of the validation at this step, if any; the checkpoint with the smallest
+        CRITERION (loss, without one) is the best.
 
     Raises:
       OSError: this save, or the one before it, failed.
     """
-    # What was here before under this step must not be what the new files are judged by.
-    if processes.is_first() and not self._remote:
+    # An older record of this step does not apply to the new files.
+    if processes.is_primary() and not self._remote:
       self._record_path(step).unlink(missing_ok=True)
     with _as_oserror():
       saving = self._checkpointer.save_async(step, tree, metrics=metrics)
@@ -125,7 +120,7 @@ class Checkpoints:
     saving.on_complete(lambda _: self._record(step))
 
   def wait(self) -> None:
-    """Returns when the last save is on disk.
+    """Waits until the last save is on disk.
 
     Raises:
       OSError: it failed.
@@ -135,32 +130,32 @@ class Checkpoints:
       self._record(self._last_saved)
 
   def restore_latest(self, target: PyTree) -> PyTree | None:
-    """The newest checkpoint that can be read, or None when there is none at all.
+    """The newest checkpoint that can be read, or None when there is none.
 
-    A damaged one is said with one line and moved aside to "damaged-STEP" beside the
-    directory, so that nothing is deleted and its step can be saved again.
+    A corrupted one is reported in one line and moved to "corrupted-STEP" beside the directory,
+    so that nothing is deleted and its step can be saved again.
 
     Args:
-      target: a tree of jax.ShapeDtypeStruct with shardings; arrays come back placed
-        so, on whatever devices there are now.
+      target: a tree of jax.ShapeDtypeStruct with shardings: the placement of the restored
+        arrays, on the devices of this process.
 
     Raises:
       UserError: there are checkpoints, and none can be read.
     """
     steps = self.steps
     for step in reversed(steps):
-      reason = self._seen_first(functools.partial(self._damage, step))
+      reason = self._on_primary(functools.partial(self._corruption, step))
       if reason is None:
         tree, reason = self._try_load(step, target)
         if reason is None:
           return tree
-      self._move_aside(step)
-      earlier = "continuing from the one before" if step != steps[0] else "none is left"
-      self._warn(f"checkpoint {step} is damaged ({reason}); {earlier}")
-    if steps or self._set_aside:
+      self._quarantine(step)
+      earlier = "continuing from the previous one" if step != steps[0] else "no other is left"
+      self._warn(f"checkpoint {step} is corrupted ({reason}); {earlier}")
+    if steps or self._num_quarantined:
       raise UserError(
-          f"no checkpoint in {self._directory} can be read; they were moved beside it. "
-          f"Start again in another --workdir"
+          f"no checkpoint in {self._directory} can be read; they were moved to the folder above. "
+          f"Start again in another workdir"
       )
     return None
 
@@ -168,7 +163,7 @@ class Checkpoints:
     """One checkpoint as nested dicts, on the first device, in the saved shapes.
 
     Raises:
-      UserError: it is damaged.
+      UserError: it is corrupted.
     """
     try:
       tree = self._checkpointer.metadata(step).metadata
@@ -179,23 +174,23 @@ class Checkpoints:
       return self._load(step, target)
     except Exception as e:
       raise UserError(
-          f"checkpoint {step} in {self._directory} is damaged ({type(e).__name__}); "
+          f"checkpoint {step} in {self._directory} is corrupted ({type(e).__name__}); "
           f"name another one"
       ) from None
 
   def _record_path(self, step: int) -> pathlib.Path:
     return self._directory.parent / "checksums" / f"{step}.json"
 
-  def _damage(self, step: int) -> str | None:
-    if self._remote:  # A bucket compares checksums itself.
+  def _corruption(self, step: int) -> str | None:
+    if self._remote:  # Object storage verifies checksums itself.
       return None
-    return checksums.damage(self._directory / str(step), self._record_path(step))
+    return checksums.verify(self._directory / str(step), self._record_path(step))
 
   def _record(self, step: int | None) -> None:
-    """Writes the checksums of a finished save; Orbax's thread and the caller's may ask."""
+    """Writes the checksums of a finished save; called by Orbax's thread and by the caller's."""
     with self._recording:
       folder = self._directory / str(step)
-      if step is None or self._remote or not processes.is_first():
+      if step is None or self._remote or not processes.is_primary():
         return
       if not folder.exists() or self._record_path(step).exists():
         return
@@ -205,33 +200,33 @@ class Checkpoints:
           path.unlink()
 
   def _check_metrics(self, read_only: bool) -> int:
-    """Moves checkpoints aside whose metrics Orbax, which reads all at once, would fail on."""
+    """Quarantines checkpoints whose metrics Orbax, which reads all of them, would fail on."""
     count = 0
     for path in sorted(self._directory.glob("*/metrics/metrics")):
       step = path.parent.parent.name
       try:
         if not step.isdecimal() or isinstance(json.loads(path.read_text()), dict):
           continue
-      except FileNotFoundError:  # Another process has just removed this checkpoint.
+      except FileNotFoundError:  # Another process has just deleted this checkpoint.
         continue
       except (OSError, ValueError):
         pass
       if read_only:
         raise UserError(
-            f"checkpoint {step} in {self._directory} is damaged (its metrics); the command "
-            f"that trained this run moves it aside and goes on"
+            f"checkpoint {step} in {self._directory} is corrupted (its metrics); the command "
+            f"that trained this run quarantines it and continues"
         )
-      self._put_aside(int(step))
-      self._warn(f"checkpoint {step} is damaged (its metrics); continuing from the one before")
+      self._move(int(step))
+      self._warn(f"checkpoint {step} is corrupted (its metrics); continuing from the previous one")
       count += 1
     return count
 
   def _try_load(self, step: int, target: PyTree) -> tuple[PyTree, str | None]:
-    """(tree, None), or (None, the kind of error that a process met)."""
+    """(tree, None), or (None, the type of a process's error)."""
     tree, failed = None, ""
     try:
       tree = self._load(step, target)
-    except Exception as e:  # Orbax and TensorStore raise many kinds for damaged files.
+    except Exception as e:  # Orbax and TensorStore raise many types.
       failed = type(e).__name__
     return tree, next(filter(None, processes.gather(failed)), None)
 
@@ -241,16 +236,16 @@ class Checkpoints:
       leaf.block_until_ready()
     return tree
 
-  def _seen_first(self, look: Callable[[], str | None]) -> str | None:
-    """What the first process sees in the files, for all: they decide alike by it."""
-    return processes.gather(look() or "" if processes.is_first() else "")[0] or None
+  def _on_primary(self, look: Callable[[], str | None]) -> str | None:
+    """Evaluates `look` in the primary process; all processes get its result."""
+    return processes.gather(look() or "" if processes.is_primary() else "")[0] or None
 
-  def _move_aside(self, step: int) -> None:
-    self._seen_first(lambda: self._put_aside(step))
+  def _quarantine(self, step: int) -> None:
+    self._on_primary(lambda: self._move(step))
     self._checkpointer.reload()
 
-  def _put_aside(self, step: int) -> None:
-    place = self._directory.parent / f"damaged-{step}"
+  def _move(self, step: int) -> None:
+    place = self._directory.parent / f"corrupted-{step}"
     with contextlib.suppress(FileNotFoundError):
       shutil.rmtree(place)
     (self._directory / str(step)).rename(place)
@@ -258,7 +253,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _as_oserror():
-  """TensorStore reports a full or broken disk as ValueError; the rest of Python as OSError."""
+  """TensorStore reports a full or faulty disk as ValueError; this raises OSError instead."""
   try:
     yield
   except ValueError as e:
@@ -270,7 +265,7 @@ def _criterion(metrics: dict[str, float], default: float | None) -> float | None
 
 
 class _EveryCall:
-  """Saves whenever `save` is called: the loop decides when."""
+  """Saves at every call of `save`: the training loop decides when."""
 
   def should_save(self, step, previous_steps, *, context) -> bool:
     del step, previous_steps, context
@@ -278,7 +273,7 @@ class _EveryCall:
 
 
 def target_of(tree: PyTree, shardings: PyTree) -> PyTree:
-  """What to restore a tree like `tree` to: its shapes and dtypes, each leaf placed so."""
+  """The restore target of a tree: its shapes and dtypes, with a sharding for each leaf."""
   return jax.tree.map(
       lambda x, place: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=place),
       tree,

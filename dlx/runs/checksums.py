@@ -1,4 +1,4 @@
-"""Checksums of a checkpoint's files, to notice a damaged one before it is read."""
+"""Checksums of a checkpoint's files, to detect corruption before it is read."""
 
 import json
 import pathlib
@@ -23,10 +23,11 @@ def write(folder: pathlib.Path, record: pathlib.Path) -> None:
   new.replace(record)
 
 
-def damage(folder: pathlib.Path, record: pathlib.Path) -> str | None:
-  """What is wrong with `folder` by its record; None when nothing is, or no record is there.
+def verify(folder: pathlib.Path, record: pathlib.Path) -> str | None:
+  """The first difference between `folder` and its record; None when there is none.
 
-  A process killed between a save and its record leaves a checkpoint without one.
+  A checkpoint without a record is accepted: a process that is killed between a save and its
+  record leaves one.
   """
   try:
     expected = json.loads(record.read_text())
@@ -39,5 +40,5 @@ def damage(folder: pathlib.Path, record: pathlib.Path) -> str | None:
     if actual[name][0] != size:
       return f"{name} has {actual[name][0]} of {size} bytes"
     if actual[name][1] != crc:
-      return f"{name} has other content than was written"
+      return f"{name} has a wrong checksum"
   return None

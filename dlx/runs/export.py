@@ -1,12 +1,11 @@
-"""A run's parameters as one safetensors file, with what is needed to use them, and back.
+"""A run's variables as one safetensors file, with the files that are needed to use them.
 
-  model.safetensors   one array a parameter, named by its path ("recurrent.0.hidden"), and one
-                      a variable ("variables.batch_stats.stem_norm.mean")
-  config.json         the run's config, and the step the parameters are from
-  *.json              what the experiment put beside its config, a vocabulary say
+  model.safetensors   one array per variable, named by its path ("params.recurrent.0.hidden",
+                      "batch_stats.stem_norm.mean")
+  config.json         the run's config, and the step of the variables
+  data.json, assets.json, assets.safetensors   as in the run
 """
 
-import json
 import pathlib
 import shutil
 
@@ -17,13 +16,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from dlx.errors import UserError
-from dlx.runs import run as runs
-from dlx.training import state as states
 from dlx.runs import workdir as workdirs
+from dlx.runs.run import Run
 
 WEIGHTS = "model.safetensors"
 _STEP = "exported_step"
-_VARIABLES = "variables"
 
 
 def is_export(directory: str | pathlib.Path) -> bool:
@@ -31,8 +28,8 @@ def is_export(directory: str | pathlib.Path) -> bool:
   return (pathlib.Path(directory) / WEIGHTS).exists()
 
 
-def export(run: runs.Run, directory: str | pathlib.Path) -> pathlib.Path:
-  """Writes a run's parameters, variables, config and vocabulary to a new or empty folder.
+def export(run: Run, directory: str | pathlib.Path) -> pathlib.Path:
+  """Writes a run's variables, config and assets to a new or empty folder.
 
   Returns:
     The safetensors file's path.
@@ -43,27 +40,29 @@ def export(run: runs.Run, directory: str | pathlib.Path) -> pathlib.Path:
   directory = pathlib.Path(directory)
   if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
     raise UserError(f"{directory} is not an empty folder; name a new one")
-  tree = {**run.params, _VARIABLES: run.variables}
-  leaves = jax.tree.leaves_with_path(tree)
-  arrays = {states.path_name(path): np.asarray(leaf) for path, leaf in leaves}
+  leaves = jax.tree.leaves_with_path(run.eval_variables)
+  arrays = {
+      jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
+      for path, leaf in leaves
+  }
   try:
     directory.mkdir(parents=True, exist_ok=True)
-    for path in run.workdir.glob("*.json"):
-      if path.name not in (workdirs.CONFIG, workdirs.RUN):
-        shutil.copy(path, directory)
+    for name in (workdirs.DATA, workdirs.ASSETS, workdirs.ARRAYS):
+      if (run.workdir / name).exists():
+        shutil.copy(run.workdir / name, directory)
     config = {**run.config.to_dict(), _STEP: run.step}
-    (directory / workdirs.CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    workdirs.write_json(directory / workdirs.CONFIG, config)
     save_file(arrays, directory / WEIGHTS)
   except OSError as e:
     raise UserError(f"{directory} cannot be written: {e.strerror}") from None
   return directory / WEIGHTS
 
 
-def load(directory: str | pathlib.Path) -> runs.Run:
+def load(directory: str | pathlib.Path) -> Run:
   """Opens what `export` wrote, as a run that can be evaluated and sampled.
 
   Raises:
-    UserError: the folder does not hold an export.
+    UserError: the folder does not contain an export.
   """
   directory = pathlib.Path(directory)
   config = workdirs.read_config(directory).to_dict()
@@ -71,17 +70,16 @@ def load(directory: str | pathlib.Path) -> runs.Run:
     arrays = load_file(directory / WEIGHTS)
   except FileNotFoundError:
     raise UserError(f"{directory} has no {WEIGHTS}") from None
-  except Exception as e:  # safetensors has its own kinds of errors for damaged files.
+  except Exception as e:  # safetensors has its own kinds of errors for corrupted files.
     raise UserError(f"{directory / WEIGHTS} cannot be read: {e}") from None
   step = config.pop(_STEP, 0)
-  params = _nest({name: jnp.asarray(array) for name, array in arrays.items()})
-  variables = params.pop(_VARIABLES, {})
-  config = ml_collections.ConfigDict(config)
-  return runs.Run(directory, config, runs.experiment(config), step, params, variables)
+  variables = _nest({name: jnp.asarray(array) for name, array in arrays.items()})
+  assets = workdirs.load_assets(directory)
+  return Run(directory, ml_collections.ConfigDict(config), step, variables, assets)
 
 
 def _nest(flat: dict):
-  """{"a.0.b": x} as {"a": [{"b": x}]}: keys that count from 0 make a list."""
+  """{"a.0.b": x} as {"a": [{"b": x}]}: keys that count from 0 become a list."""
   if "" in flat:
     return flat[""]
   heads = {}

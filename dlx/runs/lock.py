@@ -5,8 +5,8 @@ import contextlib
 import fcntl
 import pathlib
 
-from dlx.errors import UserError
 from dlx.distributed import processes
+from dlx.errors import UserError
 
 LOCK = "lock"
 

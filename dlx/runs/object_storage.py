@@ -18,8 +18,8 @@ from urllib.parse import quote
 import jax
 
 from dlx import cache
-from dlx.errors import UserError
 from dlx.distributed import processes
+from dlx.errors import UserError
 from dlx.runs import lease, lock
 
 ADDRESS = ".address"  # In the folder of this machine: what it stands for.

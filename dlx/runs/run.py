@@ -1,7 +1,7 @@
 """A finished or unfinished run, opened from its workdir."""
 
 import dataclasses
-import importlib
+import functools
 import pathlib
 from types import ModuleType
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from etils import epath
 import ml_collections
 
+from dlx import presets
 from dlx.errors import UserError
+from dlx.experiment import Task
 from dlx.runs import object_storage
 from dlx.runs import workdir as workdirs
 from dlx.runs.checkpoints import Checkpoints
@@ -17,41 +19,63 @@ from dlx.runs.checkpoints import Checkpoints
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A workdir with its config and the experiment that made it.
+  """A workdir, or an export of one; no data set is read to open it.
 
   Attributes:
     workdir: the folder.
     config: its config.
-    experiment: the experiment's module, with `evaluate(run, split)` and, where they
-      make sense, `sample` and `predict`.
     step: the checkpoint's step.
-    params: its parameters, averaged ones where the run averages.
-    variables: what the loss carries beside them, such as batch norm's statistics.
+    variables: of the model: {"params": ..., other collections}, the params averaged if the run
+      averages them.
+    assets: what the model needs besides its variables.
   """
 
   workdir: pathlib.Path
   config: ml_collections.ConfigDict
-  experiment: ModuleType
   step: int
-  params: Any
-  variables: Any
+  variables: dict[str, Any]
+  assets: dict[str, Any]
+
+  @property
+  def params(self) -> Any:
+    """The model's parameters."""
+    return self.variables["params"]
+
+  @property
+  def experiment(self) -> ModuleType:
+    """The experiment's module, with `load` and `make`."""
+    return experiment(self.config)
+
+  @functools.cached_property
+  def task(self) -> Task:
+    """The experiment's functions with this config and these assets."""
+    steps_per_epoch = workdirs.read_data(self.workdir)["steps_per_epoch"]
+    return self.experiment.make(presets.in_steps(self.config, steps_per_epoch), self.assets)
+
+  @property
+  def eval_variables(self) -> dict[str, Any]:
+    """The variables without the task's training_only collections."""
+    return {k: v for k, v in self.variables.items() if k not in self.task.training_only}
 
 
 def experiment(config: ml_collections.ConfigDict) -> ModuleType:
   """The module `experiment.py` of the package that the config names.
 
   Raises:
-    UserError: it cannot be imported.
+    UserError: it cannot be imported, or has no `load` or `make`.
   """
-  name = f"{config.experiment}.experiment"
-  try:
-    return importlib.import_module(name)
-  except ModuleNotFoundError as e:
-    raise UserError(f"the experiment {name} cannot be imported: {e}") from None
+  module = presets.module_of(config, "experiment")
+  for name in ("load", "make"):
+    if not callable(getattr(module, name, None)):
+      raise UserError(
+          f"{module.__name__} has no function {name}; an experiment defines load(config, assets) "
+          f"and make(config, assets)"
+      )
+  return module
 
 
 def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
-  """Opens a run from its checkpoints; dlx.load_run opens an exported folder, too.
+  """Opens a run from its checkpoints; dlx.load_run opens an exported folder too.
 
   Args:
     workdir: the folder of a run.
@@ -61,17 +85,21 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
     UserError: workdir is not a run or has no checkpoint yet.
   """
   if checkpoint not in ("best", "latest"):
-    raise UserError(f'checkpoint {checkpoint!r} is neither "best" nor "latest"')
-  workdir = object_storage.open_to_read(workdir) if object_storage.is_address(workdir) else pathlib.Path(workdir)
+    raise UserError(f'checkpoint: expected "best" or "latest", got {checkpoint!r}')
+  if object_storage.is_address(workdir):
+    workdir = object_storage.open_to_read(workdir)
+  workdir = pathlib.Path(workdir)
   config = workdirs.read_config(workdir)
-  place = epath.Path(object_storage.checkpoints(workdir))
-  if not place.is_dir():
-    raise UserError(f"--workdir={workdir} has no checkpoint yet; train it first")
-  with Checkpoints(place, read_only=True) as checkpoints:
-    if not checkpoints.steps:
-      raise UserError(f"--workdir={workdir} has no checkpoint yet; train it first")
-    step = checkpoints.best if checkpoint == "best" else None
-    step = checkpoints.steps[-1] if step is None else step
-    state = checkpoints.restore(step)
+  folder = epath.Path(object_storage.checkpoints(workdir))
+  state = None
+  if folder.is_dir():
+    with Checkpoints(folder, read_only=True) as checkpoints:
+      if checkpoints.steps:
+        step = checkpoints.best if checkpoint == "best" else None
+        step = checkpoints.steps[-1] if step is None else step
+        state = checkpoints.restore(step)
+  if state is None:
+    raise UserError(f"workdir {workdir} has no checkpoint yet; train it first")
   params = state["params"] if config.training.ema_decay is None else state["ema"]
-  return Run(workdir, config, experiment(config), step, params, state.get("variables") or {})
+  variables = {**(state.get("collections") or {}), "params": params}
+  return Run(workdir, config, step, variables, workdirs.load_assets(workdir))

@@ -1,108 +1,191 @@
-"""The folder of a run: who it belongs to, and what it was started with.
+"""The files of a run directory.
 
-  config.json     the config, whose key `experiment` names the experiment's package
-  run.json        each start: command, commit, versions, devices
-  metrics.jsonl   what (config, seed, step) determine; timings.jsonl holds the rest
-  checkpoints/    Orbax; checksums/ of their files
-  tensorboard/    the metrics as events
-  curves.png      drawn at the end
-  profile/        a trace of some steps, if one was asked for
-  lock            held by the process that trains here
+  config.json         the config; its key `experiment` names the experiment's package
+  run.json            each start: command, commit, versions, devices
+  data.json           fingerprints of the data, and steps_per_epoch
+  assets.json         what the model needs besides its variables: class names, a vocabulary ...
+  assets.safetensors  ... and its arrays
+  metrics.jsonl       determined by (config, seed, step) alone; timings.jsonl holds the rest
+  checkpoints/        Orbax; checksums/ of their files
+  tensorboard/        the metrics as events
+  validation.json     all metrics of the validation split, of the best checkpoint
+  *.png, samples.txt  figures and samples, made after training
+  profile/            a trace of some steps, on request
+  lock                held by the process that trains here
 """
 
+from collections.abc import Mapping, Sequence
 import datetime
+import hashlib
 import json
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
+import jax
 import ml_collections
+import numpy as np
+from safetensors.numpy import load_file, save_file
 
-from dlx import doctor
-from dlx.errors import UserError
+from dlx import doctor, presets
 from dlx.distributed import processes
+from dlx.errors import UserError
+from dlx.experiment import SPLITS, Data
 from dlx.runs import lock, object_storage
 
-CONFIG, RUN = "config.json", "run.json"
+CONFIG, RUN, DATA = "config.json", "run.json", "data.json"
+ASSETS, ARRAYS = "assets.json", "assets.safetensors"
 
-# Keys that may differ when a run is resumed: they do not change what is trained.
-RESUMABLE_KEYS = (
-    "training.total_steps", "training.keep", "training.profile", "training.fsdp",
-)  # fmt: skip
-
-
-def flatten(config: dict, prefix: str = "") -> dict:
-  """{"a": {"b": 1}} as {"a.b": 1}."""
-  flat = {}
-  for key, value in config.items():
-    if isinstance(value, dict):
-      flat.update(flatten(value, f"{prefix}{key}."))
-    else:
-      flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-  return flat
+# Keys that may differ when a run is resumed: they do not change the training.
+RESUMABLE_KEYS = ("training.max_to_keep", "training.fsdp")
+_TOTAL_STEPS = "training.total_steps"
 
 
 def check(
     workdir: pathlib.Path, config: ml_collections.ConfigDict, *, override: bool = False
 ) -> None:
-  """Makes sure that a run with this config may start or resume in the folder.
+  """Checks that a run with this config may start or resume in the folder.
 
   Raises:
-    UserError: workdir is a file, holds something else, is being trained in, or belongs
-      to a run with another config (not raised with `override`); the message names the keys.
+    UserError: workdir is a file, contains something else, is being trained in, or belongs to a
+      run with another config (not raised with `override`); the message names the keys.
   """
   if workdir.exists() and not workdir.is_dir():
-    raise UserError(f"--workdir={workdir} is a file; name a folder")
+    raise UserError(f"workdir {workdir} is a file; name a folder")
   if not (workdir / CONFIG).exists():
+    # A start that was killed leaves some of these.
+    ours = (object_storage.ADDRESS, lock.LOCK, DATA, ASSETS, ARRAYS, RUN)
     if workdir.is_dir() and any(
-        path.suffix != ".new" and path.name != object_storage.ADDRESS for path in workdir.iterdir()
+        path.suffix != ".new" and path.name not in ours for path in workdir.iterdir()
     ):
-      raise UserError(f"--workdir={workdir} is neither empty nor a run; name another folder")
+      raise UserError(f"workdir {workdir} is neither empty nor a run; name another folder")
     return
   lock.check(workdir)
-  old, new = flatten(read_config(workdir).to_dict()), flatten(config.to_dict())
+  old, new = (presets.flatten(c) for c in (read_config(workdir), config))
   differing = [
-      f"{key} ({old.get(key, 'absent')} -> {new.get(key, 'absent')})"
+      key
       for key in sorted(old.keys() | new.keys())
       if old.get(key) != new.get(key) and key not in RESUMABLE_KEYS
   ]
+  reason = ""
+  if _TOTAL_STEPS in differing:
+    if new.get("optimizer.decay", "constant") == "constant":
+      differing.remove(_TOTAL_STEPS)
+    else:
+      reason = f" ({_TOTAL_STEPS} changes the {new['optimizer.decay']} schedule of every step)"
   if differing and not override:
+    changes = ", ".join(
+        f"{key} ({old.get(key, 'absent')} -> {new.get(key, 'absent')})" for key in differing
+    )
     raise UserError(
-        f"--workdir={workdir} is a run with another config: {', '.join(differing)}. Name "
-        f"another folder, repeat the run's own command, or pass --override to go on anyway"
+        f"workdir {workdir} is a run with another config: {changes}{reason}. Name another folder, "
+        f"repeat the run's own command, or override it with --override"
     )
 
 
-def open_(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """Makes the folder when it is missing, and records the config and this start.
+def is_run(workdir: pathlib.Path) -> bool:
+  """Whether a run has started in the folder."""
+  return (workdir / CONFIG).exists()
 
-  Of several processes that train together the first one does it, and all make sure that
-  they see what it wrote.
+
+def create(
+    workdir: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    data: Data,
+    steps_per_epoch: int | None,
+    record: Mapping[str, Any],
+) -> None:
+  """Creates the folder if it is missing, and records the config, the data and this start.
+
+  The primary process writes, and all processes make sure that they see the files.
+
+  Args:
+    workdir: of the run.
+    config: of the run.
+    data: its assets are saved, its splits fingerprinted.
+    steps_per_epoch: None when the data have no epochs.
+    record: added to this start's entry in run.json.
 
   Raises:
-    UserError: the folder cannot be written, or is not the same one on all processes.
+    UserError: the folder cannot be written, is not the same one in all processes, or the run
+      started with other data.
   """
+  if is_run(workdir):
+    check_data(workdir, data, SPLITS[:2])
 
   def write():
     try:
       workdir.mkdir(parents=True, exist_ok=True)
-      starts = json.loads(path.read_text()) if (path := workdir / RUN).exists() else []
-      _write_json(workdir / RUN, [*starts, _this_start()])
-      _write_json(workdir / CONFIG, config.to_dict())
-      object_storage.put(workdir)
+      if not is_run(workdir):
+        digests = {split: fingerprint(getattr(data, split)) for split in SPLITS}
+        save_assets(workdir, data.assets)
+        write_json(workdir / DATA, {**digests, "steps_per_epoch": steps_per_epoch})
+      path = workdir / RUN
+      starts = json.loads(path.read_text()) if path.exists() else []
+      write_json(path, [*starts, {**_this_start(), **record}])
+      write_json(workdir / CONFIG, config.to_dict())
+      object_storage.upload(workdir)
     except OSError as e:
-      raise UserError(f"--workdir={workdir} cannot be written: {e.strerror}") from None
+      raise UserError(f"workdir {workdir} cannot be written: {e.strerror}") from None
 
   def look():
-    object_storage.fetch(workdir)
-    if not (workdir / CONFIG).exists():
+    object_storage.download(workdir)
+    if not is_run(workdir):
       raise UserError(
-          f"--workdir={workdir} of the first process is not there on another one; name a folder "
-          f"on a disk that all processes see"
+          f"workdir {workdir} of process 0 does not exist on another process; name a folder on a "
+          f"disk that all processes see"
       )
 
-  processes.on_first(write)
-  processes.together(look)
+  processes.on_primary(write)
+  processes.raise_together(look)
+
+
+def fingerprint(arrays: Any) -> str:
+  """A digest of a tree of arrays: their names, shapes, dtypes and bytes."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree.leaves_with_path(arrays):
+    leaf = np.ascontiguousarray(leaf)
+    digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype} ".encode())
+    digest.update(leaf.data)
+  return digest.hexdigest()[:16]
+
+
+def read_data(workdir: pathlib.Path) -> dict[str, Any]:
+  """The record of a run's data: fingerprints of its splits, and steps_per_epoch."""
+  return _read_json(workdir / DATA)
+
+
+def check_data(workdir: pathlib.Path, data: Data, splits: Sequence[str]) -> None:
+  """Raises UserError unless splits have the examples that the run started with."""
+  known = read_data(workdir)
+  for split in splits:
+    if known[split] != fingerprint(getattr(data, split)):
+      raise UserError(
+          f"the {split} data are not those that the run in {workdir} started with; restore them, "
+          f"or train in another workdir"
+      )
+
+
+def save_assets(workdir: pathlib.Path, assets: Mapping[str, Any]) -> None:
+  """Writes JSON values and numpy arrays, each to the file of its kind."""
+  arrays = {k: np.ascontiguousarray(v) for k, v in assets.items() if isinstance(v, np.ndarray)}
+  if arrays:
+    new = workdir / f"{ARRAYS}.new"
+    save_file(arrays, new)
+    new.replace(workdir / ARRAYS)
+  write_json(workdir / ASSETS, {k: v for k, v in assets.items() if k not in arrays})
+
+
+def load_assets(workdir: pathlib.Path) -> dict[str, Any]:
+  """Reads the files that `save_assets` wrote."""
+  assets = _read_json(workdir / ASSETS)
+  if (workdir / ARRAYS).exists():
+    try:
+      assets |= load_file(workdir / ARRAYS)
+    except Exception as e:  # safetensors has its own kinds of errors.
+      raise UserError(f"{workdir / ARRAYS} is corrupted: {e}") from None
+  return assets
 
 
 def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
@@ -111,13 +194,9 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
   Raises:
     UserError: workdir is not a run.
   """
-  try:
-    content = json.loads((workdir / CONFIG).read_text())
-  except (FileNotFoundError, NotADirectoryError):
-    raise UserError(f"--workdir={workdir} is not a run: it has no {CONFIG}") from None
-  except json.JSONDecodeError:
-    raise UserError(f"{workdir / CONFIG} is damaged: it is not JSON") from None
-  return ml_collections.ConfigDict(content)
+  if not is_run(workdir):
+    raise UserError(f"workdir {workdir} is not a run: it has no {CONFIG}")
+  return ml_collections.ConfigDict(_read_json(workdir / CONFIG))
 
 
 def default(config: ml_collections.ConfigDict) -> pathlib.Path:
@@ -126,18 +205,28 @@ def default(config: ml_collections.ConfigDict) -> pathlib.Path:
   return pathlib.Path("runs") / f"{config.experiment.split('.')[-1]}-{config.preset}-{now}"
 
 
-def _write_json(path: pathlib.Path, content) -> None:
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes strict JSON: a file appears complete or not at all."""
   new = path.with_name(path.name + ".new")
-  new.write_text(json.dumps(content, indent=2) + "\n")
+  new.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
   new.replace(path)
 
 
-def _this_start() -> dict:
+def _read_json(path: pathlib.Path) -> Any:
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise UserError(f"{path} is missing; was {path.parent} written by another version?") from None
+  except (OSError, ValueError) as e:
+    raise UserError(f"{path} is corrupted: {e}") from None
+
+
+def _this_start() -> dict[str, Any]:
   return {
       "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
       "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
       "commit": _commit(),
-      **doctor.facts(),
+      **doctor.environment(),
   }
 
 

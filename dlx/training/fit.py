@@ -1,187 +1,222 @@
-"""The one training loop."""
+"""The training loop."""
 
 from collections.abc import Callable
+import dataclasses
 import pathlib
 import time
+from typing import NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
-import optax
 
 from dlx.distributed import processes
 from dlx.errors import UserError
+from dlx.experiment import Data
 from dlx.runs import lock, object_storage
 from dlx.runs.checkpoints import CRITERION, Checkpoints, target_of
-from dlx.runs.metric_log import MetricsWriter
+from dlx.runs.metric_log import MetricLog
 from dlx.training import sharding
+from dlx.training import state as states
 from dlx.training import step as steps_lib
-from dlx.training.profiling import Profiler, parse
+from dlx.training.profiling import Profiler
 from dlx.training.progress import Progress
-from dlx.training.signals import Interrupted, Interrupts
+from dlx.training.signals import Preempted, Preemption
 from dlx.training.state import State
 
 
-def check_config(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError unless every value of config.training is in its range."""
-  for name in ("total_steps", "steps_per_call", "eval_every", "save_every", "keep", "fsdp"):
-    if config[name] < 1:
-      raise UserError(f"config.training.{name} is {config[name]}; it must be at least 1")
-  decay = config.ema_decay
-  if decay is not None and not 0 <= decay < 1:
-    raise UserError(f"config.training.ema_decay is {decay}; use 0 <= ema_decay < 1, or None")
-  parse(config.profile)
-
-
 class Diverged(Exception):
-  """Loss or gradient stopped being finite; the last good checkpoint is kept."""
+  """Loss or gradient is not finite; the last good checkpoint is kept."""
+
+
+class Program(NamedTuple):
+  """The functions of a run, ready to be compiled.
+
+  Attributes:
+    init: `init(given) -> State`, with given = (data.train, data.pretrained).
+    step: `step(state, train) -> (state, metrics)`; None when total_steps is 0.
+  """
+
+  init: Callable
+  step: Callable | None
+
+
+def make_program(task, config: ml_collections.ConfigDict, seed: int, mesh) -> Program:
+  """The program of a task whose batch_fn and optimizer are given.
+
+  Args:
+    task: dlx.experiment.Task.
+    config: the section config.training, with lengths in steps.
+    seed: of all random numbers.
+    mesh: the devices.
+  """
+
+  def init(given) -> State:
+    train, pretrained = given
+    data = Data(train, None, None, None, pretrained)
+    variables = task.init_fn(jax.random.key(seed), data)
+    averaged = config.ema_decay is not None
+    return states.create(variables, task.optimizer, averaged=averaged)
+
+  step = None
+  if config.total_steps:
+    step = steps_lib.make_step(
+        task.loss_fn, task.batch_fn, task.optimizer,
+        seed=seed, mesh=mesh, ema_decay=config.ema_decay,
+    )  # fmt: skip
+  return Program(init, step)
 
 
 def fit(
     workdir: str | pathlib.Path,
     config: ml_collections.ConfigDict,
+    program: Program,
+    data: Data,
+    mesh: jax.sharding.Mesh,
     *,
-    seed: int,
-    init: Callable[[], State],
-    loss_fn: Callable,
-    batch_fn: Callable,
-    data,
-    optimizer: optax.GradientTransformation,
-    validate: Callable[[State], dict[str, float]],
+    validate: Callable[[dict], dict[str, float]],
     best: str = "loss",
+    profile: range = range(0),
 ) -> State:
-  """Trains from the newest checkpoint in workdir, or from `init`, to the last step.
+  """Trains from the newest checkpoint in workdir, or from `program.init`, to the last step.
 
-  A run that was stopped at any moment and started again gives the same parameters and
-  the same metrics.jsonl, bit for bit, as one that was left alone: a step is a function
-  of the state, the data and (seed, step), and the number of steps in a compiled call
-  depends on the step alone.
+  A run that is stopped at any moment and started again gives the same parameters and the same
+  metrics.jsonl, bit for bit, as an uninterrupted run: a step is a function of the state, the
+  data and (seed, step), and the number of steps in a compiled call depends on the step alone.
 
   Args:
     workdir: an existing folder.
-    config: total_steps; steps_per_call (how many run between two looks at signals and
-      files); eval_every and save_every, in steps; keep, the number of latest
-      checkpoints that stay; fsdp, the devices that share one copy of the parameters;
-      ema_decay of averaged params or None; profile, the steps
-      "START:STOP" to trace or None.
-    seed: of all that is random.
-    init: the state before the first step; see dlx.training.state.create.
-    loss_fn, batch_fn, optimizer: see dlx.training.step.make_step.
-    data: arrays for batch_fn, copied to every device; each device gathers and computes its
-      own rows of a batch.
-    validate: metrics of the validation split; use state.eval_params. It is called on every
-      process with a state that is whole on every device, without opt_state, and must give
-      the same everywhere; `sharding.split_batch` shares its work out.
-    best: the key of `validate` whose least value marks the best checkpoint.
+    config: total_steps; steps_per_execution (steps in one compiled call, between which signals
+      are noticed and files written); eval_every and save_every, in steps; max_to_keep, the
+      number of latest checkpoints that are kept; ema_decay.
+    program: see `make_program`.
+    data: its `train` is replicated on every device; each device gathers and computes its own
+      rows of a batch.
+    mesh: the devices.
+    validate: metrics of the validation split from the state's eval_variables. It is called in
+      every process with variables that are replicated on every device, and must return the
+      same everywhere.
+    best: the key of `validate` whose minimum marks the best checkpoint; "-key" for the maximum.
+    profile: steps to trace.
 
   Returns:
     The last state.
 
   Raises:
-    Interrupted: on SIGTERM or SIGINT, after saving.
+    Preempted: on SIGTERM, SIGINT or SIGUSR1, after saving.
     Diverged: when loss or gradient is not finite.
     UserError: files cannot be written or read.
   """
   workdir = pathlib.Path(workdir).absolute()
-  mesh = sharding.make_mesh(config.fsdp)
-  step_fn = steps_lib.make_step(
-      loss_fn, batch_fn, optimizer, seed=seed, mesh=mesh, ema_decay=config.ema_decay
-  )
-  shapes = jax.eval_shape(init)
-  placed = sharding.of_state(shapes, mesh)
-  run_steps = steps_lib.make_steps(step_fn, mesh, placed)
+  given = sharding.put_replicated((dict(data.train), data.pretrained), mesh)
+  shapes = jax.eval_shape(program.init, given)
+  shardings = sharding.state_sharding(shapes, mesh)
+  run_steps = steps_lib.make_steps(program.step, mesh, shardings) if program.step else None
 
-  def validate_whole(state):  # Without the optimizer's state, which no validation reads.
-    return validate(sharding.whole(state.replace(opt_state=()), mesh))
+  def validate_replicated(state: State) -> dict[str, float]:
+    return validate(sharding.replicate(state.eval_variables, mesh))
 
   try:
     with (
         lock.held(workdir),
-        Checkpoints(object_storage.checkpoints(workdir), keep=config.keep) as checkpoints,
+        Checkpoints(object_storage.checkpoints(workdir), max_to_keep=config.max_to_keep) as saved,
     ):
-      state = checkpoints.restore_latest(target_of(shapes, placed))
+      state = saved.restore_latest(target_of(shapes, shardings))
       resumed = state is not None
       if not resumed:
-        state = jax.jit(init, out_shardings=placed)()
+        state = jax.jit(program.init, out_shardings=shardings)(given)
       first = int(state.step)
       with (
-          Interrupts() as interrupts,
-          MetricsWriter(workdir, after_step=first) as writer,
+          Preemption() as preemption,
+          MetricLog(workdir, after_step=first if resumed else -1) as log,
           Progress(config.total_steps, first) as progress,
-          Profiler(config.profile, workdir) as profiler,
+          Profiler(profile, workdir) as profiler,
       ):
         if resumed:
           done = first >= config.total_steps
-          progress.say(f"{'already trained to' if done else 'resuming from'} step {first}")
-        parts = (checkpoints, writer, progress, interrupts, profiler)
-        loop = _Loop(config, run_steps, validate_whole, best, *parts)
-        return loop.run(state, sharding.on_every_device(data, mesh))
+          progress.print(f"{'already trained to' if done else 'resuming from'} step {first}")
+        loop = _Loop(
+            config, run_steps, validate_replicated, best,
+            checkpoints=saved, log=log, progress=progress, preemption=preemption,
+            profiler=profiler,
+        )  # fmt: skip
+        if not resumed and not config.total_steps:  # program.init was the whole training.
+          loop.after_call(0, state)
+        return loop.run(state, given[0])
   except OSError as e:
     raise UserError(
-        f"{workdir} cannot be written ({e.strerror or e}); the checkpoints that are there "
-        f"are intact. Mend that, and the same command resumes"
+        f"{workdir} cannot be written ({e.strerror or e}); its checkpoints are intact. Correct "
+        f"that, and the same command resumes"
     ) from None
 
 
+@dataclasses.dataclass(frozen=True)
 class _Loop:
-  """What happens between two compiled calls; see `fit` for the parts."""
+  """The work between two compiled calls; see `fit` for the attributes."""
 
-  def __init__(
-      self, config, run_steps, validate, best, checkpoints, writer, progress, interrupts, profiler
-  ):
-    self._config, self._run_steps, self._validate, self._best = config, run_steps, validate, best
-    self._checkpoints, self._writer, self._profiler = checkpoints, writer, profiler
-    self._progress, self._interrupts = progress, interrupts
+  config: ml_collections.ConfigDict
+  run_steps: Callable | None
+  validate: Callable[[State], dict[str, float]]
+  best: str
+  checkpoints: Checkpoints
+  log: MetricLog
+  progress: Progress
+  preemption: Preemption
+  profiler: Profiler
 
-  def run(self, state: State, data) -> State:
-    step, last = int(state.step), self._config.total_steps
+  def run(self, state: State, train) -> State:
+    step, last = int(state.step), self.config.total_steps
     while step < last:
       count = self._next_stop(step) - step
-      self._profiler.before(step, count)
+      self.profiler.before(step, count)
       began = time.monotonic()
-      state, metrics = self._run_steps(state, data, count)
+      state, metrics = self.run_steps(state, train, count)
       metrics = jax.device_get(metrics)
       seconds = time.monotonic() - began
       self._stop_if_not_finite(step, metrics)
       step += count
       values = {name: float(np.mean(value)) for name, value in metrics.items()}
-      self._writer.write(step, values)
-      self._writer.write_timing(step, {"seconds": seconds, "steps": count})
-      self._progress.update(step, {"loss": values["loss"]})
-      self._after_call(step, state)
-    self._checkpoints.wait()
+      self.log.write(step, values)
+      self.log.write_timing(step, {"seconds": seconds, "steps": count})
+      self.progress.update(step, {"loss": values["loss"]})
+      self.after_call(step, state)
+    self.checkpoints.wait()
     return state
 
   def _next_stop(self, step: int) -> int:
     """The next step at which the host has something to do: a function of step alone."""
-    config = self._config
-    periods = (config.steps_per_call, config.eval_every, config.save_every)
+    config = self.config
+    periods = (config.steps_per_execution, config.eval_every, config.save_every)
     return min([(step // period + 1) * period for period in periods] + [config.total_steps])
 
-  def _after_call(self, step: int, state: State) -> None:
-    """Validates and saves when it is time, or when the run is asked to stop."""
-    last = step == self._config.total_steps
+  def after_call(self, step: int, state: State) -> None:
+    """Validates and saves when due, or when the run is asked to stop."""
+    last = step == self.config.total_steps
     scores = None
-    if last or step % self._config.eval_every == 0:
-      scores = {name: float(value) for name, value in self._validate(state).items()}
+    if last or step % self.config.eval_every == 0:
+      scores = {name: float(value) for name, value in self.validate(state).items()}
       named = {f"validation/{name}": value for name, value in scores.items()}
-      self._writer.write(step, named)
-      self._progress.update(step, named, always=True)
-    stop = processes.largest(self._interrupts.received or 0)
-    if stop or scores or step % self._config.save_every == 0:
-      self._writer.sync()
-      metrics = {**scores, CRITERION: scores[self._best]} if scores else None
-      self._checkpoints.save(step, state, metrics)
+      self.log.write(step, named)
+      self.progress.update(step, named, always=True)
+    stop = processes.largest(self.preemption.received or 0)
+    if stop or scores or step % self.config.save_every == 0:
+      self.log.sync()
+      metrics = {**scores, CRITERION: self._criterion(scores)} if scores else None
+      self.checkpoints.save(step, state, metrics)
     if stop and not last:
-      self._checkpoints.wait()
-      raise Interrupted(f"saved at step {step}; the same command resumes", stop)
+      self.checkpoints.wait()
+      raise Preempted(f"saved at step {step}; the same command resumes", stop)
+
+  def _criterion(self, scores: dict[str, float]) -> float:
+    name = self.best.removeprefix("-")
+    return -scores[name] if self.best.startswith("-") else scores[name]
 
   def _stop_if_not_finite(self, step: int, metrics: dict) -> None:
-    finite = np.asarray(steps_lib.finite(metrics))
+    finite = np.asarray(steps_lib.is_finite(metrics))
     if finite.all():
       return
-    self._checkpoints.wait()
-    steps = self._checkpoints.steps
+    self.checkpoints.wait()
+    steps = self.checkpoints.steps
     kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "there is no checkpoint yet"
     raise Diverged(
         f"loss or gradient is not finite at step {step + int(finite.argmin()) + 1}; {kept}. "

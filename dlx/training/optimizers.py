@@ -1,140 +1,123 @@
-"""Optax optimizers with their schedules, from a config."""
+"""Optax optimizers with learning-rate schedules and gradient clipping."""
 
 import jax
 import ml_collections
 import optax
 import optax.contrib
 
-from dlx.errors import UserError
 
-
-def schedule(config: ml_collections.ConfigDict, total_steps: int) -> optax.Schedule:
-  """Linear warm-up, then the chosen decay down to final_fraction of the peak.
+def schedule(
+    learning_rate: float,
+    total_steps: int,
+    *,
+    warmup_steps: int = 0,
+    decay: str = "constant",
+    end_lr_fraction: float = 0.0,
+) -> optax.Schedule:
+  """Linear warm-up from 0 to the peak, then decay.
 
   Args:
-    config: learning_rate, warmup_steps, decay ("cosine", "linear" or "constant") and
-      final_fraction.
+    learning_rate: the peak.
     total_steps: the length of the run.
+    warmup_steps: less than total_steps.
+    decay: "cosine", "linear" or "constant".
+    end_lr_fraction: the last rate as a fraction of the peak.
 
   Raises:
-    UserError: decay is unknown, warmup_steps is not below total_steps, learning_rate is
-      not a positive number, or final_fraction is outside [0, 1].
+    ValueError: decay is unknown, or warmup_steps is not in [0, total_steps).
   """
-  peak, warmup = config.learning_rate, config.warmup_steps
-  if not 0 < peak < float("inf"):
-    raise UserError(f"config.optimizer.learning_rate is {peak}; it must be above 0")
-  if not 0 <= warmup < total_steps:
-    raise UserError(
-        f"config.optimizer.warmup_steps is {warmup}; it must be below "
-        f"config.training.total_steps, {total_steps}"
+  if not 0 <= warmup_steps < total_steps:
+    raise ValueError(
+        f"warmup_steps: expected 0 <= warmup_steps < total_steps = {total_steps}, "
+        f"got {warmup_steps}"
     )
-  if not 0 <= config.final_fraction <= 1:
-    raise UserError(
-        f"config.optimizer.final_fraction is {config.final_fraction}; use 0 <= fraction <= 1"
-    )
-  steps, last = total_steps - warmup, config.final_fraction
-  if config.decay == "cosine":
-    decay = optax.cosine_decay_schedule(peak, steps, alpha=last)
-  elif config.decay == "linear":
-    decay = optax.linear_schedule(peak, peak * last, steps)
-  elif config.decay == "constant":
-    decay = optax.constant_schedule(peak)
+  steps = total_steps - warmup_steps
+  if decay == "cosine":
+    after = optax.cosine_decay_schedule(learning_rate, steps, alpha=end_lr_fraction)
+  elif decay == "linear":
+    after = optax.linear_schedule(learning_rate, learning_rate * end_lr_fraction, steps)
+  elif decay == "constant":
+    after = optax.constant_schedule(learning_rate)
   else:
-    raise UserError(
-        f"config.optimizer.decay is {config.decay!r}; use cosine, linear or constant"
-    )
-  return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
-
-
-def _check(config: ml_collections.ConfigDict, *fractions: str) -> None:
-  """Raises UserError unless the named values are in [0, 1) and the others make sense."""
-  for name in fractions:
-    if not 0 <= config[name] < 1:
-      raise UserError(f"config.optimizer.{name} is {config[name]}; use 0 <= {name} < 1")
-  if not 0 <= config.weight_decay < float("inf"):
-    raise UserError(
-        f"config.optimizer.weight_decay is {config.weight_decay}; it must be 0 or more"
-    )
-  if not config.clip_norm > 0:  # inf is no bound.
-    raise UserError(f"config.optimizer.clip_norm is {config.clip_norm}; it must be above 0")
+    raise ValueError(f"decay: expected cosine, linear or constant, got {decay!r}")
+  warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+  return optax.join_schedules([warmup, after], [warmup_steps])
 
 
 def _is_weight(params):
-  """True for what is decayed: kernels and tables, not biases and scales."""
+  """True for parameters with weight decay: kernels and tables, not biases and scales."""
   return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def adamw(config: ml_collections.ConfigDict, total_steps: int) -> optax.GradientTransformation:
-  """AdamW behind a bound on the gradient's global norm; biases are not decayed.
+def _clip(clip_norm: float | None) -> optax.GradientTransformation:
+  return optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm)
+
+
+def adamw(
+    *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0,
+    clip_norm: float | None = None, **rate,
+) -> optax.GradientTransformation:  # fmt: skip
+  """AdamW after clipping of the gradient's global norm; biases are not decayed.
 
   Args:
-    config: as for `schedule`, and b1, b2, weight_decay, clip_norm.
-    total_steps: the length of the run.
-
-  Raises:
-    UserError: as `schedule`, and when b1 or b2 is outside [0, 1), weight_decay is
-      negative or clip_norm is not above 0.
+    b1, b2: decay rates of the moments.
+    weight_decay: times the learning rate.
+    clip_norm: None for no clipping.
+    **rate: as for `schedule`.
 
   Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
   """
-  _check(config, "b1", "b2")
   return optax.chain(
-      optax.clip_by_global_norm(config.clip_norm),
+      _clip(clip_norm),
       optax.adamw(
-          schedule(config, total_steps),
-          b1=config.b1,
-          b2=config.b2,
-          weight_decay=config.weight_decay,
-          mask=_is_weight,
+          schedule(**rate), b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_weight
       ),
   )
 
 
-def sgd(config: ml_collections.ConfigDict, total_steps: int) -> optax.GradientTransformation:
-  """Gradient descent with Nesterov's momentum: g' = g + l p, m' = b m + g', p -= r (g' + b m').
+def sgd(
+    *, momentum: float = 0.9, weight_decay: float = 0.0, clip_norm: float | None = None, **rate
+) -> optax.GradientTransformation:
+  """Gradient descent with Nesterov momentum: g' = g + l p, m' = b m + g', p -= r (g' + b m').
 
   r is the schedule, b the momentum and l the weight decay, which is part of the gradient
-  here (an L2 penalty) and spares biases and scales.
+  here (an L2 penalty) and excludes biases and scales.
 
   Args:
-    config: as for `schedule`, and momentum, weight_decay, clip_norm.
-    total_steps: the length of the run.
-
-  Raises:
-    UserError: as `schedule`, and when momentum is outside [0, 1), weight_decay is
-      negative or clip_norm is not above 0.
+    momentum: b.
+    weight_decay: l.
+    clip_norm: None for no clipping.
+    **rate: as for `schedule`.
 
   Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and
     momentum in deep learning" (2013), in the form that PyTorch uses.
   """
-  _check(config, "momentum")
   return optax.chain(
-      optax.clip_by_global_norm(config.clip_norm),
-      optax.add_decayed_weights(config.weight_decay, mask=_is_weight),
-      optax.sgd(schedule(config, total_steps), momentum=config.momentum, nesterov=True),
+      _clip(clip_norm),
+      optax.add_decayed_weights(weight_decay, mask=_is_weight),
+      optax.sgd(schedule(**rate), momentum=momentum, nesterov=True),
   )
 
 
-def muon(config: ml_collections.ConfigDict, total_steps: int) -> optax.GradientTransformation:
-  """Momentum whose matrices are brought to orthogonal ones; NAdam for biases and scales.
+def muon(
+    *, momentum: float = 0.95, weight_decay: float = 0.0, clip_norm: float | None = None,
+    adam_learning_rate: float, learning_rate: float, **rate,
+) -> optax.GradientTransformation:  # fmt: skip
+  """Momentum with orthogonalized matrix updates; NAdam for biases and scales.
 
-  An update M = U S V^T becomes about U V^T by five Newton-Schulz iterations. A kernel
-  (h, w, c_in, c_out) is taken as the matrix (h w c_in, c_out).
+  An update M = U S V^T becomes approximately U V^T by five Newton-Schulz iterations. A kernel
+  (h, w, c_in, c_out) is reshaped to the matrix (h w c_in, c_out).
 
   Args:
-    config: as for `schedule` (the rate of the matrices), and momentum, weight_decay,
-      clip_norm, and adam_learning_rate, the peak for all that is no matrix.
-    total_steps: the length of the run.
-
-  Raises:
-    UserError: as `schedule`, and when momentum is outside [0, 1), weight_decay is
-      negative or clip_norm is not above 0.
+    momentum: of the matrices.
+    weight_decay: times the learning rate.
+    clip_norm: None for no clipping.
+    adam_learning_rate: the peak rate for non-matrix parameters.
+    learning_rate: the peak rate for matrices.
+    **rate: as for `schedule`.
 
   Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
   """
-  _check(config, "momentum")
-  rest = config.copy_and_resolve_references()
-  rest.learning_rate = config.adam_learning_rate
 
   def dimensions(params):
     def of(p):
@@ -146,12 +129,27 @@ def muon(config: ml_collections.ConfigDict, total_steps: int) -> optax.GradientT
     return jax.tree.map(of, params)
 
   return optax.chain(
-      optax.clip_by_global_norm(config.clip_norm),
+      _clip(clip_norm),
       optax.contrib.muon(
-          schedule(config, total_steps),
-          beta=config.momentum,
-          weight_decay=config.weight_decay,
-          adam_learning_rate=schedule(rest, total_steps),
+          schedule(learning_rate, **rate),
+          beta=momentum,
+          weight_decay=weight_decay,
+          adam_learning_rate=schedule(adam_learning_rate, **rate),
           muon_weight_dimension_numbers=dimensions,
       ),
   )
+
+
+_OPTIMIZERS = {"adamw": adamw, "sgd": sgd, "muon": muon}
+
+
+def make(config: ml_collections.ConfigDict, total_steps: int) -> optax.GradientTransformation:
+  """The optimizer of a config's section; see dlx.settings.optimizers.
+
+  Args:
+    config: `name` ("adamw" when there is none) and the arguments of that optimizer.
+    total_steps: the length of the run.
+  """
+  options = dict(config)
+  optimizer = _OPTIMIZERS[options.pop("name", "adamw")]
+  return optimizer(total_steps=total_steps, **options)

@@ -1,4 +1,4 @@
-"""A trace of some steps of a run, for TensorBoard's profile page or ui.perfetto.dev."""
+"""Profiles of some training steps, for TensorBoard's profile page or ui.perfetto.dev."""
 
 import pathlib
 
@@ -11,28 +11,28 @@ FOLDER = "profile"
 
 
 def parse(span: str | None) -> range:
-  """The steps of "START:STOP", STOP not among them; none for None.
+  """The steps of "START:STOP", without STOP; none for None.
 
   Raises:
-    UserError: it is something else.
+    UserError: span has another form.
   """
   if span is None:
     return range(0)
   start, _, stop = span.partition(":")
   if not (start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
-    raise UserError(f"--profile={span} is not START:STOP, two steps with START below STOP")
+    raise UserError(f"profile: expected START:STOP with START < STOP, got {span!r}")
   return range(int(start), int(stop))
 
 
 class Profiler:
-  """Traces the compiled calls that hold any of the steps; a context manager.
+  """Traces the compiled calls that contain any of the steps; a context manager.
 
-  A trace changes neither what is computed nor which steps share a call.
+  Tracing changes neither the results nor the grouping of steps into calls.
   """
 
-  def __init__(self, span: str | None, workdir: pathlib.Path):
-    """Args: as for `parse`; the run's folder, which gets a folder `profile`."""
-    self._steps, self._folder, self._running = parse(span), workdir / FOLDER, False
+  def __init__(self, steps: range, workdir: pathlib.Path):
+    """Args: the steps; the run's folder, which gets a subfolder `profile`."""
+    self._steps, self._folder, self._running = steps, workdir / FOLDER, False
 
   def __enter__(self):
     return self
@@ -41,12 +41,12 @@ class Profiler:
     self._stop()
 
   def before(self, step: int, count: int) -> None:
-    """Begins or ends the trace, when the next call runs steps `step` to `step + count - 1`."""
-    wanted = processes.is_first() and step < self._steps.stop and step + count > self._steps.start
-    if wanted and not self._running:
+    """Starts or stops the trace before a call of steps `step` to `step + count - 1`."""
+    needed = processes.is_primary() and step < self._steps.stop and step + count > self._steps.start
+    if needed and not self._running:
       jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
       self._running = True
-    elif not wanted:
+    elif not needed:
       self._stop()
 
   def _stop(self):

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -17,10 +17,10 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-  """Shows step, metrics, steps/s and the time left; a context manager.
+  """Shows step, metrics, steps/s and the remaining time; a context manager.
 
-  On a terminal it is one bar; in a log file, a line at most every `log_seconds`. Of several
-  processes the first one shows it. `unit` is the word for what is counted.
+  On a terminal it is one bar; in a log file, at most one line every `log_seconds`. Only the
+  primary process shows it. `unit` names what is counted.
   """
 
   def __init__(
@@ -30,7 +30,7 @@ class Progress:
     self._unit = unit
     self._start = self._last_line = time.monotonic()
     self._texts = {}
-    self._bar, self._shown = None, processes.is_first()
+    self._bar, self._shown = None, processes.is_primary()
     console = rich_console.Console(file=sys.stderr)
     if console.is_terminal and self._shown:
       self._bar = rich_progress.Progress(
@@ -52,7 +52,7 @@ class Progress:
       self._bar.stop()
 
   def update(self, step: int, values: dict[str, float], *, always: bool = False) -> None:
-    """Shows that `step` was reached; `always` prints a line outside a terminal."""
+    """Shows that `step` is reached; `always` prints a line even outside a terminal."""
     if not self._shown:
       return
     now = time.monotonic()
@@ -61,12 +61,12 @@ class Progress:
     text = "  ".join([*self._texts.values(), f"{rate:.3g} {self._unit}s/s"])
     if self._bar:
       self._bar.update(self._task, completed=step, text=text)
-    elif always or now - self._last_line >= self._log_seconds or step == self._total:
+    elif always or now - self._last_line >= self._log_seconds:
       self._last_line = now
       left = duration((self._total - step) / max(rate, 1e-9))
       print(f"{self._unit} {step}/{self._total}  {text}  {left} left", file=sys.stderr, flush=True)
 
-  def say(self, line: str) -> None:
+  def print(self, line: str) -> None:
     """Prints a line above the bar."""
     if not self._shown:
       return

@@ -1,10 +1,10 @@
-"""SIGTERM, SIGINT and SIGUSR1 as a question that the loop asks between calls."""
+"""SIGTERM, SIGINT and SIGUSR1: recorded, for the training loop to poll."""
 
 import signal
 import sys
 
 
-class Interrupted(Exception):
+class Preempted(Exception):
   """The run was asked to stop, and has saved; the same command resumes it.
 
   Attributes:
@@ -16,10 +16,13 @@ class Interrupted(Exception):
     self.signal_number = signal_number
 
 
-class Interrupts:
-  """While entered, remembers the first of SIGNALS; a second SIGINT acts at once.
+class Preemption:
+  """While entered, records the first of SIGNALS; a second SIGINT raises KeyboardInterrupt.
 
-  SLURM can be told to send SIGUSR1 before a job's time is up.
+  SLURM can send SIGUSR1 before a job's time limit.
+
+  Attributes:
+    received: the number of the signal, or None.
   """
 
   SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -30,14 +33,14 @@ class Interrupts:
 
   def __enter__(self):
     for number in self.SIGNALS:
-      self._previous[number] = signal.signal(number, self._remember)
+      self._previous[number] = signal.signal(number, self._record)
     return self
 
   def __exit__(self, *exception):
     for number, handler in self._previous.items():
       signal.signal(number, handler)
 
-  def _remember(self, number, frame):
+  def _record(self, number, frame):
     del frame
     if self.received is not None and number == signal.SIGINT:
       raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from dlx.experiment import Rngs
 from dlx.training import sharding
 from dlx.training.state import State, update_ema
 
@@ -21,69 +22,75 @@ def make_step(
     mesh: jax.sharding.Mesh,
     ema_decay: float | None,
 ) -> Callable:
-  """Builds `step(state, data) -> (state, metrics)`.
+  """Builds `step(state, train) -> (state, metrics)`.
 
   Args:
-    loss_fn: `loss_fn(params, variables, batch, rng) -> (loss, (metrics, variables))`.
-    batch_fn: `batch_fn(data, step, rng) -> batch`, whose arrays have the batch as
-      first dimension. With the key folded from (seed, step), what it returns is a
-      function of (seed, step) alone.
+    loss_fn, batch_fn: see dlx.experiment.Task. Their keys are functions of (seed, step), so a
+      step is a function of the state, the data and the seed.
     optimizer: an optax transformation.
-    seed: of all that is random in training.
+    seed: of all random numbers in training.
     mesh: the devices, with the axes of `sharding.make_mesh`.
     ema_decay: of the averaged params; None when State.ema is None.
 
   Returns:
     The step. Its metrics are those of loss_fn, with loss and grad_norm added.
+
+  Raises:
+    ValueError: when traced, if loss_fn updates a collection that the state does not have.
   """
 
-  def step(state: State, data) -> tuple[State, dict]:
+  def step(state: State, train) -> tuple[State, dict]:
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
     batch_rng, loss_rng = jax.random.split(rng)
-    batch = sharding.split_batch(batch_fn(data, state.step, batch_rng), mesh)
-    (loss, (metrics, variables)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        sharding.gathered(state.params, mesh), state.variables, batch, loss_rng
-    )
-    grads = sharding.split_like_parameters(grads, mesh)
+    run_rng = jax.random.fold_in(jax.random.key(seed), 2**31)  # No step has this number.
+    batch = batch_fn(train, state.step, Rngs(run_rng, batch_rng))
+    batch = sharding.shard_batch(batch, mesh)
+
+    def loss_of(params):
+      loss = loss_fn({**state.collections, "params": params}, batch, loss_rng)
+      return loss.value, (loss.metrics, loss.updated)
+
+    value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
+    (value, (metrics, updated)), grads = value_and_grad(sharding.all_gather(state.params, mesh))
+    if unknown := updated.keys() - state.collections.keys():
+      raise ValueError(f"loss_fn: updates {sorted(unknown)}, which init_fn did not create")
+    grads = sharding.shard_grads(grads, mesh)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:
       ema = update_ema(ema, params, state.step, ema_decay)
-    state = State(state.step + 1, params, variables, opt_state, ema)
-    return state, {**metrics, "loss": loss, "grad_norm": optax.global_norm(grads)}
+    state = State(state.step + 1, params, {**state.collections, **updated}, opt_state, ema)
+    return state, {**metrics, "loss": value, "grad_norm": optax.global_norm(grads)}
 
   return step
 
 
-def make_steps(
-    step: Callable, mesh: jax.sharding.Mesh, placed: State | None = None
-) -> Callable:
-  """Compiles `steps(state, data, count) -> (state, metrics)`: `count` steps in one call.
+def make_steps(step: Callable, mesh: jax.sharding.Mesh, shardings: State | None = None) -> Callable:
+  """Compiles `steps(state, train, count) -> (state, metrics)`: `count` steps in one call.
 
-  They run inside one lax.scan, so that the host is asked only between calls. The
-  metrics have the steps as first dimension. The given state's memory is reused.
+  They run inside one lax.scan, so the host is involved only between calls. The metrics have
+  the steps as first dimension. The memory of the given state is donated.
 
   Args:
     step: see `make_step`.
     mesh: the devices.
-    placed: the sharding of every leaf of the state; copied to all devices when not given.
+    shardings: of every leaf of the state; replicated when None.
   """
-
-  whole = sharding.replicated(mesh)
+  replicated = sharding.replicated(mesh)
 
   @functools.partial(
       jax.jit,
       static_argnums=2,
       donate_argnums=0,
-      out_shardings=(whole if placed is None else placed, whole),
+      out_shardings=(replicated if shardings is None else shardings, replicated),
   )
-  def steps(state, data, count: int):
-    return lax.scan(lambda s, _: step(s, data), state, None, length=count)
+  def steps(state, train, count: int):
+    return lax.scan(lambda s, _: step(s, train), state, None, length=count)
 
   return steps
 
 
-def finite(metrics: dict) -> jnp.ndarray:
+def is_finite(metrics: dict) -> jnp.ndarray:
   """For each step of `make_steps`, whether loss and gradient were finite."""
   return jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])

@@ -1,21 +1,26 @@
 """Configs from the command line: --config=FILE:PRESET and --config.KEY=VALUE.
 
-ml_collections does the parsing; this module looks at the flags first, because its own
-answer to a misspelled key is a traceback.
+The flags have the form of ml_collections.config_flags. They are parsed here because a config's
+keys depend on its values (an optimizer's settings exist only where it is chosen), and so that
+every mistake is answered by one line.
 """
 
 from collections.abc import Sequence
 import difflib
+import importlib
 import importlib.util
 import pathlib
+import sys
 from types import ModuleType
+from typing import Any
 
 import ml_collections
 
 from dlx.errors import UserError
-from dlx.runs.workdir import flatten
+from dlx.settings import Setting, count
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+_FORMS = ("--config", "-config")
 
 
 def experiments() -> dict[str, list[str]]:
@@ -24,40 +29,54 @@ def experiments() -> dict[str, list[str]]:
   return {str(path.relative_to(ROOT)): list(_module(path).PRESETS) for path in found}
 
 
-def check_flags(argv: Sequence[str]) -> list[str]:
-  """Checks all --config flags; returns argv with the config file's path made absolute.
+def parse(argv: Sequence[str]) -> tuple[ml_collections.ConfigDict, list[str]]:
+  """(the config, the arguments that are not about it).
+
+  Args:
+    argv: the arguments of a program.
 
   Raises:
-    UserError: the file or the preset does not exist, or a key is unknown or its value
-      of the wrong type; the message names the nearest right one.
+    UserError: --config is missing, the file or the preset does not exist, a key is unknown or
+      given twice, or its value has the wrong type.
   """
-  argv, config = _with_equals(argv), None
-  for i, argument in enumerate(argv):
-    if argument.startswith(("--config=", "-config=")):
-      path, _, preset = argument.partition("=")[2].partition(":")
-      path = _find(path)
-      module = _module(path)
-      config = module.get_config(preset) if preset else module.get_config()
-      argv[i] = f"--config={path}" + (f":{preset}" if preset else "")
-  if config is None:
+  file, values, rest = None, {}, []
+  for argument in _with_equals(argv):
+    name, _, value = argument.partition("=")
+    if name in _FORMS:
+      if file is not None:
+        raise UserError(f"--config is given twice: {file} and {value}")
+      file = value
+    elif name.startswith(tuple(f"{form}." for form in _FORMS)):
+      key = name.lstrip("-").removeprefix("config.")
+      if key in values:
+        raise UserError(f"--config.{key} is given twice: {values[key]} and {value}")
+      values[key] = value
+    else:
+      rest.append(argument)
+  if file is None:
     raise UserError(
         "--config is missing; for example --config=experiments/gru_lm/config.py:quickstart "
         "(--list shows all)"
     )
-  known = flatten(config.to_dict())
-  for argument in argv:
-    if argument.startswith(("--config.", "-config.")):
-      key, _, value = argument.lstrip("-").removeprefix("config.").partition("=")
-      _check_value(key, value, known, config)
-  return argv
+  path, _, preset = file.partition(":")
+  module = _module(_find(path))
+  table = {"seed": count(0, low=0), **module.SETTINGS}
+  changes = {key: _typed(key, text, table[key]) if key in table else text
+             for key, text in values.items()}  # fmt: skip
+  return module.get_config(*([preset] if preset else []), changes=changes), rest
+
+
+def check_flags(argv: Sequence[str]) -> None:
+  """Raises UserError as `parse` does, for programs that pass the flags on."""
+  parse(argv)
 
 
 def _with_equals(argv: Sequence[str]) -> list[str]:
-  """["--config", "FILE"] as ["--config=FILE"], which absl takes for the same."""
+  """["--config", "FILE"] as ["--config=FILE"], which absl treats as equal."""
   joined = []
   for argument in argv:
     flag = joined[-1] if joined else ""
-    if flag.startswith(("--config", "-config")) and "=" not in flag:
+    if flag.startswith(_FORMS) and "=" not in flag:
       joined[-1] = f"{flag}={argument}"
     else:
       joined.append(argument)
@@ -69,40 +88,57 @@ def _find(path: str) -> pathlib.Path:
     if candidate.is_file():
       return candidate.resolve()
   near = difflib.get_close_matches(path, experiments(), n=1, cutoff=0.3)
-  hint = f"did you mean {near[0]}?" if near else "--list shows what there is"
+  hint = f"did you mean {near[0]}?" if near else "--list shows the experiments"
   raise UserError(f"the config file {path!r} does not exist; {hint}")
 
 
 def _module(path: pathlib.Path) -> ModuleType:
-  spec = importlib.util.spec_from_file_location(f"config_of_{path.parent.name}", path)
-  if spec is None:
+  """The config module, imported by its package's name when its folder can be imported."""
+  if path.suffix != ".py":
     raise UserError(f"the config file {path} is not a Python file")
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, "get_config"):
-    raise UserError(f"{path} has no get_config(preset)")
+  module = _imported(path)
+  if module is None:
+    spec = importlib.util.spec_from_file_location(f"config_of_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+  for name in ("SETTINGS", "PRESETS", "get_config"):
+    if not hasattr(module, name):
+      raise UserError(f"{path} has no {name}; see experiments/gru_lm/config.py for an example")
   return module
 
 
-def _check_value(
-    key: str, value: str, known: dict, config: ml_collections.ConfigDict
-) -> None:
-  if key not in known:
-    names = list(known) + [name.rpartition(".")[2] for name in known]
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    whole = [name for name in known if near and (name == near[0] or name.endswith(f".{near[0]}"))]
-    hint = f"did you mean --config.{whole[0]}?" if whole else f"keys are {', '.join(known)}"
-    raise UserError(f"--config.{key} is not a key of this config; {hint}")
-  *folders, name = key.split(".")
-  for folder in folders:
-    config = config[folder]
-  kind = config.get_type(name)
-  try:
-    if kind is bool and value.lower() not in ("true", "false", "1", "0"):
-      raise ValueError
-    kind(value)
-  except ValueError:
-    raise UserError(
-        f"--config.{key}={value} is not {'an' if kind is int else 'a'} {kind.__name__} "
-        f"(its value now: {known[key]})"
-    ) from None
+def _imported(path: pathlib.Path) -> ModuleType | None:
+  for root in map(pathlib.Path, [pathlib.Path.cwd(), ROOT, *filter(None, sys.path)]):
+    if not path.is_relative_to(root.resolve()):
+      continue
+    parts = path.relative_to(root.resolve()).with_suffix("").parts
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+      continue
+    try:
+      module = importlib.import_module(".".join(parts))
+    except ModuleNotFoundError:
+      continue
+    if pathlib.Path(module.__file__ or "").resolve() == path:
+      return module
+  return None
+
+
+def _typed(key: str, text: str, setting: Setting) -> Any:
+  if text == "None" and setting.optional:
+    return None
+  kind = setting.kind
+  if kind is bool:
+    if text.lower() in ("true", "1"):
+      return True
+    if text.lower() in ("false", "0"):
+      return False
+  else:
+    try:
+      return kind(text)
+    except ValueError:
+      pass
+  article = "an" if kind is int else "a"
+  or_none = " or None" if setting.optional else ""
+  raise UserError(
+      f"--config.{key}={text} is not {article} {kind.__name__}{or_none}; expected {setting.hint}"
+  )

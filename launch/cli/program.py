@@ -1,12 +1,16 @@
-"""What all programs share: how they start, and how they fail."""
+"""How every program starts, and how it fails."""
 
 from collections.abc import Callable
+import inspect
+import logging
 import sys
+from typing import Any
 
 from absl import app, flags
-from ml_collections import config_flags
 
+from dlx import cache
 from dlx.errors import UserError
+from launch.cli import configs
 
 
 def run(
@@ -20,8 +24,8 @@ def run(
 
   Args:
     main: the program.
-    with_config: it takes --config and --config.KEY.
-    positional: it takes arguments that are no flags; main is called with them.
+    with_config: it takes --config and --config.KEY; main is called with the config.
+    positional: it takes arguments that are not flags; main is called with them.
     end: called with the exit code.
 
   Exit codes: 0 for success; 2 for bad input; 1 for a run that diverged or lost one of its
@@ -31,10 +35,10 @@ def run(
 
 
 def required(name: str) -> str:
-  """The value of a flag that has to be given.
+  """The value of a required flag.
 
   Raises:
-    UserError: it was not.
+    UserError: it is missing.
   """
   value = flags.FLAGS[name].value
   if value is None:
@@ -42,33 +46,53 @@ def required(name: str) -> str:
   return value
 
 
+def options_of(function: Callable, names: tuple[str, ...], owner: str) -> dict[str, Any]:
+  """The values of the flags that were given, as keyword arguments of a function.
+
+  Args:
+    function: of a Task.
+    names: of flags whose default is None.
+    owner: the experiment's name, for the message.
+
+  Raises:
+    UserError: the function does not take one of them.
+  """
+  given = {name: flags.FLAGS[name].value for name in names}
+  given = {name: value for name, value in given.items() if value is not None}
+  known = inspect.signature(function).parameters
+  for name in given:
+    if name not in known:
+      takes = ", ".join(f"--{n}" for n in names if n in known) or "none of these options"
+      raise UserError(f"{owner} does not take --{name}; it takes {takes}")
+  return given
+
+
 def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -> int:
   app.define_help_flags()
-  if with_config:
-    config_flags.DEFINE_config_file("config", None, "Config file, as FILE:PRESET.")
   if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
     print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
     return 0
+  cache.keep_compiled()
+  _quiet_loggers()
   # Imported after --help so that it answers quickly.
-  from dlx.distributed.processes import ProcessLost
+  from dlx.distributed.processes import PeerLost
   from dlx.training.fit import Diverged
-  from dlx.training.signals import Interrupted
+  from dlx.training.signals import Preempted
 
   try:
-    argv = sys.argv
+    argv, arguments = sys.argv, []
     if with_config:
-      from launch.cli import configs
-
-      argv = configs.check_flags(argv)
-    arguments = flags.FLAGS(argv)[1:]
-    if arguments and not positional:
-      raise UserError(f"unexpected argument {arguments[0]!r}; flags look like --name=value")
-    main(*arguments)
+      config, argv = configs.parse(argv)
+      arguments.append(config)
+    rest = flags.FLAGS(argv)[1:]
+    if rest and not positional:
+      raise UserError(f"unexpected argument {rest[0]!r}; flags have the form --name=value")
+    main(*arguments, *rest)
   except (UserError, flags.Error) as e:
     return _fail(e, 2)
-  except (Diverged, ProcessLost) as e:
+  except (Diverged, PeerLost) as e:
     return _fail(e, 1)
-  except Interrupted as e:
+  except Preempted as e:
     return _fail(e, 128 + e.signal_number)
   except KeyboardInterrupt:
     return _fail("stopped", 130)
@@ -78,7 +102,13 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
   return 0
 
 
+def _quiet_loggers() -> None:
+  """Orbax and gcsfs log the errors that they also raise; TFDS warns about TensorFlow."""
+  for name in ("absl", "asyncio", "gcsfs"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+  logging.getLogger("tensorflow_datasets").setLevel(logging.ERROR)
+
+
 def _fail(message, code: int) -> int:
-  # One line even when the message has several.
-  print(f"{' '.join(str(message).split())}", file=sys.stderr)
+  print(" ".join(str(message).split()), file=sys.stderr)  # One line even if it has several.
   return code

@@ -1,0 +1,54 @@
+"""Training and validation curves of a run, from its metrics.jsonl."""
+
+import pathlib
+
+from dlx.reports import figures
+from dlx.runs import metric_log
+
+
+def draw(
+    workdir: str | pathlib.Path, *, metric: str = "loss", unit: str = "", maximize: bool = False
+) -> pathlib.Path:
+  """Draws a metric over steps: of the training batches, and of the validation split.
+
+  Args:
+    workdir: a run's folder.
+    metric: drawn from lines with `metric` and lines with `validation/metric`.
+    unit: of the loss, such as "nats per character".
+    maximize: whether larger values are better; the best one is marked.
+
+  Returns:
+    The figure's path: curves.png for the loss, METRIC.png for others.
+  """
+  workdir = pathlib.Path(workdir)
+  lines = metric_log.read(workdir / metric_log.METRICS)
+  training = [(line["step"], line[metric]) for line in lines if metric in line]
+  key = f"validation/{metric}"
+  validation = [(line["step"], line[key]) for line in lines if key in line]
+
+  figure = figures.figure(7, 4.2)
+  axes = figure.subplots()
+  if training:
+    axes.plot(*zip(*training), color="#9ecae1", linewidth=1, label="training")
+  if validation:
+    marker = {"marker": "o", "markersize": 3} if len(validation) < 30 else {}
+    axes.plot(*zip(*validation), color="#08519c", linewidth=1.8, label="validation", **marker)
+    best = max if maximize else min
+    step, value = best(validation, key=lambda point: point[1])
+    axes.plot(step, value, "o", color="#08519c", markersize=5)
+    axes.annotate(
+        f"{value:.4f}", (step, value), xytext=(0, 9), textcoords="offset points", ha="center"
+    )
+    # Clip the initial transient so that the rest is visible.
+    values = [value for _, value in validation + training[-len(training) // 2 :]]
+    low, high = min(values), max(values)
+    margin = 0.1 * max(high - low, 0.1 * abs(value))
+    axes.set_ylim(low - margin, high + margin)
+  axes.set_xlabel("step")
+  axes.set_ylabel(f"{metric} ({unit})" if unit and metric == "loss" else metric)
+  axes.grid(alpha=0.25)
+  axes.spines[["top", "right"]].set_visible(False)
+  if training or validation:
+    axes.legend(frameon=False)
+  figure.tight_layout()
+  return figures.save(figure, workdir / ("curves.png" if metric == "loss" else f"{metric}.png"))

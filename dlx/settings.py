@@ -1,0 +1,217 @@
+"""Settings: the rows of a config table, each with its default and its range.
+
+  SETTINGS = {
+      "model.d_hidden": count(400),  # Units of the hidden layer.
+      **settings.adamw(learning_rate=1e-3),
+      **settings.training(total_steps="20 epochs"),
+  }
+
+dlx.presets makes configs of such a table and checks them.
+"""
+
+from collections.abc import Callable, Mapping
+import math
+import re
+from typing import Any, NamedTuple
+
+import ml_collections
+
+REQUIRED = ""  # The value of a preset for a word that the command line has to give.
+
+
+class Setting(NamedTuple):
+  """One value of a config.
+
+  Attributes:
+    default: the value where no preset says otherwise.
+    kind: the type.
+    is_valid: whether a value of that type is in the range.
+    hint: the range in words, after "expected".
+    wrong: a value outside the range for tests; None when every value is valid.
+    optional: whether None is allowed too.
+    when: (key, choices): the setting exists only where `key` has one of these values.
+    example: "EXPERIMENT:PRESET" of a run that the setting may name; for tests.
+  """
+
+  default: Any
+  kind: type
+  is_valid: Callable[[Any], bool]
+  hint: str
+  wrong: Any = None
+  optional: bool = False
+  when: tuple[str, tuple[str, ...]] | None = None
+  example: str | None = None
+
+
+class Rule(NamedTuple):
+  """A condition on several settings.
+
+  Attributes:
+    is_valid: `is_valid(config)`.
+    message: names the settings and the expected relation.
+    wrong: {key: value} that violates it, for tests; None when it depends on the machine.
+  """
+
+  is_valid: Callable[[ml_collections.ConfigDict], bool]
+  message: str
+  wrong: Mapping[str, Any] | None = None
+
+
+def one_of(*choices: str) -> Setting:
+  """One of several words; the first is the default."""
+  return Setting(choices[0], str, lambda v: v in choices, ", ".join(choices), "?")
+
+
+def flag(default: bool) -> Setting:
+  """True or False."""
+  return Setting(default, bool, lambda v: True, "True or False")
+
+
+def text(default: str | None = None) -> Setting:
+  """A word, such as a file name, or None."""
+  return Setting(default, str, bool, "a word", REQUIRED, optional=True)
+
+
+def matching(default: str, pattern: str, hint: str, wrong: str) -> Setting:
+  """A word that matches a regular expression."""
+  return Setting(default, str, lambda v: bool(re.fullmatch(pattern, v)), hint, wrong)
+
+
+def run(example: str | None, *, optional: bool = False) -> Setting:
+  """The folder of another run, such as `example`, "experiments.resnet_cifar10:debug", trains."""
+  default = None if optional else REQUIRED
+  return Setting(default, str, bool, "the folder of a run", REQUIRED, optional, example=example)
+
+
+def count(
+    default: int | None, low: int = 1, high: float = math.inf, *, optional: bool = False
+) -> Setting:
+  """An integer from `low` to `high`."""
+  hint = f"{low} or more" if high == math.inf else f"{low} to {high}"
+  return Setting(default, int, lambda v: low <= v <= high, hint, low - 1, optional)
+
+
+def number(
+    default: float | None, low: float = 0.0, high: float = math.inf, *, optional: bool = False
+) -> Setting:
+  """A finite number from `low` to `high`."""
+  hint = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+  is_valid = lambda v: low <= v <= high and math.isfinite(v)  # noqa: E731
+  return Setting(default, float, is_valid, hint, low - 1.0, optional)
+
+
+def positive(
+    default: float | None, high: float = math.inf, *, optional: bool = False
+) -> Setting:
+  """A finite number above 0, at most `high`."""
+  hint = "a finite number above 0" if high == math.inf else f"above 0 and at most {high:g}"
+  is_valid = lambda v: 0 < v <= high and math.isfinite(v)  # noqa: E731
+  return Setting(default, float, is_valid, hint, 0.0, optional)
+
+
+def rate(default: float | None, *, optional: bool = False) -> Setting:
+  """A fraction below 1."""
+  return Setting(default, float, lambda v: 0 <= v < 1, "0 <= rate < 1", 1.0, optional)
+
+
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?) ?(epochs?|steps?)?")
+_LENGTH_HINT = 'a number of steps or of epochs, such as "200" or "20 epochs"'
+
+
+def length(default: int | str, low: int = 1) -> Setting:
+  """A number of steps, "200" or "200 steps", or of epochs, "20 epochs"; see `in_steps`."""
+
+  def is_valid(value: str) -> bool:
+    match = _LENGTH.fullmatch(value)
+    if not match or (not (match[2] or "").startswith("epoch") and "." in match[1]):
+      return False
+    return float(match[1]) > 0 or low == 0
+
+  return Setting(str(default), str, is_valid, _LENGTH_HINT, "20 epochs 200 steps")
+
+
+def training(**changes) -> dict[str, Setting]:
+  """The settings of the training loop; `changes` replaces defaults."""
+  settings = {
+      "total_steps": length(1000, low=0),  # 0: init_fn is the whole training.
+      "steps_per_execution": count(10),  # Steps in one compiled call.
+      "eval_every": length(100),
+      "save_every": length(100),
+      "eval_batch_size": count(64),  # Examples per chunk of an evaluation, over all devices.
+      "max_to_keep": count(2),  # Latest checkpoints; the best one is kept too.
+      "fsdp": count(1),  # Devices that share one copy of the parameters.
+      "ema_decay": rate(None, optional=True),  # Of averaged parameters; None for none.
+  }
+  return _section("training", settings, changes)
+
+
+def adamw(**changes) -> dict[str, Setting]:
+  """The settings of dlx.training.optimizers.adamw; `changes` replaces defaults."""
+  return optimizers("adamw", **changes)
+
+
+def optimizers(*names: str, **changes) -> dict[str, Setting]:
+  """The settings of a choice of "sgd", "adamw" and "muon"; a key exists where it is used.
+
+  Args:
+    *names: the optimizers to choose from; the first is the default.
+    **changes: replaces defaults.
+  """
+
+  def only(setting: Setting, *users: str) -> Setting:
+    return setting if set(names) <= set(users) else setting._replace(when=("optimizer.name", users))
+
+  settings = {
+      "name": one_of(*names),
+      "learning_rate": positive(1e-3),
+      "warmup_steps": length(0, low=0),
+      "decay": one_of("cosine", "linear", "constant"),
+      "end_lr_fraction": number(0.0, high=1.0),
+      "momentum": only(rate(0.9), "sgd", "muon"),
+      "b1": only(rate(0.9), "adamw"),
+      "b2": only(rate(0.99), "adamw"),
+      "adam_learning_rate": only(positive(4e-3), "muon"),  # For non-matrix parameters.
+      "weight_decay": number(0.0),
+      "clip_norm": positive(1.0, optional=True),  # None: no gradient clipping.
+  }
+  used = {
+      key: setting
+      for key, setting in settings.items()
+      if setting.when is None or set(setting.when[1]) & set(names)
+  }
+  if len(names) == 1:
+    del used["name"]
+  return _section("optimizer", used, changes)
+
+
+def _section(name: str, settings: dict, changes: dict) -> dict[str, Setting]:
+  """The settings under "name."; a default that is replaced keeps its type and range."""
+  if unknown := changes.keys() - settings.keys():
+    raise ValueError(f"{name}: unknown settings {', '.join(sorted(unknown))}")
+  for key, value in changes.items():
+    settings[key] = settings[key]._replace(default=cast(settings[key], value))
+  return {f"{name}.{key}": setting for key, setting in settings.items()}
+
+
+def cast(setting: Setting, value: Any) -> Any:
+  """4 as 4.0 where the setting is a float, 200 as "200" where it is a length."""
+  return value if value is None or isinstance(value, bool) else setting.kind(value)
+
+
+def steps(value: str, steps_per_epoch: int | None) -> int:
+  """The number of steps of a `length`.
+
+  Raises:
+    ValueError: the length is in epochs, and steps_per_epoch is None.
+  """
+  amount, unit = _LENGTH.fullmatch(value).groups()
+  if not (unit or "").startswith("epoch"):
+    return int(amount)
+  if steps_per_epoch is None:
+    raise ValueError(f"{value!r} is in epochs, but the data have none; give a number of steps")
+  return max(1, int(float(amount) * steps_per_epoch)) if float(amount) else 0
+
+
+def is_length(setting: Setting) -> bool:
+  """Whether a setting is a `length`."""
+  return setting.hint == _LENGTH_HINT
