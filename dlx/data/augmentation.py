@@ -1,8 +1,8 @@
-"""Random changes of image batches that keep their labels: jitted, on the device.
+"""Data augmentation of image batches, jitted on the device.
 
-Each takes a typed key and images (B, H, W, C) and returns images of the same shape and
-dtype. What image i of a batch gets is a function of the key and i alone; with the key
-folded from (seed, step), a resumed run sees the images of the run that was left alone.
+Each function takes a typed key and images (B, H, W, C) and returns images of the same shape
+and dtype. The change to image i depends only on the key and i: with a key folded from
+(seed, step), a resumed run sees the images of an uninterrupted run.
 """
 
 import jax
@@ -10,50 +10,50 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def crop(rng: jax.Array, images: Array, margin: int) -> Array:
-  """Shifts each image by up to `margin` in each direction, mirroring what is outside.
+def random_crop(rng: jax.Array, images: Array, padding: int) -> Array:
+  """A random crop of each image after reflection padding by `padding` on each side.
 
-  Every one of the (2 margin + 1)^2 shifts is as likely. The mirror does not repeat the
-  border: ... 2 1 | 0 1 2 ...
+  Uniform over the (2 padding + 1)^2 shifts. The reflection does not repeat the border:
+  ... 2 1 | 0 1 2 ...
 
   Source: He et al., "Deep residual learning for image recognition" (2016), section 4.2
-    (with zeros outside); the mirror is Page's, "How to train your ResNet" (2018).
+    (with zero padding); reflection follows Page, "How to train your ResNet" (2018).
   """
-  if not margin:
+  if not padding:
     return images
   count, height, width, _ = images.shape
-  rows, columns = jax.random.randint(rng, (2, count, 1), -margin, margin + 1)
+  rows, columns = jax.random.randint(rng, (2, count, 1), -padding, padding + 1)
 
-  def mirrored(places, size):
-    places = jnp.abs(places)
-    return jnp.where(places >= size, 2 * (size - 1) - places, places)
+  def reflect(indices, size):
+    indices = jnp.abs(indices)
+    return jnp.where(indices >= size, 2 * (size - 1) - indices, indices)
 
-  rows = mirrored(jnp.arange(height) + rows, height)
-  columns = mirrored(jnp.arange(width) + columns, width)
+  rows = reflect(jnp.arange(height) + rows, height)
+  columns = reflect(jnp.arange(width) + columns, width)
   return images[jnp.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def flip(images: Array, flipped: Bool[Array, "B"]) -> Array:
-  """Mirrors left and right where `flipped`."""
+  """Flips images horizontally where `flipped`."""
   return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
 def random_flips(rng: jax.Array, count: int) -> Bool[Array, "B"]:
-  """Each of `count` images flipped or not, with probability 1/2."""
+  """Whether each of `count` images is flipped, with probability 1/2."""
   return jax.random.bernoulli(rng, 0.5, (count,))
 
 
 def alternating_flips(
     rng: jax.Array, indices: Int[Array, "B"], epoch: Int[Array, ""]
 ) -> Bool[Array, "B"]:
-  """Flips drawn once for each image of the data set, and turned round in every other epoch.
+  """Flips drawn once per image of the data set, and inverted in every other epoch.
 
-  In two epochs following each other the network sees both sides of each image; with
-  random flips it sees one side twice half of the time.
+  In two consecutive epochs the network sees both orientations of each image; with random
+  flips it sees the same one twice half of the time.
 
   Args:
     rng: the same key in all steps of a run.
-    indices: the images' places in the data set.
+    indices: indices of the images in the data set.
     epoch: counted from 0.
 
   Source: Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (2024), section 3.6.
@@ -63,9 +63,9 @@ def alternating_flips(
 
 
 def cutout(rng: jax.Array, images: Array, size: int) -> Array:
-  """Sets a square of `size` pixels to grey, its centre uniform over the image.
+  """Sets a square of `size` x `size` pixels to the batch mean, its centre uniform.
 
-  Grey is the mean over the batch. The part of the square beyond the border is lost.
+  The square may extend beyond the border.
 
   Source: DeVries and Taylor, "Improved regularization of convolutional neural networks
     with cutout" (2017).
@@ -77,26 +77,27 @@ def cutout(rng: jax.Array, images: Array, size: int) -> Array:
 
   def inside(rng, length):
     start = jax.random.randint(rng, (count, 1), 0, length) - size // 2
-    places = jnp.arange(length)
-    return (places >= start) & (places < start + size)
+    indices = jnp.arange(length)
+    return (indices >= start) & (indices < start + size)
 
   square = inside(row_rng, height)[:, :, None] & inside(column_rng, width)[:, None, :]
-  grey = images.mean((0, 1, 2), dtype=jnp.float32)
+  mean = images.mean((0, 1, 2), dtype=jnp.float32)
   if jnp.issubdtype(images.dtype, jnp.integer):
-    grey = jnp.round(grey)
-  return jnp.where(square[..., None], grey.astype(images.dtype), images)
+    mean = jnp.round(mean)
+  return jnp.where(square[..., None], mean.astype(images.dtype), images)
 
 
-def colour(rng: jax.Array, images: Float[Array, "B H W C"], strength: float) -> Array:
-  """Changes brightness, contrast and saturation, each by a factor in 1 +- strength.
+def color_jitter(rng: jax.Array, images: Float[Array, "B H W C"], strength: float) -> Array:
+  """Scales brightness, contrast and saturation of each image by factors in 1 +- strength.
 
-  x' = m + c (g + s (b x - g) - m), with b, c, s the three factors, g a pixel's mean over
-  the channels and m the image's mean after b. What leaves [0, 1] is cut off.
+  x' = m + c (g + s (b x - g) - m), with factors b, c, s for brightness, contrast and
+  saturation, g the mean over the channels of b x, and m the mean over the image of b x.
+  The result is clipped to [0, 1].
 
   Args:
     rng: a typed key.
-    images: in [0, 1].
-    strength: 0 changes nothing.
+    images: values in [0, 1].
+    strength: 0 for no change.
   """
   if not strength:
     return images
@@ -117,15 +118,16 @@ def mixup(
     targets: Float[Array, "B K"],
     alpha: float,
 ) -> tuple[Float[Array, "B H W C"], Float[Array, "B K"]]:
-  """Averages each image, and its target, with another of the batch.
+  """Weighted averages of each image, and its target, with another one of the batch.
 
   x' = w x_i + (1 - w) x_j, t' likewise, with j = B - 1 - i and w ~ Beta(alpha, alpha) for
-  each i. A batch is drawn at random, so its reverse is as good a partner as any.
+  each i. A batch is in random order, so that reversing it pairs images at random.
 
   Args:
     rng: a typed key.
-    images, targets: of the same length.
-    alpha: 0 changes nothing; 1 draws w uniformly.
+    images: B images.
+    targets: their targets, one-hot or smoothed.
+    alpha: 0 for no change; 1 draws w uniformly.
 
   Source: Zhang et al., "mixup: beyond empirical risk minimization" (2018).
   """

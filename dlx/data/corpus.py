@@ -1,7 +1,6 @@
-"""Corpora of text, each split into train, validation and test."""
+"""Text corpora with train, validation and test splits."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import sysconfig
@@ -15,7 +14,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-  """A named text in three parts."""
+  """A named text in three splits."""
 
   name: str
   train: str
@@ -24,81 +23,101 @@ class Corpus:
 
   @property
   def characters(self) -> set[str]:
-    """Every character of all parts."""
+    """All characters of the three splits."""
     return set(self.train) | set(self.validation) | set(self.test)
 
   def split(self, name: str) -> str:
-    """One part, or several joined, in TFDS's notation: "validation+test".
+    """One split, or several concatenated, in TFDS's notation: "validation+test".
 
     Raises:
-      UserError: no such part.
+      UserError: an unknown split.
     """
-    parts = name.split("+")
-    for part in parts:
-      if part not in SPLITS:
-        raise UserError(f"split {part!r} is not one of {', '.join(SPLITS)} (or a sum, a+b)")
-    return "".join(getattr(self, part) for part in parts)
+    splits = name.split("+")
+    for split in splits:
+      if split not in SPLITS:
+        raise UserError(
+            f"split: expected one of {', '.join(SPLITS)} (or a sum such as validation+test), "
+            f"got {split!r}"
+        )
+    return "".join(getattr(self, split) for split in splits)
 
-  @property
-  def fingerprint(self) -> str:
-    """A digest of all three parts: it tells whether a run resumes on the same text."""
-    digest = hashlib.sha256()
-    for part in SPLITS:
-      digest.update(self.split(part).encode() + b"\0")
-    return digest.hexdigest()[:16]
+
+def load(
+    source: str, *, path: str | pathlib.Path | None = None, max_characters: int = 4_000_000
+) -> Corpus:
+  """A corpus by its name, or of a text file.
+
+  Args:
+    source: "python_source" or "tiny_shakespeare".
+    path: replaces `source`: a UTF-8 text file, divided as in `from_text`.
+    max_characters: the maximum size of python_source.
+
+  Raises:
+    UserError: the source is unknown, or it cannot be read.
+  """
+  if path:
+    return from_file(path)
+  if source == "tiny_shakespeare":
+    return tiny_shakespeare()
+  if source == "python_source":
+    return python_source(max_characters)
+  raise UserError(
+      f"source: expected tiny_shakespeare or python_source, got {source!r}; or use a text file"
+  )
 
 
 def from_text(name: str, text: str) -> Corpus:
-  """The first 90 % of a text to train on, the next 5 % to validate, the last 5 % to test."""
+  """The first 90 % of a text for training, the next 5 % for validation, the last 5 % for test."""
   first, second = int(0.9 * len(text)), int(0.95 * len(text))
   return Corpus(name, text[:first], text[first:second], text[second:])
 
 
 def from_file(path: str | pathlib.Path) -> Corpus:
-  """A text file, cut as in `from_text`.
+  """A text file, divided as in `from_text`.
 
   Raises:
-    UserError: the file cannot be used; the message says why.
+    UserError: the file cannot be read as text, or has one distinct character only.
   """
   text = text_files.read(path)
   if len(set(text)) < 2:
-    raise UserError(f"{path} has only one distinct character; there is nothing to learn")
+    raise UserError(f"{path} has only one distinct character; expected at least two")
   return from_text(str(path), text)
 
 
 def tiny_shakespeare() -> Corpus:
-  """TFDS tiny_shakespeare, 1,115,394 characters in 90, 5 and 5 %.
+  """TFDS tiny_shakespeare: 1,115,394 characters in splits of 90, 5 and 5 %.
 
   Raises:
-    UserError: it is not prepared on this machine.
+    UserError: the data set is not prepared on this machine.
 
   Source: Karpathy, "The unreasonable effectiveness of recurrent neural networks" (2015).
   """
   try:
-    parts = {split: tfds.load("tiny_shakespeare", split)[0]["text"].decode() for split in SPLITS}
+    texts = {split: tfds.load("tiny_shakespeare", split)[0]["text"].decode() for split in SPLITS}
   except UserError as e:
-    raise UserError(f"{e}; or train on a file with --config.data.text=PATH") from None
-  return Corpus("tiny_shakespeare", **parts)
+    raise UserError(f"{e}; or use a text file") from None
+  return Corpus("tiny_shakespeare", **texts)
 
 
 def python_source(max_characters: int) -> Corpus:
-  """The source of the running Python's standard library: needs no download.
+  """The source code of the running Python's standard library; needs no download.
 
-  Files are taken in sorted order, without site-packages, tests and what is not UTF-8.
-  Of every twenty the last but one goes to validation and the last to test, so no file
-  is in two parts; a part that has its share of the size (90, 5, 5 %) takes no more.
+  Files are read in sorted order, without site-packages, tests and files that are not UTF-8.
+  Of every twenty files the 19th is for validation and the 20th for test, so that no file is
+  in two splits. A split ends when it has its fraction (90, 5, 5 %) of max_characters.
 
   Args:
-    max_characters: the size of all parts together, at most.
+    max_characters: the maximum size of the three splits together.
 
   Raises:
     UserError: max_characters is below 1.
   """
   if max_characters < 1:
-    raise UserError(f"config.data.max_characters is {max_characters}; it must be at least 1")
+    raise UserError(f"max_characters: expected at least 1, got {max_characters}")
   root = pathlib.Path(sysconfig.get_paths()["stdlib"])
-  left = {split: int(share * max_characters) for split, share in zip(SPLITS, (0.9, 0.05, 0.05))}
-  parts = {split: [] for split in SPLITS}
+  fractions = zip(SPLITS, (0.9, 0.05, 0.05))
+  left = {split: int(fraction * max_characters) for split, fraction in fractions}
+  contents = {split: [] for split in SPLITS}
   for i, path in enumerate(_source_files(root)):
     split = {18: "validation", 19: "test"}.get(i % 20, "train")
     if not left[split]:
@@ -107,11 +126,11 @@ def python_source(max_characters: int) -> Corpus:
       content = path.read_text(encoding="utf-8")[: left[split]]
     except (UnicodeDecodeError, OSError):
       continue
-    parts[split].append(content)
+    contents[split].append(content)
     left[split] -= len(content)
     if not any(left.values()):
       break
-  return Corpus("python_source", **{split: "".join(files) for split, files in parts.items()})
+  return Corpus("python_source", **{split: "".join(files) for split, files in contents.items()})
 
 
 def _source_files(root: pathlib.Path) -> list[pathlib.Path]:

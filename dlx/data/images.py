@@ -1,8 +1,7 @@
-"""Labelled images as arrays: CIFAR-10 from TFDS, or a folder of one's own."""
+"""Labelled images as arrays: TFDS data sets, folders of images, and generated shapes."""
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import pathlib
 import zipfile
@@ -11,12 +10,26 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dlx import cache
-from dlx.data import tfds
+from dlx.data import idx, tfds
+from dlx.data.split import Splits, train_validation_split
 from dlx.errors import UserError
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
+)  # fmt: skip
+# TFDS name: height and width, classes.
+TFDS_SETS = {
+    "cifar10": (32, CIFAR10_CLASSES),
+    "fashion_mnist": (28, FASHION_MNIST_CLASSES),
+    "mnist": (28, tuple("0123456789")),
+}
+# Generated set: default size, channels.
+SHAPE_SETS = {"shapes": (32, 3), "gray_shapes": (28, 1)}
+SOURCES = (*TFDS_SETS, *SHAPE_SETS)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
@@ -25,9 +38,9 @@ class Images:
   """Images of one size with their labels.
 
   Attributes:
-    images: uint8 (N, H, W, 3).
-    labels: int32 (N,), places in `classes`.
-    classes: their names.
+    images: uint8 (N, H, W, C), with C = 3 or, for gray images, 1.
+    labels: int32 (N,), indices into `classes`.
+    classes: the class names.
   """
 
   images: np.ndarray
@@ -37,43 +50,86 @@ class Images:
   def __len__(self) -> int:
     return len(self.labels)
 
-  def take(self, places) -> "Images":
-    """Those at the given places (a slice, or an array of ints)."""
-    return dataclasses.replace(self, images=self.images[places], labels=self.labels[places])
+  def take(self, indices) -> "Images":
+    """The examples at `indices` (a slice, or an array of ints)."""
+    return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
 
   @property
-  def fingerprint(self) -> str:
-    """A digest of pixels, labels and names: whether a run resumes on the same images."""
-    digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-    digest.update(np.ascontiguousarray(self.images))
-    digest.update(np.ascontiguousarray(self.labels))
-    return digest.hexdigest()[:16]
+  def arrays(self) -> dict[str, np.ndarray]:
+    """{"images": ..., "labels": ...}."""
+    return {"images": self.images, "labels": self.labels}
 
 
-def cifar10(split: str) -> Images:
-  """CIFAR-10's "train" (50,000) or "test" (10,000) images, 32 x 32.
+def load(
+    source: str,
+    *,
+    folder: str | pathlib.Path | None = None,
+    size: int | None = None,
+    num_validation: int,
+) -> Splits[Images]:
+  """A data set in three splits; the validation split is drawn from the training images.
 
-  Decoded once, and read after that from `dlx.cache.folder()`.
+  Args:
+    source: a name in SOURCES. "shapes" and "gray_shapes" are generated: 480 images for
+      training and validation, 96 for testing.
+    folder: replaces `source`: MNIST's four IDX files (see `dlx.data.idx`), or one subfolder
+      per class (see `from_folder`), of which a tenth, drawn with seed 1, is the test split.
+    size: H = W; None stands for the data set's own size (32 for a folder of classes).
+    num_validation: the number of validation images.
 
   Raises:
-    UserError: it is not prepared on this machine, or its files are damaged.
+    UserError: the source is unknown, it cannot be read, or `size` or `num_validation` does
+      not fit it.
+  """
+  if folder:
+    if idx.is_folder(folder):
+      train, test = _from_idx(folder, size)
+    else:
+      data = from_folder(folder, 32 if size is None else size)
+      train, test = train_validation_split(data, len(data) // 10, seed=1)
+  elif source in SHAPE_SETS:
+    default, channels = SHAPE_SETS[source]
+    size = default if size is None else size
+    train, test = (shapes(n, size, seed=n, channels=channels) for n in (480, 96))
+  elif source in TFDS_SETS:
+    _check_size(size, TFDS_SETS[source][0], source)
+    train, test = (from_tfds(source, split) for split in ("train", "test"))
+  else:
+    raise UserError(
+        f"source: expected one of {', '.join(SOURCES)}, got {source!r}; or use a folder of images"
+    )
+  return Splits(*train_validation_split(train, num_validation), test)
 
-  Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
+
+def _check_size(size: int | None, expected: int, name) -> None:
+  if size not in (None, expected):
+    raise UserError(f"size: expected {expected} or None for {name}, got {size}")
+
+
+def from_tfds(name: str, split: str) -> Images:
+  """The "train" or "test" images of a data set in TFDS_SETS.
+
+  Decoded once, and then read from `dlx.cache.folder()`.
+
+  Raises:
+    UserError: the data set is not prepared on this machine, or its files are corrupted.
+
+  Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009), for
+    CIFAR-10; Xiao, Rasul, Vollgraf, "Fashion-MNIST" (2017); LeCun, Cortes, Burges, "The MNIST
+    database of handwritten digits" (1998).
   """
   try:
-    source = tfds.load("cifar10", split)
+    source = tfds.load(name, split)
   except UserError as e:
-    raise UserError(
-        f"{e}; or train on a folder of images with --config.data.images=DIR"
-    ) from None
-  path = cache.folder() / f"cifar10-{split}-{len(source)}.npz"
+    raise UserError(f"{e}; or use a folder of images") from None
+  path = cache.folder() / f"{name}-{split}-{len(source)}.npz"
   cached = _read_cache(path)
   if cached is None:
     try:
       examples = [source[i] for i in range(len(source))]
     except Exception as e:
       raise UserError(
-          f"the files of the TFDS data set cifar10 ({split}) are damaged ({type(e).__name__}); "
+          f"the files of the TFDS data set {name} ({split}) are corrupted ({type(e).__name__}); "
           f"delete its folder and prepare it again"
       ) from None
     cached = {
@@ -81,7 +137,7 @@ def cifar10(split: str) -> Images:
         "labels": np.array([example["label"] for example in examples], np.int32),
     }
     _write_cache(path, cached)
-  return Images(**cached, classes=CIFAR10_CLASSES)
+  return Images(**cached, classes=TFDS_SETS[name][1])
 
 
 def _read_cache(path):
@@ -89,11 +145,11 @@ def _read_cache(path):
     with np.load(path) as file:
       return {"images": file["images"], "labels": file["labels"]}
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-    return None  # Not there, or damaged: it is made again.
+    return None  # Missing or corrupted: it is written again.
 
 
 def _write_cache(path, arrays):
-  """Whole or not at all: two runs may start at once, and a disk may be full or read-only."""
+  """Atomic, since two runs may start together; a full or read-only disk is ignored."""
   part = path.with_name(f".{path.name}.{os.getpid()}")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,21 +161,61 @@ def _write_cache(path, arrays):
       part.unlink()
 
 
-def read(path: str | pathlib.Path, size: int) -> np.ndarray:
-  """An image file as uint8 (size, size, 3): scaled to cover the square, its middle cut out.
+def _from_idx(folder: str | pathlib.Path, size: int | None) -> tuple[Images, Images]:
+  splits = idx.read_folder(folder)
+  _check_size(size, splits["train"][0].shape[1], folder)
+  # Its file names are MNIST's, and so only the folder's name tells Fashion-MNIST apart.
+  if "fashion" in pathlib.Path(folder).absolute().name.lower():
+    classes = FASHION_MNIST_CLASSES
+  else:
+    classes = tuple(str(i) for i in range(splits["train"][1].max() + 1))
+  for split, (_, labels) in splits.items():
+    if labels.max() >= len(classes):
+      raise UserError(
+          f"{folder}: expected {split} labels below {len(classes)}, the number of classes, "
+          f"got {labels.max()}"
+      )
+  return tuple(
+      Images(images[..., None], labels.astype(np.int32), classes)
+      for images, labels in splits.values()
+  )
+
+
+def read(path: str | pathlib.Path, size: int, *, channels: int = 3) -> np.ndarray:
+  """One image file, scaled to cover a square and cropped at the centre.
+
+  Args:
+    path: an image file.
+    size: H = W.
+    channels: 3 for RGB, 1 for gray.
+
+  Returns:
+    uint8 (size, size, channels).
 
   Raises:
-    UserError: the file is missing, cut off, or no image.
+    UserError: the file is missing, truncated, or not an image.
   """
+  if channels not in (1, 3):
+    raise ValueError(f"channels: expected 1 or 3, got {channels}")
+  with _image(path) as image:
+    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling.
+      image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("L" if channels == 1 else "RGB")
+    scale = size / min(image.size)
+    width, height = (max(size, round(scale * n)) for n in image.size)
+    if (width, height) != image.size:
+      image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)))
+  return pixels.reshape(size, size, channels)
+
+
+@contextlib.contextmanager
+def _image(path):
+  """An open image; whatever Pillow raises in the block becomes a UserError."""
   try:
     with Image.open(path) as image:
-      image = image.convert("RGB")
-      scale = size / min(image.size)
-      width, height = (max(size, round(scale * n)) for n in image.size)
-      if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-      left, top = (width - size) // 2, (height - size) // 2
-      return np.asarray(image.crop((left, top, left + size, top + size)))
+      yield image
   except FileNotFoundError:
     raise UserError(f"{path} does not exist; name an image file") from None
   except (UnidentifiedImageError, IsADirectoryError):
@@ -128,13 +224,21 @@ def read(path: str | pathlib.Path, size: int) -> np.ndarray:
     raise UserError(f"{path} cannot be read as an image: {e}") from None
 
 
-def from_folder(folder: str | pathlib.Path, size: int) -> Images:
-  """The images below a folder: one subfolder a class, its name the class's.
+def _is_gray(path) -> bool:
+  with _image(path) as image:
+    return image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
+
+
+def from_folder(folder: str | pathlib.Path, size: int = 32) -> Images:
+  """The images below a folder with one subfolder per class, named after it.
 
   Args:
-    folder: its subfolders are taken in sorted order, hidden ones left out; files in them
-      with one of SUFFIXES are the images, at any depth.
+    folder: its subfolders are the classes, in sorted order and without hidden ones; the
+      images are the files in them with one of SUFFIXES, at any depth.
     size: H = W; see `read`.
+
+  Returns:
+    Images with one channel if all files are gray, else with three.
 
   Raises:
     UserError: there are fewer than two subfolders, one has no image, or a file cannot be
@@ -142,28 +246,29 @@ def from_folder(folder: str | pathlib.Path, size: int) -> Images:
   """
   folder = pathlib.Path(folder)
   if not folder.is_dir():
-    raise UserError(f"config.data.images: {folder} is not a folder; give one subfolder a class")
+    raise UserError(f"folder: {folder} is not a folder; expected one subfolder per class")
   classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
   if len(classes) < 2:
     raise UserError(
-        f"config.data.images: {folder} has {len(classes)} subfolder(s); at least two classes are "
-        f"needed, one subfolder each"
+        f"folder: expected at least two subfolders of {folder}, one per class (or MNIST's four "
+        f"IDX files), got {len(classes)}"
     )
-  images, labels = [], []
-  for label, of_class in enumerate(classes):
-    files = sorted(p for p in of_class.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not files:
-      raise UserError(f"config.data.images: {of_class} has no image ({', '.join(SUFFIXES)})")
-    images += [read(path, size) for path in files]
-    labels += [label] * len(files)
-  names = tuple(p.name for p in classes)
-  return Images(np.stack(images), np.array(labels, np.int32), names)
+  files, labels = [], []
+  for label, subfolder in enumerate(classes):
+    found = sorted(p for p in subfolder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+      raise UserError(f"folder: {subfolder} has no images ({', '.join(SUFFIXES)})")
+    files += found
+    labels += [label] * len(found)
+  channels = 1 if all(map(_is_gray, files)) else 3
+  images = np.stack([read(path, size, channels=channels) for path in files])
+  return Images(images, np.array(labels, np.int32), tuple(p.name for p in classes))
 
 
-def shapes(count: int, size: int = 32, seed: int = 0) -> Images:
-  """Images made on the spot, for tests and demonstrations: discs, squares and crosses.
+def shapes(count: int, size: int = 32, seed: int = 0, channels: int = 3) -> Images:
+  """Generated images for tests and demonstrations: discs, squares and crosses.
 
-  Each is of a random colour, place and size before a noisy background of another colour.
+  Each has a random colour, position and size, on a noisy background of another colour.
   """
   rng = np.random.default_rng(seed)
   labels = np.arange(count, dtype=np.int32) % 3
@@ -177,8 +282,8 @@ def shapes(count: int, size: int = 32, seed: int = 0) -> Images:
       (np.minimum(dy, dx) < 0.3 * radius) & (np.maximum(dy, dx) < radius),
   ]
   inside = np.choose(labels[:, None, None], forms)[..., None]
-  colours = rng.integers(0, 256, (2, count, 1, 1, 3))
+  colours = rng.integers(0, 256, (2, count, 1, 1, channels))
   colours[1] = (colours[0] + rng.integers(80, 176, colours[0].shape)) % 256
-  noise = rng.normal(0, 12, (count, size, size, 3))
+  noise = rng.normal(0, 12, (count, size, size, channels))
   pixels = np.where(inside, colours[0], colours[1]) + noise
   return Images(np.clip(pixels, 0, 255).astype(np.uint8), labels, ("disc", "square", "cross"))

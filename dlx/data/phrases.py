@@ -1,47 +1,48 @@
-"""Held-out sentences where the training texts are sentences and their parts, as in SST-2."""
+"""A validation split for training sets of sentences and their phrases, such as SST-2."""
 
 import numpy as np
 
-from dlx.data.labelled_text import LabelledTexts
+from dlx.data.split import T
 from dlx.errors import UserError
 
 
-def _parts(words: tuple[str, ...]):
-  """All runs of consecutive words."""
-  for start in range(len(words)):
-    for stop in range(start + 1, len(words) + 1):
-      yield words[start:stop]
+def train_validation_split(documents: T, count: int, seed: int = 0) -> tuple[T, T]:
+  """Splits off whole sentences, and drops their phrases from the training documents.
 
-
-def split_off_sentences(
-    data: LabelledTexts, count: int, seed: int = 0
-) -> tuple[LabelledTexts, LabelledTexts]:
-  """(training texts, held-out ones): the held-out ones are whole sentences, and unseen.
-
-  A sentence is a text that is no part of another one. Of the texts that remain, those that
-  are a part of a held-out sentence go nowhere: a classifier that has seen the parts of a
-  sentence finds it easier than a new one.
+  A sentence is a document that is not a phrase (consecutive words) of another one. Phrases
+  of validation sentences are dropped, since a classifier trained on them scores better on
+  these sentences than on new ones.
 
   Args:
-    data: the texts, their words separated by blanks.
-    count: how many sentences are held back.
-    seed: of the draw.
+    documents: Documents, with words separated by spaces.
+    count: the number of validation sentences.
+    seed: seed of the draw.
+
+  Returns:
+    (training documents, validation sentences), both in the order of `documents`.
 
   Raises:
     UserError: count is negative, or there are not more sentences than that.
   """
-  words = [tuple(text.split()) for text in data.texts]
+  words = [tuple(text.split()) for text in documents.texts]
   seen, sentences = set(), []
-  for place in sorted(range(len(words)), key=lambda i: -len(words[i])):
-    if words[place] not in seen:
-      sentences.append(place)
-      seen.update(_parts(words[place]))
+  for i in sorted(range(len(words)), key=lambda i: -len(words[i])):
+    if words[i] not in seen:
+      sentences.append(i)
+      seen.update(_phrases(words[i]))
   if not 0 <= count < len(sentences):
     raise UserError(
-        f"config.data.validation is {count}; use 0 or more, and less than the {len(sentences)} "
-        f"sentences"
+        f"num_validation: expected 0 <= num_validation < {len(sentences)}, the number of whole "
+        f"sentences, got {count}"
     )
   chosen = np.sort(np.random.default_rng(seed).permutation(sorted(sentences))[:count])
-  held_out = {part for place in chosen for part in _parts(words[place])}
-  kept = [place for place, text in enumerate(words) if text not in held_out]
-  return data.take(np.array(kept, int)), data.take(chosen)
+  held_out = {phrase for i in chosen for phrase in _phrases(words[i])}
+  kept = [i for i, text in enumerate(words) if text not in held_out]
+  return documents.take(np.array(kept, int)), documents.take(chosen)
+
+
+def _phrases(words: tuple[str, ...]):
+  """All runs of consecutive words."""
+  for start in range(len(words)):
+    for stop in range(start + 1, len(words) + 1):
+      yield words[start:stop]

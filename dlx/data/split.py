@@ -1,43 +1,56 @@
-"""Examples held back from training."""
+"""Training, validation and test splits."""
+
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from dlx.errors import UserError
 
+T = TypeVar("T")
 
-def split_off(data, count: int, seed: int = 0) -> tuple:
-  """(all but `count`, `count` of them), drawn at random: a validation split.
+
+class Splits(NamedTuple, Generic[T]):
+  """The three splits of a data set, of one type: Images or Documents, for example."""
+
+  train: T
+  validation: T
+  test: T
+
+
+def train_validation_split(data: T, count: int, seed: int = 0) -> tuple[T, T]:
+  """Splits off a random validation set; both parts keep the order of `data`.
 
   Args:
-    data: Images, LabelledTexts, or what else has a length and `take(places)`.
-    count: how many are held back.
-    seed: of the draw.
+    data: N examples, with `len` and `take(indices)`.
+    count: the number of validation examples.
+    seed: seed of the draw.
+
+  Returns:
+    (training examples, validation examples): N - count and count of them.
 
   Raises:
-    UserError: count is negative, or nothing would be left.
+    UserError: count is negative, or no training example would be left.
   """
   if not 0 <= count < len(data):
-    raise UserError(
-        f"config.data.validation is {count}; use 0 or more, and less than the {len(data)} examples"
-    )
+    raise UserError(f"num_validation: expected 0 <= num_validation < {len(data)}, got {count}")
   order = np.random.default_rng(seed).permutation(len(data))
   return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
 
 
-def check_parts(train, validation, batch_size: int, what: str) -> None:
-  """Raises UserError unless a batch can be drawn and a checkpoint be chosen.
+def check_splits(train, validation, batch_size: int, what: str) -> None:
+  """Raises UserError if the validation set is empty or a batch exceeds the training set.
 
   Args:
-    train, validation: with a length each.
-    batch_size: of a training step.
-    what: the examples are, "images" say.
+    train, validation: data sets with `len`.
+    batch_size: examples per training step.
+    what: the plural noun for the examples in messages, such as "images".
   """
   if not len(validation):
     raise UserError(
-        f"config.data.validation is 0; some of the training {what} must choose the checkpoint"
+        f"num_validation: expected at least 1, since validation {what} select the checkpoint, got 0"
     )
   if batch_size > len(train):
     raise UserError(
-        f"config.data.batch_size is {batch_size}, but there are only {len(train)} training {what}; "
-        f"lower it"
+        f"batch_size: expected at most {len(train)}, the number of training {what}, "
+        f"got {batch_size}"
     )

@@ -1,7 +1,6 @@
-"""Text files to arrays of character ids."""
+"""Text files as arrays of character ids."""
 
 from collections.abc import Iterable
-import json
 import pathlib
 
 import numpy as np
@@ -13,7 +12,7 @@ def read(path: str | pathlib.Path) -> str:
   """Reads a UTF-8 text file.
 
   Raises:
-    UserError: there is no such file, it is a directory, empty, binary or not UTF-8.
+    UserError: the file does not exist, or it is a directory, empty, binary or not UTF-8.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -25,9 +24,9 @@ def read(path: str | pathlib.Path) -> str:
   except OSError as e:
     raise UserError(f"{path} cannot be read: {e.strerror}") from None
   if not content:
-    raise UserError(f"{path} is empty; name a file with text in it")
+    raise UserError(f"{path} is empty; name a file with text")
   if b"\0" in content:
-    raise UserError(f"{path} is binary (it has a zero byte); name a text file")
+    raise UserError(f"{path} is binary (it contains a zero byte); name a text file")
   try:
     return content.decode("utf-8-sig")
   except UnicodeDecodeError as e:
@@ -38,7 +37,7 @@ def read(path: str | pathlib.Path) -> str:
 
 
 class Vocabulary:
-  """The characters of a corpus in sorted order; an id is a place in that order."""
+  """The characters of a corpus in sorted order; an id is an index into them."""
 
   def __init__(self, characters: Iterable[str]):
     self.characters = "".join(sorted(set(characters)))
@@ -47,11 +46,16 @@ class Vocabulary:
   def __len__(self) -> int:
     return len(self.characters)
 
+  @property
+  def first(self) -> str:
+    """A character to start a sample with: the newline if there is one, else the first."""
+    return "\n" if "\n" in self.characters else self.characters[0]
+
   def encode(self, text: str) -> np.ndarray:
     """int32 ids of `text`.
 
     Raises:
-      UserError: a character is not in the vocabulary; the message names it.
+      UserError: a character is not in the vocabulary.
     """
     code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     ids = np.searchsorted(self._code_points, code_points)
@@ -61,19 +65,10 @@ class Vocabulary:
       character = text[int(unseen.argmax())]
       raise UserError(
           f"the character {character!r} (U+{ord(character):04X}) is not among the "
-          f"{len(self)} that this model has seen in training; leave it out"
+          f"{len(self)} characters of the training text; leave it out"
       )
     return ids.astype(np.int32)
 
   def decode(self, ids: Iterable[int]) -> str:
     """The text of ids."""
     return "".join(self.characters[i] for i in ids)
-
-  def save(self, path: str | pathlib.Path) -> None:
-    """Writes the characters as a JSON string."""
-    pathlib.Path(path).write_text(json.dumps(self.characters), encoding="utf-8")
-
-  @classmethod
-  def load(cls, path: str | pathlib.Path) -> "Vocabulary":
-    """Reads what `save` wrote."""
-    return cls(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""Subword tokens: a tokenizer learned from texts, and texts as rows of ids."""
+"""Subword tokens: training a tokenizer, and documents as padded rows of ids."""
 
 from collections.abc import Iterable, Sequence
 import pathlib
@@ -12,30 +12,33 @@ from dlx.errors import UserError
 PAD, UNKNOWN, FIRST, LAST, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def learn(
+def train_bpe(
     texts: Iterable[str], vocab_size: int, *, lowercase: bool = True
 ) -> tokenizers.Tokenizer:
-  """Learns subwords (BPE): the pieces that stand together most often become one piece.
+  """Trains byte-pair encoding: the most frequent pair of adjacent tokens is merged, repeatedly.
 
-  The same texts give the same tokenizer. (The library's WordPiece trainer does not keep
-  that promise: it breaks ties by an order that is another one in each run.)
+  Deterministic, unlike the library's WordPiece trainer, which breaks ties in an order that
+  differs between runs.
 
   Args:
-    texts: what to learn from; the training texts alone.
-    vocab_size: how many pieces at most, the five of SPECIAL included (their ids come first).
-    lowercase: and without accents.
+    texts: the training documents.
+    vocab_size: the maximum number of tokens, including the five of SPECIAL (the first ids).
+    lowercase: convert to lower case and strip accents.
 
   Returns:
-    A tokenizer that puts [CLS] before a text and [SEP] behind it.
+    A tokenizer that adds [CLS] before a document and [SEP] after it.
 
   Raises:
-    UserError: vocab_size has no room for a character.
+    UserError: vocab_size leaves no room for a character.
 
   Source: Sennrich, Haddow, Birch, "Neural machine translation of rare words with subword
     units" (2016).
   """
   if vocab_size <= len(SPECIAL):
-    raise UserError(f"a vocabulary of {vocab_size} tokens is too small; use 100 or more")
+    raise UserError(
+        f"vocab_size: expected more than the {len(SPECIAL)} special tokens (100 or more are "
+        f"useful), got {vocab_size}"
+    )
   trainer = trainers.BpeTrainer(
       vocab_size=vocab_size, special_tokens=list(SPECIAL), show_progress=False
   )
@@ -49,30 +52,53 @@ def learn(
 
 
 def load(path: str | pathlib.Path) -> tokenizers.Tokenizer:
-  """Reads a tokenizer.json, which may be that of a published encoder.
+  """Reads a tokenizer.json, for example that of a published encoder.
 
-  A length that it cuts or pads texts to is left out: `encode` does both.
+  Its truncation and padding are turned off, since `encode` does both.
 
   Raises:
-    UserError: there is none, or it is damaged.
+    UserError: the file does not exist or is corrupted, or [PAD] is not 0.
   """
-  if not pathlib.Path(path).exists():
-    raise UserError(f"{path} does not exist; it is where the tokenizer should be")
+  path = pathlib.Path(path)
+  if not path.exists():
+    raise UserError(f"{path} does not exist; expected a tokenizer.json")
   try:
-    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    text = path.read_text(encoding="utf-8")
+  except (OSError, UnicodeDecodeError) as e:
+    raise UserError(f"{path} cannot be read: {e}") from None
+  return _parse(text, path)
+
+
+def from_json(text: str) -> tokenizers.Tokenizer:
+  """The tokenizer that `to_json` serialized, or the content of a tokenizer.json; see `load`.
+
+  Raises:
+    UserError: the text is not a tokenizer, or [PAD] is not 0.
+  """
+  return _parse(text, "the JSON text")
+
+
+def to_json(tokenizer: tokenizers.Tokenizer) -> str:
+  """The tokenizer as JSON, the format of tokenizer.json."""
+  return tokenizer.to_str()
+
+
+def _parse(text: str, name) -> tokenizers.Tokenizer:
+  try:
+    tokenizer = tokenizers.Tokenizer.from_str(text)
   except Exception as e:  # The library raises Exception itself.
-    raise UserError(f"{path} is no tokenizer: {e}") from None
+    raise UserError(f"{name} is not a tokenizer: {e}") from None
   if tokenizer.token_to_id(PAD) != 0:
-    raise UserError(f"{path}: {PAD} is {tokenizer.token_to_id(PAD)}; only 0 can be read")
+    raise UserError(f"{name}: expected id 0 for {PAD}, got {tokenizer.token_to_id(PAD)}")
   tokenizer.no_truncation()
   tokenizer.no_padding()
   return tokenizer
 
 
-def cut(items: Sequence, max_length: int) -> Sequence:
-  """The first quarter and the last three quarters of max_length, where there are more.
+def truncate(items: Sequence, max_length: int) -> Sequence:
+  """Keeps max_length items: the first quarter of them from the start, the rest from the end.
 
-  A review's verdict tends to stand at its end.
+  The end of a review usually carries the verdict.
 
   Source: Sun, Qiu, Xu, Huang, "How to fine-tune BERT for text classification?" (2019),
     section 5.3.1, for keeping both ends.
@@ -86,17 +112,17 @@ def cut(items: Sequence, max_length: int) -> Sequence:
 def encode(
     tokenizer: tokenizers.Tokenizer, texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Texts as rows of ids, padded with 0 to the longest; `cut` shortens long ones.
+  """Documents as rows of ids, truncated by `truncate` and padded with 0 to the longest row.
 
   Args:
-    tokenizer: with [PAD] as 0.
-    texts: any; an empty one has the two tokens around it.
-    max_length: of a row, [CLS] and [SEP] included.
+    tokenizer: with 0 as the id of [PAD].
+    texts: N documents; an empty one becomes [CLS] [SEP].
+    max_length: the maximum length of a row, including [CLS] and [SEP].
 
   Returns:
     (ids int32 (N, longest), lengths int32 (N,)).
   """
-  rows = [cut(encoding.ids, max_length) for encoding in tokenizer.encode_batch(list(texts))]
+  rows = [truncate(encoding.ids, max_length) for encoding in tokenizer.encode_batch(list(texts))]
   lengths = np.array([len(ids) for ids in rows], np.int32)
   padded = np.zeros((len(rows), max(lengths, default=0)), np.int32)
   for row, ids in zip(padded, rows):

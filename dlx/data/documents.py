@@ -1,0 +1,207 @@
+"""Labelled documents: TFDS data sets, tables, and generated sentences."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from dlx.data import phrases, tfds
+from dlx.data.split import Splits, train_validation_split
+from dlx.errors import UserError
+
+SENTIMENTS = ("negative", "positive")
+# TFDS name: the feature that holds the text.
+_FEATURES = {"imdb_reviews": "text", "glue/sst2": "sentence"}
+# TFDS name: the split to test on. The labels of GLUE's own test split are not published.
+_TEST = {"imdb_reviews": "test", "glue/sst2": "validation"}
+SOURCES = (*_FEATURES, "sentences")
+
+
+@dataclasses.dataclass(frozen=True)
+class Documents:
+  """Documents with their labels.
+
+  Attributes:
+    texts: N strings.
+    labels: int32 (N,), indices into `classes`; -1 for an unlabelled document.
+    classes: the class names.
+  """
+
+  texts: tuple[str, ...]
+  labels: np.ndarray
+  classes: tuple[str, ...]
+
+  def __len__(self) -> int:
+    return len(self.texts)
+
+  def take(self, indices: np.ndarray) -> "Documents":
+    """The documents at `indices`, in that order."""
+    return Documents(tuple(self.texts[i] for i in indices), self.labels[indices], self.classes)
+
+
+def load(
+    source: str,
+    *,
+    file: str | pathlib.Path | None = None,
+    text_column: str = "text",
+    label_column: str = "label",
+    num_validation: int,
+) -> Splits[Documents]:
+  """A data set in three splits; the validation split is drawn from the training documents.
+
+  The test split of SST-2 is GLUE's validation split, since GLUE's own has no labels. Its
+  validation split is drawn by `phrases.train_validation_split`, since its training documents
+  are sentences and phrases of them.
+
+  Args:
+    source: "imdb_reviews", "glue/sst2" or "sentences" (generated: 400 for training and
+      validation, 80 for testing).
+    file: replaces `source`: a table (see `from_file`), of which a tenth, drawn with seed 1,
+      is the test split.
+    text_column, label_column: the column names of `file`.
+    num_validation: the number of validation documents.
+
+  Raises:
+    UserError: the source is unknown, it cannot be read, or has too few documents.
+  """
+  split = train_validation_split
+  if file:
+    data = from_file(file, text_column, label_column)
+    train, test = split(data, len(data) // 10, seed=1)
+  elif source == "sentences":
+    train, test = (sentences(n, seed=n) for n in (400, 80))
+  elif source in _TEST:
+    train, test = (from_tfds(source, name) for name in ("train", _TEST[source]))
+    if source == "glue/sst2":
+      split = phrases.train_validation_split
+  else:
+    raise UserError(
+        f"source: expected one of {', '.join(SOURCES)}, got {source!r}; or use a table (file)"
+    )
+  return Splits(*split(train, num_validation), test)
+
+
+def unlabelled(source: str) -> tuple[str, ...]:
+  """The documents of a source that have no label: those of imdb_reviews, else ().
+
+  Raises:
+    UserError: imdb_reviews is not prepared on this machine.
+  """
+  return from_tfds(source, "unsupervised").texts if source == "imdb_reviews" else ()
+
+
+def from_tfds(name: str, split: str) -> Documents:
+  """A split of "imdb_reviews" or "glue/sst2"; the classes are negative and positive.
+
+  The labels of the split "unsupervised" of imdb_reviews are -1.
+
+  Raises:
+    UserError: the name is another one, or the data set is not prepared on this machine.
+  """
+  if name not in _FEATURES:
+    raise UserError(f"name: expected one of {', '.join(_FEATURES)}, got {name!r}")
+  examples = tfds.load(name, split)
+  texts, labels = zip(*((e[_FEATURES[name]].decode(), int(e["label"])) for e in examples))
+  return Documents(texts, np.array(labels, np.int32), SENTIMENTS)
+
+
+def from_file(
+    path: str | pathlib.Path, text_column: str = "text", label_column: str = "label"
+) -> Documents:
+  """A table with a document and its label per row; the classes are the sorted labels.
+
+  Args:
+    path: a .csv, .tsv or .jsonl file in UTF-8.
+    text_column, label_column: the names of the two columns.
+
+  Raises:
+    UserError: the file cannot be read, a row is malformed (the message has its number), a
+      column, text or label is missing, or there are fewer than two classes.
+  """
+  path = pathlib.Path(path)
+  columns = _columns(path)
+  for column in (text_column, label_column):
+    if column not in columns:
+      raise UserError(f"{path} has no column {column!r}; it has {', '.join(columns) or 'none'}")
+  texts, labels = (columns[name] for name in (text_column, label_column))
+  for row, pair in enumerate(zip(texts, labels), 1):
+    for name, value in zip((text_column, label_column), pair):
+      if value is None or not str(value).strip():
+        raise UserError(f"{path}: row {row} has no {name}")
+  classes = sorted({str(label) for label in labels})
+  if len(classes) < 2:
+    raise UserError(f"{path} has {len(classes)} class(es); a classifier needs at least two")
+  ids = {name: i for i, name in enumerate(classes)}
+  labels = np.array([ids[str(label)] for label in labels], np.int32)
+  return Documents(tuple(map(str, texts)), labels, tuple(classes))
+
+
+def _columns(path: pathlib.Path) -> dict[str, list]:
+  if path.is_dir():
+    raise UserError(f"{path} is a directory; name one .csv, .tsv or .jsonl file")
+  if not path.exists():
+    raise UserError(f"{path} does not exist; name a .csv, .tsv or .jsonl file")
+  if path.suffix == ".jsonl":
+    return _json_columns(path)
+  if path.suffix not in (".csv", ".tsv"):
+    raise UserError(f"{path}: expected a .csv, .tsv or .jsonl file, got {path.suffix!r}")
+  import pyarrow  # Slow to import, and only tables need it.
+  from pyarrow import csv
+
+  parse = csv.ParseOptions(
+      delimiter="," if path.suffix == ".csv" else "\t", newlines_in_values=True
+  )
+  # Only with one thread do errors have row numbers. Every column is read as text.
+  read = csv.ReadOptions(use_threads=False)
+  try:
+    names = csv.open_csv(path, read, parse).schema.names
+    types = csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()))
+    return csv.read_csv(path, read, parse, types).to_pydict()
+  except (pyarrow.ArrowInvalid, OSError) as e:
+    raise UserError(f"{path} cannot be read: {str(e).splitlines()[0]}") from None
+
+
+def _json_columns(path: pathlib.Path) -> dict[str, list]:
+  try:
+    lines = path.read_text(encoding="utf-8").splitlines()
+  except (OSError, UnicodeDecodeError) as e:
+    raise UserError(f"{path} cannot be read: {e}") from None
+  rows = []
+  for number, line in enumerate(lines, 1):
+    if not line.strip():
+      continue
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError as e:
+      raise UserError(f"{path}: row {number} is not valid JSON ({e.msg})") from None
+    if not isinstance(row, dict):
+      raise UserError(f"{path}: row {number} is not a JSON object")
+    rows.append(row)
+  names = dict.fromkeys(name for row in rows for name in row)
+  return {name: [row.get(name) for row in rows] for name in names}
+
+
+_SUBJECTS = ("the film", "this story", "the plot", "her acting", "the ending", "that song")
+_GOOD = ("great", "moving", "clever", "warm", "lovely", "bright")
+_BAD = ("dull", "clumsy", "empty", "tired", "ugly", "noisy")
+
+
+def sentences(count: int, seed: int = 0) -> Documents:
+  """Short generated reviews: an adjective gives the sentiment, and "not" inverts it.
+
+  Args:
+    count: the number of sentences; the classes alternate.
+    seed: seed of the draws.
+  """
+  rng = np.random.default_rng(seed)
+  texts, labels = [], np.arange(count, dtype=np.int32) % 2
+  for label in labels:
+    negated = rng.random() < 0.3
+    words = _GOOD if label != negated else _BAD
+    clauses = [
+        f"{rng.choice(_SUBJECTS)} was {'not ' if negated else ''}{rng.choice(words)}"
+        for _ in range(rng.integers(1, 4))
+    ]
+    texts.append(" and ".join(clauses))
+  return Documents(tuple(texts), labels, SENTIMENTS)
