@@ -1,5 +1,1 @@
-"""Side-by-side timings against other libraries, which get memory as dlx does."""
-
-from dlx import malloc
-
-malloc.restart()
+"""Timings of dlx beside other libraries: python -m benchmarks.gradients, ..."""

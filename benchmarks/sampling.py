@@ -1,9 +1,10 @@
-"""Characters per second that a trained language model writes, one text at a time.
+"""Characters per second that a trained language model generates, with a batch of one.
 
   python -m benchmarks.sampling --run=WORKDIR [--characters=5000] [--rounds=7]
 
-Runs what launch.sample runs. The first piece is apart: its time is that of compiling and
-of reading the prompt. The rest is the figure, the best of the rounds.
+Samples as launch.sample does. The time to the first chunk, which includes compiling and
+reading the prompt, is reported separately. The speed is that of the remaining chunks, in the
+fastest round.
 """
 
 import time
@@ -11,38 +12,39 @@ import time
 from absl import app, flags, logging
 
 from benchmarks import timing
+import dlx
+from dlx import malloc
 
 _RUN = flags.DEFINE_string("run", None, "Workdir of the run.")
-_CHARACTERS = flags.DEFINE_integer("characters", 5000, "How many to draw.", lower_bound=500)
+_CHARACTERS = flags.DEFINE_integer("characters", 5000, "Characters to generate.", lower_bound=500)
 
 
 def measure(run, length: int, rounds: int) -> dict[str, float]:
-  """Seconds to the first piece, and characters per second from there on.
+  """Seconds to the first chunk, and characters per second after it.
 
   Raises:
-    ValueError: the first piece is the whole text.
+    ValueError: all characters are in the first chunk.
   """
   first, fastest = float("inf"), 0.0
   for _ in range(rounds):
     start = time.perf_counter()
-    pieces = run.experiment.sample(run, "\n", length, temperature=0.8)
-    next(pieces)
+    chunks = run.experiment.sample(run, "\n", length, temperature=0.8)
+    next(chunks)
     compiled = time.perf_counter()
-    characters = sum(map(len, pieces))
+    characters = sum(map(len, chunks))
     if not characters:
-      raise ValueError(f"length: expected more than one piece, got {length}")
+      raise ValueError(f"length: expected more than one chunk, got {length}")
     first = min(first, compiled - start)
     fastest = max(fastest, characters / (time.perf_counter() - compiled))
-  return {"seconds_to_first_piece": first, "characters_per_second": fastest}
+  return {"seconds_to_first_chunk": first, "characters_per_second": fastest}
 
 
 def main(argv: list[str]) -> None:
-  """Prints the figures."""
+  """Prints the results."""
   if len(argv) > 1:
     raise app.UsageError(f"unknown argument {argv[1]}")
   logging.set_verbosity(logging.WARNING)
-  import dlx
-
+  malloc.restart()
   if _RUN.value is None:
     raise app.UsageError("--run is missing")
   run = dlx.load_run(_RUN.value)
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> None:
   model = ", ".join(f"{name} {value}" for name, value in run.config.model.items())
   print(f"{model}; {_CHARACTERS.value} characters, best of {timing.ROUNDS.value}")
   print(
-      f"first piece after {figures['seconds_to_first_piece']:.2f} s (compiling and prompt), "
+      f"first chunk after {figures['seconds_to_first_chunk']:.2f} s (compiling and prompt), "
       f"then {figures['characters_per_second']:,.0f} characters/s"
   )
 

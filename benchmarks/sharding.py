@@ -1,41 +1,39 @@
-"""What several devices add to a training step: time, and bytes that each device sends.
+"""The overhead of several devices in a training step: time, and bytes sent per device.
 
   python -m benchmarks.sharding [--rounds=5]
 
-The CPU stands for eight devices. The step is the very one that launch.train compiles for a
-debug preset, on a batch of 64. Two things are told:
+The CPU is split into eight virtual devices. The step is the one that launch.train compiles
+for a debug preset, on a batch of 64. Two ratios are reported:
 
-- time on eight devices over time on one, for the same batch. The cores are the same ones,
-  so the arithmetic takes equally long; what is more is splitting, copying and waiting.
-- bytes that a device sends in a step, counted from the collectives of the compiled program
-  as rings send them (an all-reduce of s bytes over n devices 2 (n-1)/n s, an all-gather or
-  reduce-scatter (n-1)/n s), over the least possible: the gradients of all parameters once
-  through an all-reduce. Of a switch every branch counts, though one of them runs: the
-  classifier of texts has two, one for each length of a batch.
+- The time on eight devices over the time on one, for the same batch. Both use the same
+  cores, so the arithmetic takes equally long; the rest is splitting, copying and waiting.
+- The bytes that a device sends in a step over the minimum, an all-reduce of the gradients of
+  all parameters. They are counted from the collectives of the compiled program with ring
+  algorithms: over n devices an all-reduce of s bytes sends 2 (n-1)/n s, an all-gather or a
+  reduce-scatter (n-1)/n s. Every branch of a switch is counted although only one runs: the
+  document classifier has two, one for each sequence length of a batch.
 
 Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
   workstations" (2009), for the bytes.
 """
 
+import importlib
+import math
 import os
+import pathlib
+import re
+import tempfile
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+from absl import app
+import jax
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-import importlib  # noqa: E402
-import math  # noqa: E402
-import pathlib  # noqa: E402
-import re  # noqa: E402
-import tempfile  # noqa: E402
-
-from absl import app  # noqa: E402
-import jax  # noqa: E402
-from rich import box  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-from benchmarks import timing  # noqa: E402
-from dlx.training import sharding  # noqa: E402
-from dlx.training import step as steps_lib  # noqa: E402
+from benchmarks import timing
+from dlx import malloc
+from dlx.training import sharding
+from dlx.training import step as steps_lib
 
 EXPERIMENTS = ("gru_lm", "resnet_cifar10", "transformer_sentiment")
 MESHES = {"8 data": (8, 1), "2 data x 4 fsdp": (2, 4)}
@@ -43,12 +41,12 @@ BYTES = {"f64": 8, "s64": 8, "u64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, 
 COLLECTIVE = re.compile(
     r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
-# Three forms: [groups,size]<=..., {{0,1},{2,3}}, and mesh['x'=2,'y'=4] ... {'x'}.
+# Groups have three forms: [groups,size]<=..., {{0,1},{2,3}}, and mesh['x'=2,'y'=4] ... {'x'}.
 GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]+)\}|mesh\[(.*?)\].*?\{(.*?)\})")
 
 
 class _Captured(Exception):
-  """Carries what an experiment gives to fit."""
+  """Carries the arguments that an experiment passes to fit."""
 
 
 def training_of(name: str, batch_size: int = 64) -> dict:
@@ -72,7 +70,7 @@ def training_of(name: str, batch_size: int = 64) -> dict:
 
 
 def compiled(training: dict, shape: tuple[int, int]):
-  """(call of one step that keeps its state, the program's text, bytes of the parameters)."""
+  """(a call that runs one step and keeps the state, the program's text, parameter bytes)."""
   mesh = sharding.make_mesh(shape[1], jax.devices()[: math.prod(shape)])
   step = steps_lib.make_step(
       training["loss_fn"], training["batch_fn"], training["optimizer"],
@@ -92,9 +90,9 @@ def compiled(training: dict, shape: tuple[int, int]):
 
 
 def devices_of(line: str) -> int:
-  """How many devices take part in each group of a collective."""
+  """The number of devices in each group of a collective."""
   groups = GROUPS.search(line)
-  if groups is None:  # All of them, which the text leaves out.
+  if groups is None:  # One group of all devices, which the text omits.
     return jax.device_count()
   size, members, axes, used = groups.groups()
   if size:
@@ -106,7 +104,7 @@ def devices_of(line: str) -> int:
 
 
 def bytes_sent(text: str) -> float:
-  """Bytes that one device sends, by the collectives in the text of a compiled program."""
+  """Bytes that one device sends, counted from the collectives in a compiled program's text."""
   total = 0.0
   for line in text.splitlines():
     found = COLLECTIVE.search(line)
@@ -117,14 +115,18 @@ def bytes_sent(text: str) -> float:
         for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", found[1])
     )
     count = 1 if found[2] == "collective-permute" else devices_of(line)
-    share = (count - 1) / count
-    factor = {"all-reduce": 2 * share, "reduce-scatter": count * share, "collective-permute": 1}
-    total += factor.get(found[2], share) * size
+    fraction = (count - 1) / count
+    factors = {
+        "all-reduce": 2 * fraction, "reduce-scatter": count * fraction, "collective-permute": 1
+    }  # fmt: skip
+    total += factors.get(found[2], fraction) * size
   return total
 
 
 def main(_) -> None:
   """Measures all experiments on all meshes."""
+  malloc.restart()
+  jax.config.update("jax_num_cpu_devices", 8)
   shown = Table("experiment", "parameters", "mesh", "ms per step", "over one device",
                 "KB sent", "least", "sent / least", box=box.SIMPLE)  # fmt: skip
   for name in EXPERIMENTS:

@@ -1,4 +1,4 @@
-"""How the benchmarks time: contestants take turns, and the minimum of several rounds counts."""
+"""Timing: the libraries take turns, and the result is the minimum over several rounds."""
 
 from collections.abc import Callable
 import json
@@ -15,22 +15,25 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dlx import doctor
+from dlx import doctor, malloc
 
-ROUNDS = flags.DEFINE_integer("rounds", 7, "How many times each row is timed.", lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", None, "Also write the result to this file, as JSON.")
+ROUNDS = flags.DEFINE_integer("rounds", 7, "Number of times that each row is timed.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", None, "File to which the result is written, as JSON.")
 
 PEAK_SIZE = 2048
 
 
 def fastest(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
-  """Seconds of each call: the minimum over rounds in which the calls take turns."""
+  """Seconds of each call: the minimum over rounds in which the calls take turns.
+
+  Each call runs once before the first round.
+  """
   for call in calls.values():
     call()
   best = dict.fromkeys(calls, float("inf"))
   for _ in range(rounds):
     for name, call in calls.items():
-      time.sleep(0.1)  # the threads of the library before spin a while, waiting for work
+      time.sleep(0.1)  # The previous library's threads spin for a while, waiting for work.
       start = time.perf_counter()
       call()
       best[name] = min(best[name], time.perf_counter() - start)
@@ -47,23 +50,25 @@ def rows(
     items: dict[str, int],
     **same: str,
 ) -> list[dict]:
-  """Times calls of several steps; a row for each, dlx's time as a share of its own among it.
+  """Times calls of several steps and returns a row for each.
+
+  "dlx_divided_by_this" is dlx's time divided by the row's.
 
   Args:
     calls: for each library its call, and the seconds that compiling took.
     rounds: as for `fastest`.
-    steps: of a call.
-    flops: of a step.
+    steps: number of steps in a call.
+    flops: FLOPs of a step.
     peak: FLOP/s of the machine.
-    items: how many of what a step works on, {"images": 128} say.
-    **same: what all rows have.
+    items: the size of a step's batch by unit, such as {"images": 128}.
+    **same: entries that all rows share.
   """
   best, found = fastest({name: call for name, (call, _) in calls.items()}, rounds), []
   for name, (_, compile_seconds) in calls.items():
     seconds = best[name] / steps
     found.append({
         **same, "library": name, "ms_per_step": 1e3 * seconds,
-        **{f"{what}_per_second": count / seconds for what, count in items.items()},
+        **{f"{unit}_per_second": count / seconds for unit, count in items.items()},
         "share_of_peak": flops / seconds / peak, "compile_seconds": compile_seconds,
         "dlx_divided_by_this": best["dlx"] / best[name],
     })  # fmt: skip
@@ -78,7 +83,7 @@ def peak(rounds: int) -> float:
 
 
 def table(title: str, rows: list[dict], columns: dict[str, str]) -> Table:
-  """A line for each row: its "library", and the numbers of `columns` in their formats."""
+  """A line for each row: its "library", and the values of `columns`, each in its format."""
   shown = Table("", title=title, box=box.SIMPLE)
   for column in columns:
     shown.add_column(column.replace("_", " "), justify="right")
@@ -97,25 +102,27 @@ def program(
 
   Args:
     argv: the program's name and nothing else.
-    torch: the module, or None where it is missing.
-    measure: `measure(rounds, peak)` gives what belongs into the result beside machine,
+    torch: the module, or None if it is not installed.
+    measure: `measure(rounds, peak)` returns the entries of the result besides machine,
       rounds, load and peak.
     show: prints the result after its first line.
   """
+  malloc.restart()  # All libraries are timed with these settings.
   if len(argv) > 1:
     raise app.UsageError(f"unknown argument {argv[1]}")
   logging.set_verbosity(logging.WARNING)
-  result = {"machine": doctor.facts(), "rounds": ROUNDS.value, "load_before": os.getloadavg()[0]}
+  machine = doctor.environment()
+  result = {"machine": machine, "rounds": ROUNDS.value, "load_before": os.getloadavg()[0]}
   if torch is None:
-    print('PyTorch is missing, so its rows are too; pip install -e ".[bench]"', file=sys.stderr)
+    print('PyTorch is not installed, so it has no rows; pip install -e ".[bench]"', file=sys.stderr)
   else:
     torch.set_num_threads(doctor.cores())
-    result["machine"]["versions"]["torch"] = torch.__version__
+    machine["versions"]["torch"] = torch.__version__
   peak_flops = peak(ROUNDS.value)
   result |= {"peak_gflops": peak_flops / 1e9, **measure(ROUNDS.value, peak_flops)}
-  console = Console(width=120)  # A file gets whole lines too.
+  console = Console(width=120)  # Also when the output is a file.
   console.print(
-      f"{result['machine']['cores']} cores, product peak {result['peak_gflops']:.0f} GFLOP/s, "
+      f"{machine['cores']} cores, product peak {result['peak_gflops']:.0f} GFLOP/s, "
       f"load {result['load_before']:.1f} before the start"
   )
   show(console, result)

@@ -1,9 +1,9 @@
-"""What programs keep for one another outside of runs; all of it may be deleted."""
+"""The cache folder that programs share, outside of runs; it may be deleted at any time."""
 
 import os
 import pathlib
 
-COMPILED_BYTES = 2 * 2**30  # The least recently used programs make room.
+COMPILED_BYTES = 2 * 2**30  # The least recently used entries are removed above this.
 
 
 def folder() -> pathlib.Path:
@@ -12,16 +12,17 @@ def folder() -> pathlib.Path:
 
 
 def keep_compiled() -> None:
-  """Lets jax keep what takes it more than a second to compile, in `folder() / "compiled"`.
+  """Enables jax's compilation cache, in `folder() / "compiled"`.
 
-  To be called before jax is imported, by a program. jax's own variables come first:
-  JAX_COMPILATION_CACHE_DIR, JAX_COMPILATION_CACHE_MAX_SIZE (bytes), and
-  JAX_ENABLE_COMPILATION_CACHE=false for none.
+  jax caches programs that take more than a second to compile. Call this before jax is
+  imported. Variables that the user has set take precedence: JAX_COMPILATION_CACHE_DIR,
+  JAX_COMPILATION_CACHE_MAX_SIZE (bytes), and JAX_ENABLE_COMPILATION_CACHE=false, which
+  disables the cache.
   """
   os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder() / "compiled"))
   os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(COMPILED_BYTES))
-  # XLA logs an error for each program it loads on a CPU, though it was compiled there: the
-  # features that it lists include tuning choices that no processor reports.
+  # XLA logs an error for each program that it loads on a CPU, even on the one that compiled
+  # it: the features listed include tuning choices that no processor reports.
   level = "TF_CPP_MIN_LOG_LEVEL"
-  if os.environ.get(level, "1") == "1":  # Which is jax's own choice, inherited from a parent.
+  if os.environ.get(level, "1") == "1":  # 1 is jax's own choice, inherited from a parent process.
     os.environ[level] = "3"

@@ -1,13 +1,13 @@
-"""Checks this machine: versions, devices, and that compiled arithmetic is right.
+"""Checks this machine: package versions, devices, and the results of compiled code.
 
   python -m dlx.doctor
 
-prints what is installed and one line per check; the exit code is 0, or 2 after one
-line on stderr that says what is wrong and what to install.
+prints the environment and one line per check. The exit code is 0, or 2 after one line on
+stderr that names the problem and the package to install.
 
-A compiler can be wrong without a word: jax 0.10.2 compiles some reductions on CPU to
-other numbers (jax issue 39103). So every run starts with `check`, which compares a
-few compiled computations with numpy in float64.
+A compiler can be silently wrong: jax 0.10.2 miscompiles some reductions on CPU (jax issue
+39103). So every run starts with `check`, which compares a few compiled computations with
+numpy in float64.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ import numpy as np
 from dlx.errors import UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-RIGHT_JAX = '"jax>=0.10.1,!=0.10.2,!=0.11.0,!=0.11.1"'
+WORKING_JAX = '"jax>=0.10.1,!=0.10.2,!=0.11.0,!=0.11.1"'
 
-# The largest error allowed, as a part of the largest value. Float32 rounding in the
-# checks stays below 2e-6; the miscompilation of jax 0.10.2 is at 1e-2.
+# The largest error allowed, relative to the largest value. Float32 rounding in the checks
+# stays below 2e-6; the miscompilation of jax 0.10.2 is at 1e-2.
 TOLERANCE = 2e-5
 
 
 def _sum_of_squares(x):
-  """(32769, 3) -> (32769,): sum((I r)^2) for each row r, as in jax issue 39103."""
+  """(32769, 3) -> (32769,): sum((I r)^2) of each row r, as in jax issue 39103."""
   return jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2))(x)
 
 
@@ -54,7 +54,7 @@ def _recurrence_in_numpy(x):
   return np.stack(hs)
 
 
-# name: (compiled function of x, the same in numpy, shape of x)
+# name: (compiled function of x, reference in numpy, shape of x)
 CHECKS: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
     "sum of squares": (jax.jit(_sum_of_squares), lambda x: (x**2).sum(-1), (32769, 3)),
     "matrix product": (jax.jit(lambda x: x @ x.T), lambda x: x @ x.T, (129, 257)),
@@ -73,31 +73,31 @@ CHECKS: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
 
 
 def check_one(name: str) -> float:
-  """Runs one of CHECKS: |compiled - numpy| at its largest, over |numpy| at its largest.
+  """Runs one of CHECKS and returns max |compiled - numpy| / max |numpy|.
 
   Raises:
-    UserError: it is above TOLERANCE, or not a number.
+    UserError: the error is above TOLERANCE or NaN.
   """
   compiled, reference, shape = CHECKS[name]
   x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-  # Else an accelerator rounds the factors of a product to fewer bits, by design.
+  # By default an accelerator rounds the factors of a product to fewer bits, by design.
   with jax.default_matmul_precision("highest"):
     y = np.asarray(compiled(x), np.float64)
-  right = reference(x.astype(np.float64))
-  error = float(np.abs(y - right).max() / np.abs(right).max())
+  expected = reference(x.astype(np.float64))
+  error = float(np.abs(y - expected).max() / np.abs(expected).max())
   if not error <= TOLERANCE:
     raise UserError(
-        f"jax {jax.__version__} computes a {name} wrongly on this machine "
-        f"({jax.default_backend()}): compiled and numpy differ by {error:.1g} of the largest "
-        f"value; pip install {RIGHT_JAX}"
+        f"jax {jax.__version__} computes a wrong {name} on this machine "
+        f"({jax.default_backend()}): the error is {error:.1g} relative to the largest value; "
+        f"pip install {WORKING_JAX}"
     )
   return error
 
 
 def check() -> None:
-  """Raises UserError when this machine cannot be trusted; silent and quick otherwise.
+  """Raises UserError if this machine fails a check; otherwise quick and silent.
 
-  It starts jax's backend, so it comes after `jax.distributed.initialize`.
+  It initializes jax's backend, so `jax.distributed.initialize` has to be called before it.
   """
   _versions()
   _devices()
@@ -136,19 +136,19 @@ def cores() -> int:
   """The number of CPU cores that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1  # macOS has no affinity
+  return os.cpu_count() or 1  # macOS has no sched_getaffinity.
 
 
 def _memory() -> int | None:
-  """Bytes of main memory; None where the system does not tell."""
+  """Bytes of main memory; None if the system does not report it."""
   try:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
   except (AttributeError, OSError, ValueError):
     return None
 
 
-def facts() -> dict:
-  """What a run records about its machine, ready for JSON.
+def environment() -> dict:
+  """The software and hardware of this machine, as values for JSON.
 
   Returns:
     versions (name: version), devices (platform, kind, count, processes), cores, and
@@ -166,9 +166,9 @@ def facts() -> dict:
 
 
 def main() -> int:
-  """Prints facts and checks; returns the exit code."""
+  """Prints the environment and the checks; returns the exit code."""
   try:
-    machine = facts()
+    machine = environment()
     for package, version in machine["versions"].items():
       print(f"{package:16} {version}")
     devices = machine["devices"]
@@ -177,7 +177,7 @@ def main() -> int:
     if machine["memory_bytes"] is not None:
       print(f"{'memory':16} {machine['memory_bytes'] / 2**30:.1f} GiB")
     for name in CHECKS:
-      print(f"{name:16} right (error {check_one(name):.0e})")
+      print(f"{name:16} passed (error {check_one(name):.0e})")
   except UserError as e:
     print(e, file=sys.stderr)
     return 2

@@ -1,10 +1,10 @@
-"""Memory that a program keeps and takes in pages of 2 MiB, for training on a CPU.
+"""glibc malloc settings for training on a CPU: huge pages, and no memory returned early.
 
-A training step takes gigabytes and returns them, and the C library passes both on to the
-kernel, which hands them out anew a page of 4 KiB at a time, each cleared first. On a
-virtual machine whose host takes back what is free that can take half as long as the step
-again. With these settings memory is the process's until it ends, and comes in huge pages.
-`GLIBC_TUNABLES= python -m benchmarks.resnet` shows the times without.
+A training step allocates and frees gigabytes. By default the C library returns them to the
+kernel, which then supplies them again in pages of 4 KiB, each zeroed first. On a virtual
+machine whose host reclaims free memory, this can add half of a step's time. With these
+settings a process keeps its memory until it exits, in pages of 2 MiB.
+`GLIBC_TUNABLES= python -m benchmarks.resnet` measures the times without them.
 """
 
 import os
@@ -12,27 +12,31 @@ import sys
 
 VARIABLE = "GLIBC_TUNABLES"
 SETTINGS = {
-    "glibc.malloc.hugetlb": 1,  # ask for huge pages
-    "glibc.malloc.mmap_max": 0,  # large blocks come from the heap, too, ...
-    "glibc.malloc.trim_threshold": 2**40,  # ... whose end stays however much of it is free,
-    "glibc.malloc.arena_max": 1,  # and there is one heap for all threads: others are small.
+    "glibc.malloc.hugetlb": 1,  # Ask for huge pages.
+    "glibc.malloc.mmap_max": 0,  # Allocate large blocks on the heap, too, ...
+    "glibc.malloc.trim_threshold": 2**40,  # ... never shrink it, however much of it is free,
+    "glibc.malloc.arena_max": 1,  # and share one heap among all threads: others are small.
 }
 
 
 def restart() -> None:
-  """Starts `python -m PROGRAM` over with these settings of malloc, on Linux.
+  """Restarts the running `python -m PROGRAM` with these settings of malloc, on Linux.
 
-  glibc reads its settings once, as the process begins, so the process takes itself over
-  (its id stays) while nothing but this is imported yet. Nothing happens where the user has
-  set GLIBC_TUNABLES (to nothing, too), on other systems, and to any other process that
-  imports this.
+  glibc reads its settings only when a process starts, so the process replaces itself with
+  the same command (and keeps its id). A program calls this first in its main function.
+
+  Nothing happens if GLIBC_TUNABLES is set, even to the empty string (so a program restarts
+  once at most); on other systems; and unless `python -m` started a module of the caller's
+  package: a test, a notebook or a script that calls a main function is not restarted.
 
   Source: the GNU C Library manual, "Memory Allocation Tunables"; the Linux kernel's
     documentation of transparent huge pages.
   """
-  if VARIABLE in os.environ or sys.argv[:1] != ["-m"]:  # Python is looking for the module.
+  if VARIABLE in os.environ or sys.platform != "linux":
     return
-  if sys.platform != "linux":
+  started = getattr(sys.modules["__main__"], "__spec__", None)  # None without -m.
+  caller = sys._getframe(1).f_globals.get("__package__")
+  if started is None or not caller or started.name.split(".")[0] != caller.split(".")[0]:
     return
   os.environ[VARIABLE] = ":".join(f"{name}={value}" for name, value in SETTINGS.items())
   os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

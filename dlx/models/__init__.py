@@ -1,1 +1,1 @@
-"""Linen modules: they own parameter names and random keys, nothing else."""
+"""Flax Linen modules, which own parameter names and random keys, and tables of layer sizes."""

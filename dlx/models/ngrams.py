@@ -61,7 +61,7 @@ def count(
     num_classes: int,
     *,
     longest: int,
-    rows: int,
+    table_size: int,
 ) -> dict[str, np.ndarray]:
   """The table of the training texts: their most frequent n-grams, and what these say.
 
@@ -74,10 +74,11 @@ def count(
     labels: `(N,)`, classes 0 to K - 1.
     num_classes: K.
     longest: as for `hashes`.
-    rows: of the table; an n-gram in more texts goes before one in fewer.
+    table_size: the number of rows; an n-gram in more texts goes before one in fewer.
 
   Returns:
-    "hashes" (rows,), rising, NONE in rows without an n-gram, and "log_ratios" (rows, K).
+    "hashes" (table_size,), rising, NONE in rows without an n-gram, and "log_ratios"
+    (table_size, K).
   """
   hashes_of = jax.jit(functools.partial(hashes, longest=longest))
   of_class = [[] for _ in range(num_classes)]
@@ -87,14 +88,14 @@ def count(
     for text, label in zip(np.asarray(hashes_of(ids[some], mask)), labels[some]):
       of_class[label].append(np.unique(text[text != NONE]))
   found, counts = np.unique(np.concatenate(sum(of_class, [])), return_counts=True)
-  kept = np.sort(found[np.lexsort((found, -counts))[:rows]])
+  kept = np.sort(found[np.lexsort((found, -counts))[:table_size]])
   counts = np.zeros((len(kept), num_classes))
   for k, texts in enumerate(of_class):
     seen, times = np.unique(np.concatenate(texts or [kept[:0]]), return_counts=True)
     _, here, there = np.intersect1d(kept, seen, assume_unique=True, return_indices=True)
     counts[here, k] = times[there]
   ratios = _log_p(counts) - _log_p(counts.sum(1, keepdims=True) - counts)
-  rest = rows - len(kept)
+  rest = table_size - len(kept)
   return {
       "hashes": np.pad(kept, (0, rest), constant_values=NONE),
       "log_ratios": np.float32(np.pad(ratios, ((0, rest), (0, 0)))),
@@ -111,14 +112,14 @@ class NGrams(nn.Module):
   Attributes:
     num_classes: K.
     longest: n-grams of 1 to so many tokens.
-    rows: of the table.
+    table_size: the number of rows.
     start: a, the weight of each log ratio before training.
     step: b, how far w counts: with Adam's steps of about the rate, b times that.
   """
 
   num_classes: int
   longest: int = 3
-  rows: int = 2**18
+  table_size: int = 2**18
   start: float = 0.04
   step: float = 2.0
 
@@ -128,7 +129,7 @@ class NGrams(nn.Module):
   ) -> Float[Array, "... K"]:
     """Logits `(..., K)` of ids `(..., T)`; the same in training and out of it."""
     del train
-    shape = (self.rows, self.num_classes)
+    shape = (self.table_size, self.num_classes)
     known = self.variable("ngrams", "hashes", jnp.full, shape[:1], NONE).value
     ratios = self.variable("ngrams", "log_ratios", jnp.zeros, shape).value
     weights = self.param("weights", jax.nn.initializers.zeros, shape)
@@ -138,6 +139,6 @@ class NGrams(nn.Module):
     rows = jnp.searchsorted(known, found)
     hit = known.at[rows].get(mode="fill", fill_value=NONE) == found
     # A row beyond the table reads 0: what is unknown, there again, or left over.
-    rows = jnp.where(hit & first & (found != NONE), rows, self.rows)
+    rows = jnp.where(hit & first & (found != NONE), rows, self.table_size)
     r, w = (table.at[rows].get(mode="fill", fill_value=0) for table in (ratios, weights))
     return (r * (self.start + self.step * w)).sum(-2)

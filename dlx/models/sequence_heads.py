@@ -59,7 +59,7 @@ class Classifier(nn.Module):
     return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x)
 
 
-class Experts(nn.Module):
+class Ensemble(nn.Module):
   """A network and a classifier of n-grams, which answer with the mean of their logits.
 
   Each has a loss of its own in training: with one loss of the mean, a text that the n-grams
@@ -73,22 +73,22 @@ class Experts(nn.Module):
   network: Classifier
   ngrams: NGrams | None = None
 
-  def each(
+  def member_logits(
       self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
   ) -> list[Float[Array, "... K"]]:
     """The logits of each of them."""
-    experts = [self.network] if self.ngrams is None else [self.network, self.ngrams]
-    return [expert(ids, mask, train=train) for expert in experts]
+    members = [self.network] if self.ngrams is None else [self.network, self.ngrams]
+    return [member(ids, mask, train=train) for member in members]
 
   def __call__(
       self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
   ) -> Float[Array, "... K"]:
     """The mean logits `(..., K)` of ids `(..., T)`; mask and train as for Transformer."""
-    logits = self.each(ids, mask, train=train)
+    logits = self.member_logits(ids, mask, train=train)
     return sum(logits) / len(logits)
 
 
-class TokenModel(nn.Module):
+class LanguageModel(nn.Module):
   """A transformer and the score of every token at every place.
 
   A causal one is a language model: place t has the scores of token t + 1. Otherwise it
@@ -96,11 +96,11 @@ class TokenModel(nn.Module):
 
   Attributes:
     transformer: an encoder or a decoder.
-    transform: a linear layer, gelu and a norm before the output layer, as BERT has.
+    mlm_transform: a linear layer, gelu and a norm before the output layer, as BERT has.
   """
 
   transformer: Transformer
-  transform: bool = False
+  mlm_transform: bool = False
 
   @nn.compact
   def __call__(
@@ -110,14 +110,14 @@ class TokenModel(nn.Module):
       context: Float[Array, "... T_context D_context"] | None = None,
       context_mask: Bool[Array, "... T_context"] | None = None,
       *,
-      places: Int[Array, "... M"] | None = None,
+      positions: Int[Array, "... M"] | None = None,
       train: bool = False,
   ) -> Float[Array, "... T V"]:
     """Logits `(..., T, V)`, or of M places `(..., M, V)`; the rest is as for Transformer."""
     x = self.transformer(ids, mask, context, context_mask, train=train)
-    if places is not None:  # The output layer is the most of the work.
-      x = jnp.take_along_axis(x, places[..., None], -2)
-    if self.transform:
+    if positions is not None:  # The output layer is the most of the work.
+      x = jnp.take_along_axis(x, positions[..., None], -2)
+    if self.mlm_transform:
       d = x.shape[-1]
       x = linear.apply(self.param("transform", linear.init, d, d), x)
       x = activations.gelu(x, approximate=False)
@@ -135,7 +135,7 @@ class EncoderDecoder(nn.Module):
   """
 
   encoder: Transformer
-  decoder: TokenModel
+  decoder: LanguageModel
 
   def __call__(
       self,

@@ -1,65 +1,107 @@
-"""The table of a model: its layers, their output shapes, weights and biases.
+"""The table of a network: output shapes, parameters and multiply-adds of each layer.
 
-For a list of layers of dlx, in the order of the data; input sizes follow from the layer
-before:
+  python -m dlx.models.summary 84,84,4 "conv(32, 8, strides=4, padding='VALID')" \\
+      "conv(64, 4, strides=2, padding='VALID')" "conv(64, 3, padding='VALID')" \\
+      flatten "linear(512)" "linear(18, name='values')"
 
-    from dlx.models import summary
+prints the table of layers that feed each other, given the shape of one example. In Python:
 
-    table = summary.of_layers([
-        summary.conv(32, 8, strides=4, padding="VALID"),
-        summary.conv(64, 4, strides=2, padding="VALID"),
-        summary.conv(64, 3, padding="VALID"),
-        summary.flatten(),
-        summary.linear(512),
-        summary.linear(18, name="values"),
-    ], (84, 84, 4))
-    print(table)             # rich.print(table) draws it, table.markdown() is for a file
-    table.total              # 1693362; table.weights, table.biases, table.output likewise
-    table.rows[0].output     # (20, 20, 32); a row has layer, output, weights, biases, total
+    table = summary.of_layers([summary.conv(32, 8, strides=4), summary.flatten()], (84, 84, 4))
+    print(table)
+    table.total, table.rows[0].output
 
-Shapes are those of one example. Branches side by side, as in an inception block:
+`concat` joins branches that read the same input, as in an inception block. `function` makes
+a layer of any y = f(x) without parameters, and `Layer` one of any init and apply. For the
+table of a Linen module, see its method `tabulate`.
 
-    summary.concat(
-        [summary.conv(1, 1, name="h1")],
-        [summary.max_pool(3, 1, padding=((1, 1), (1, 1))), summary.conv(1, 1)],
-    )
-
-What is not here: `summary.function(name, f)` for any y = f(x) without parameters, and
-`summary.Layer(name, init, apply)` with them. For a Linen module and example inputs:
-
-    print(summary.of_module(model, ids))
-
-Nothing is computed. Shapes are what `jax.eval_shape` finds for the functions of
-dlx.layers, and the numbers of parameters what it finds for their `init`.
+Nothing is computed: shapes come from `jax.eval_shape` of the functions in dlx.layers.
 """
 
+import argparse
+import ast
 from collections.abc import Callable, Sequence
 import dataclasses
+import math
+import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from dlx.layers import attention as attention_layer
+from dlx.errors import UserError
 from dlx.layers import conv as conv_layer
-from dlx.layers import embedding as embedding_layer
 from dlx.layers import gru as gru_layer
 from dlx.layers import linear as linear_layer
 from dlx.layers import lstm as lstm_layer
-from dlx.layers import norm, pooling
+from dlx.layers import pooling
 from dlx.layers import rnn as rnn_layer
-from dlx.models.module_table import of_module
-from dlx.models.table import Row, Table, count
 
-__all__ = ["of_layers", "of_module"]
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One line of the table.
+
+  Attributes:
+    layer: its name.
+    output: the shape of its output.
+    weights: the number of parameters that are not biases.
+    biases: the number of biases.
+  """
+
+  layer: str
+  output: tuple[int, ...]
+  weights: int = 0
+  biases: int = 0
+
+  @property
+  def total(self) -> int:
+    """The number of parameters."""
+    return self.weights + self.biases
+
+  @property
+  def multiply_adds(self) -> int:
+    """Weights times output positions, as each weight is used once per position."""
+    return self.weights * math.prod(self.output[:-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """The rows of a network and their sums; `print` shows them in columns."""
+
+  rows: tuple[Row, ...]
+
+  output = property(lambda self: self.rows[-1].output, doc="The output shape of the last row.")
+  weights = property(lambda self: self._sum("weights"))
+  biases = property(lambda self: self._sum("biases"))
+  total = property(lambda self: self._sum("total"))
+  multiply_adds = property(lambda self: self._sum("multiply_adds"))
+
+  def _sum(self, name):
+    return sum(getattr(row, name) for row in self.rows)
+
+  def __str__(self) -> str:
+    """Columns of text, with the sums in the last line."""
+    names = ("weights", "biases", "total", "multiply_adds")
+    lines = [["layer", "output", *(name.replace("_", "-") for name in names)]]
+    for row in (*self.rows, self):
+      first = ["total", ""] if row is self else [row.layer, " x ".join(map(str, row.output))]
+      lines.append(first + [f"{getattr(row, name):,}" for name in names])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    head, *rows, totals = (
+        "  ".join(f"{cell:{'<' if i < 2 else '>'}{width}}"
+                  for i, (cell, width) in enumerate(zip(line, widths)))
+        for line in lines
+    )  # fmt: skip
+    rule = "-" * len(head)
+    return "\n".join([head, rule, *rows, rule, totals])
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-  """A line of the table.
+  """A layer of the network.
 
   Attributes:
-    name: as it is printed.
+    name: its name in the table.
     init: `init(rng, shape) -> params` for an input of that shape, without batch dimensions.
     apply: `apply(params, x) -> y`.
   """
@@ -69,25 +111,28 @@ class Layer:
   apply: Callable[[Any, jax.Array], jax.Array]
 
   def rows(self, x: jax.ShapeDtypeStruct) -> tuple[list[Row], jax.ShapeDtypeStruct]:
-    """The layer's line and its output for x, both as shapes alone."""
+    """The layer's row and its output for the input x, both as shapes."""
     try:
       params = jax.eval_shape(lambda rng: self.init(rng, x.shape), jax.random.key(0))
       y = jax.eval_shape(self.apply, params, x)
     except (ValueError, TypeError, IndexError) as e:
       raise ValueError(f"layers: {self.name!r} does not take shape {x.shape}: {e}") from e
-    return [Row(self.name, y.shape, **count(params))], y
+    counts = {"weights": 0, "biases": 0}
+    for path, leaf in jax.tree.leaves_with_path(params):
+      counts["biases" if "bias" in jax.tree_util.keystr(path[-1:]) else "weights"] += leaf.size
+    return [Row(self.name, y.shape, **counts)], y
 
 
 @dataclasses.dataclass(frozen=True)
 class Concat:
-  """Branches over the same input, whose outputs are joined along an axis."""
+  """Branches that read the same input; their outputs are joined along an axis."""
 
   name: str
   branches: tuple[Sequence["Layer | Concat"], ...]
   axis: int
 
   def rows(self, x: jax.ShapeDtypeStruct) -> tuple[list[Row], jax.ShapeDtypeStruct]:
-    """The lines of all branches, numbered from 1, and that of the joint output."""
+    """The rows of all branches, numbered from 1, and the row of the joined output."""
     rows, outputs = [], []
     for i, branch in enumerate(self.branches, start=1):
       branch_rows, y = _rows(branch, x)
@@ -102,7 +147,7 @@ class Concat:
 
 
 def _rows(layers, x):
-  """The lines of layers one after the other, and the last output."""
+  """The rows of layers that feed each other, and the last output."""
   rows = []
   for layer in layers:
     more, x = layer.rows(x)
@@ -114,11 +159,11 @@ def of_layers(layers: Sequence[Layer | Concat], shape: tuple[int, ...]) -> Table
   """The table of layers that feed each other.
 
   Args:
-    layers: what the functions below make.
-    shape: of one example, `(H, W, C)`, `(T, D)`, `(D,)`, or `(T,)` of ids.
+    layers: made by the functions below.
+    shape: the shape of one example, `(H, W, C)`, `(T, D)` or `(D,)`.
 
   Raises:
-    ValueError: a layer does not take what the one before it gives; the message has its name.
+    ValueError: a layer does not take the output of the one before it; the message names it.
   """
   return Table(tuple(_rows(layers, jax.ShapeDtypeStruct(tuple(shape), jnp.float32))[0]))
 
@@ -128,20 +173,18 @@ def function(name: str, f: Callable[[jax.Array], jax.Array]) -> Layer:
   return Layer(name, lambda rng, shape: {}, lambda params, x: f(x))
 
 
-def concat(
-    *branches: Sequence[Layer | Concat], axis: int = -1, name: str = "concat"
-) -> Concat:
-  """Lists of layers over the same input, their outputs joined along `axis` (channels)."""
+def concat(*branches: Sequence[Layer | Concat], axis: int = -1, name="concat") -> Concat:
+  """Lists of layers that read the same input, with outputs joined along `axis` (channels)."""
   return Concat(name, branches, axis)
 
 
 def flatten(name: str = "flatten") -> Layer:
-  """All dimensions as one."""
+  """Reshapes to one dimension."""
   return function(name, jnp.ravel)
 
 
 def linear(d_out: int, *, bias: bool = True, name: str = "linear") -> Layer:
-  """`dlx.layers.linear` over the last dimension."""
+  """`dlx.layers.linear`, (..., D) -> (..., d_out)."""
   return Layer(
       name,
       lambda rng, shape: linear_layer.init(rng, shape[-1], d_out, bias=bias),
@@ -149,118 +192,108 @@ def linear(d_out: int, *, bias: bool = True, name: str = "linear") -> Layer:
   )
 
 
-def embedding(vocab_size: int, d: int, *, name: str = "embedding") -> Layer:
-  """`dlx.layers.embedding` of ids, (...) -> (..., d)."""
-  return Layer(
-      name,
-      lambda rng, shape: embedding_layer.init(rng, vocab_size, d),
-      lambda params, ids: embedding_layer.lookup(params, ids.astype(jnp.int32)),
-  )
-
-
-def _window_name(name, window, strides):
+def _kernel_name(name, size, strides):
   """"conv 3x3" or "conv 3x3, stride 2"."""
-  height, width = (window, window) if isinstance(window, int) else window
+  height, width = (size, size) if isinstance(size, int) else size
   stride = strides if isinstance(strides, int) else "x".join(map(str, strides))
   return f"{name} {height}x{width}" + (f", stride {stride}" if strides not in (1, (1, 1)) else "")
 
 
-def conv(
-    c_out: int, window, *, strides=1, padding="SAME", dilation=1, groups=1, bias=True, name=None
-) -> Layer:
-  """`dlx.layers.conv` with c_out filters, (H, W, C) -> (H', W', c_out)."""
-  options = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+def conv(c_out: int, kernel_size, *, strides=1, groups=1, bias=True, name=None, **options) -> Layer:
+  """`dlx.layers.conv`, (H, W, C) -> (H', W', c_out); options: padding and dilation."""
   return Layer(
-      name or _window_name("conv", window, strides),
+      name or _kernel_name("conv", kernel_size, strides),
       lambda rng, shape: conv_layer.init(
-          rng, window, shape[-1], c_out, groups=groups, bias=bias
+          rng, kernel_size, shape[-1], c_out, groups=groups, bias=bias
       ),
-      lambda params, x: conv_layer.apply(params, x, **options),
+      lambda params, x: conv_layer.apply(params, x, strides=strides, groups=groups, **options),
   )
 
 
-def _pool(kind, window, strides, padding, name):
-  strides = window if strides is None else strides
-  pool = getattr(pooling, kind)
-  return function(
-      name or _window_name(kind, window, strides),
-      lambda x: pool(x, window, strides, padding=padding),
-  )
+def _pool(kind, size, strides, padding, name):
+  strides = size if strides is None else strides
+  name = name or _kernel_name(kind, size, strides)
+  return function(name, lambda x: getattr(pooling, kind)(x, size, strides, padding))
 
 
 def max_pool(window, strides=None, *, padding="VALID", name: str | None = None) -> Layer:
-  """`dlx.layers.pooling.max_pool`; windows side by side when no strides are given."""
+  """`dlx.layers.pooling.max_pool`; the strides are the window's size if None."""
   return _pool("max_pool", window, strides, padding, name)
 
 
 def avg_pool(window, strides=None, *, padding="VALID", name: str | None = None) -> Layer:
-  """`dlx.layers.pooling.avg_pool`; windows side by side when no strides are given."""
+  """`dlx.layers.pooling.avg_pool`; the strides are the window's size if None."""
   return _pool("avg_pool", window, strides, padding, name)
 
 
-def layer_norm(*, bias: bool = True, name: str = "layer_norm") -> Layer:
-  """`dlx.layers.norm.layer_norm`; its scale counts as weights."""
+def _recurrent(cell, d_hidden, name, **options):
   return Layer(
-      name, lambda rng, shape: norm.init(rng, shape[-1], bias=bias), norm.layer_norm
+      name,
+      lambda rng, shape: cell.init(rng, shape[-1], d_hidden, **options),
+      lambda params, xs: cell.scan(params, xs, **options)[1],
   )
 
 
-def rms_norm(*, name: str = "rms_norm") -> Layer:
-  """`dlx.layers.norm.rms_norm`, with a scale and no bias."""
-  return Layer(name, lambda rng, shape: norm.init(rng, shape[-1], bias=False), norm.rms_norm)
+def rnn(d_hidden: int, *, name: str = "rnn") -> Layer:
+  """`dlx.layers.rnn`, (T, D) -> (T, d_hidden)."""
+  return _recurrent(rnn_layer, d_hidden, name)
 
 
-def batch_norm(*, name: str = "batch_norm") -> Layer:
-  """`dlx.layers.norm.batch_norm`; running statistics are no parameters."""
-
-  def apply(params, x):
-    return norm.batch_norm(params, norm.init_stats(x.shape[-1]), x, train=False)[0]
-
-  return Layer(name, lambda rng, shape: norm.init(rng, shape[-1]), apply)
+def gru(d_hidden: int, *, reset_after: bool = False, name: str = "gru") -> Layer:
+  """`dlx.layers.gru`, (T, D) -> (T, d_hidden)."""
+  return _recurrent(gru_layer, d_hidden, name, reset_after=reset_after)
 
 
-def _recurrent(cell, d_hidden, last, name, **options):
-  def apply(params, xs):
-    _, ys = cell.scan(params, xs, **options)
-    return ys[..., -1, :] if last else ys
-
-  return Layer(name, lambda rng, shape: cell.init(rng, shape[-1], d_hidden, **options), apply)
+def lstm(d_hidden: int, *, name: str = "lstm") -> Layer:
+  """`dlx.layers.lstm`, (T, D) -> (T, d_hidden)."""
+  return _recurrent(lstm_layer, d_hidden, name)
 
 
-def rnn(d_hidden: int, *, last: bool = False, name: str = "rnn") -> Layer:
-  """`dlx.layers.rnn`, (T, D) -> (T, d_hidden), or the last state alone, (d_hidden,)."""
-  return _recurrent(rnn_layer, d_hidden, last, name)
+FACTORIES = (conv, max_pool, avg_pool, flatten, linear, rnn, gru, lstm)
 
 
-def gru(
-    d_hidden: int, *, reset_after: bool = False, last: bool = False, name: str = "gru"
-) -> Layer:
-  """`dlx.layers.gru`, (T, D) -> (T, d_hidden), or the last state alone, (d_hidden,)."""
-  return _recurrent(gru_layer, d_hidden, last, name, reset_after=reset_after)
+def parse(text: str) -> Layer:
+  """The layer of a call such as "conv(32, 8, strides=4)", whose arguments are literals.
 
-
-def lstm(d_hidden: int, *, last: bool = False, name: str = "lstm") -> Layer:
-  """`dlx.layers.lstm`, (T, D) -> (T, d_hidden), or the last state alone, (d_hidden,)."""
-  return _recurrent(lstm_layer, d_hidden, last, name)
-
-
-def attention(
-    num_heads: int,
-    *,
-    context: tuple[int, int] | None = None,
-    bias: bool = True,
-    name: str = "attention",
-) -> Layer:
-  """`dlx.layers.attention.multi_head` over (T, D), or with keys and values from a context.
-
-  context is its shape, (T_context, D_context).
+  Raises:
+    UserError: the text is not a call of one of FACTORIES, or its arguments do not fit.
   """
-  def init(rng, shape):
-    d_context = None if context is None else context[-1]
-    return attention_layer.init(rng, shape[-1], d_context=d_context, bias=bias)
+  factories = {factory.__name__: factory for factory in FACTORIES}
+  try:
+    call = ast.parse(text if "(" in text else f"{text}()", mode="eval").body
+    args = [ast.literal_eval(arg) for arg in call.args]
+    options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    factory = factories[call.func.id]
+  except (SyntaxError, AttributeError, KeyError, ValueError):
+    raise UserError(
+        f"{text!r} is not a layer; write one as conv(32, 3), with numbers and strings as "
+        f"arguments: {', '.join(factories)}"
+    ) from None
+  try:
+    return factory(*args, **options)
+  except (TypeError, ValueError) as e:
+    raise UserError(f"{text!r}: {e}") from None
 
-  def apply(params, x):
-    keys = None if context is None else jnp.zeros(context)
-    return attention_layer.multi_head(params, x, keys, num_heads=num_heads)
 
-  return Layer(name, init, apply)
+def main() -> int:
+  """Prints the table of the layers on the command line; returns the exit code."""
+  parser = argparse.ArgumentParser(
+      prog="python -m dlx.models.summary", description=__doc__.splitlines()[0],
+      epilog=f"layers: {', '.join(factory.__name__ for factory in FACTORIES)}",
+  )  # fmt: skip
+  parser.add_argument("shape", help="of one example: H,W,C or T,D or D")
+  parser.add_argument("layers", nargs="+", help='as "conv(32, 8, strides=4)" or flatten')
+  arguments = parser.parse_args()
+  try:
+    sizes = arguments.shape.split(",")
+    if not all(size.isdecimal() for size in sizes):
+      raise UserError(f"shape: expected sizes such as 84,84,4, got {arguments.shape!r}")
+    print(of_layers([parse(text) for text in arguments.layers], map(int, sizes)))
+  except ValueError as e:
+    print(e, file=sys.stderr)
+    return 2
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -46,7 +46,7 @@ class Block(nn.Module):
     dropout_rate: of what is added to x.
     eps: of the norms.
     adapter_size: features of the adapters' bottleneck, 0 for none.
-    window: how many neighbouring tokens the convolution sees (the past ones when is_causal);
+    conv_width: how many neighbouring tokens the convolution sees (the past ones when is_causal);
       1 for no convolution.
   """
 
@@ -59,7 +59,7 @@ class Block(nn.Module):
   dropout_rate: float = 0.0
   eps: float = 1e-5
   adapter_size: int = 0
-  window: int = 1
+  conv_width: int = 1
 
   @nn.compact
   def __call__(
@@ -94,7 +94,7 @@ class Block(nn.Module):
         self.sow("attention", "weights", attention.weights(query, key, **options))
       return attention.multi_head(params, x, **heads, **options)
 
-    if self.window > 1:
+    if self.conv_width > 1:
       x = self._add("window_norm", x, lambda x: self._convolve(x, mask), train)
     x = self._add("attention_norm", x, attend, train)
     if context is not None:
@@ -143,11 +143,11 @@ class Block(nn.Module):
     if mask is not None:
       x = jnp.where(mask[..., None], x, 0)
     length, d = x.shape[-2:]
-    before = self.window - 1 if self.is_causal else self.window // 2
-    ends = [(0, 0)] * (x.ndim - 2) + [(before, self.window - 1 - before), (0, 0)]
+    before = self.conv_width - 1 if self.is_causal else self.conv_width // 2
+    ends = [(0, 0)] * (x.ndim - 2) + [(before, self.conv_width - 1 - before), (0, 0)]
     x = jnp.pad(x, ends)
-    near = jnp.concatenate([x[..., i : i + length, :] for i in range(self.window)], -1)
-    params = self._param(x, "window", linear.init, self.window * d, d)
+    near = jnp.concatenate([x[..., i : i + length, :] for i in range(self.conv_width)], -1)
+    params = self._param(x, "window", linear.init, self.conv_width * d, d)
     return activations.gelu(linear.apply(params, near), approximate=False)
 
   def _feed_forward(self, x):
@@ -174,7 +174,7 @@ class Transformer(nn.Module):
       queries and keys, "none" leaves a bag of tokens or of windows.
     max_length: of learned positions.
     num_segments: of BERT's segment embedding, 0 for none.
-    norm_first, gated, is_causal, dropout_rate, eps, adapter_size, window: of the blocks.
+    norm_first, gated, is_causal, dropout_rate, eps, adapter_size, conv_width: of the blocks.
     dtype: in which the blocks compute, "bfloat16" say; None is that of the embedding.
   """
 
@@ -192,7 +192,7 @@ class Transformer(nn.Module):
   dropout_rate: float = 0.0
   eps: float = 1e-5
   adapter_size: int = 0
-  window: int = 1
+  conv_width: int = 1
   dtype: str | None = None
 
   @nn.compact
@@ -237,7 +237,7 @@ class Transformer(nn.Module):
           self.dropout_rate,
           self.eps,
           self.adapter_size,
-          self.window,
+          self.conv_width,
           name=f"block{i}",
       )
       x = block(x, mask, context, context_mask, train=train)

@@ -1,4 +1,4 @@
-"""The sampling benchmark counts what it draws after the first piece."""
+"""The sampling benchmark counts the characters after the first chunk."""
 
 import types
 
@@ -7,20 +7,20 @@ import pytest
 from benchmarks import sampling
 
 
-def run_of(pieces):
+def run_of(chunks):
   def sample(run, prompt, length, **_):
-    return iter(pieces)
+    return iter(chunks)
 
   return types.SimpleNamespace(experiment=types.SimpleNamespace(sample=sample))
 
 
-def test_characters_after_the_first_piece_are_counted(monkeypatch):
-  clock = iter([10.0, 12.0, 12.5])  # Two seconds to the first piece, half a second for the rest.
+def test_characters_after_the_first_chunk_are_counted(monkeypatch):
+  clock = iter([10.0, 12.0, 12.5])  # Two seconds to the first chunk, half a second for the rest.
   monkeypatch.setattr(sampling.time, "perf_counter", lambda: next(clock))
   figures = sampling.measure(run_of(["abc", "defgh", "ij"]), 10, 1)
-  assert figures == {"seconds_to_first_piece": 2.0, "characters_per_second": 14.0}
+  assert figures == {"seconds_to_first_chunk": 2.0, "characters_per_second": 14.0}
 
 
-def test_a_text_of_one_piece_has_no_speed():
-  with pytest.raises(ValueError, match="length: expected more than one piece, got 3"):
+def test_a_single_chunk_is_refused():
+  with pytest.raises(ValueError, match="length: expected more than one chunk, got 3"):
     sampling.measure(run_of(["abc"]), 3, 1)

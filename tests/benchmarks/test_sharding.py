@@ -1,4 +1,4 @@
-"""The bytes of collectives are those that rings send."""
+"""The bytes of collectives are those that ring algorithms send."""
 
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
@@ -13,18 +13,18 @@ def sent(function, spec):
   whole = NamedSharding(mesh, P())
   return sharding.bytes_sent(jax.jit(function, out_shardings=whole).lower(x).compile().as_text())
 
-# Rows on all eight devices: their sum of 4,000 bytes goes through an all-reduce.
+# Rows split over all eight devices: their sum, 4,000 bytes, is all-reduced.
 print(sent(lambda x: x.sum(0), P(("a", "b"))) == 2 * 7 / 8 * 4000)
-# On the two of axis "a", with copies along "b": groups of two.
+# Split over axis "a" and replicated over "b": groups of two.
 print(sent(lambda x: x.sum(0), P("a")) == 2 * 1 / 2 * 4000)
-# Gathered along the four of axis "b": 32,000 bytes are there in the end.
+# All-gathered over the four devices of axis "b": the result has 32,000 bytes.
 print(sent(lambda x: x, P("b")) == 3 / 4 * 32000)
-# Whole everywhere: nothing is sent.
+# Replicated everywhere: nothing is sent.
 print(sent(lambda x: x.sum(0), P()) == 0)
 """
 
 
-def test_bytes_are_those_that_rings_send(on_eight_devices):
+def test_bytes_are_those_of_ring_algorithms(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["True"] * 4
 
 
@@ -39,8 +39,8 @@ for size in (64, 128):
 """
 
 
-def test_split_parameters_cost_gathering_them_and_no_activations(on_eight_devices):
-  # The kernels once, and at most a whole all-reduce of the gradients in each of two branches.
+def test_sharded_parameters_are_all_gathered_and_activations_are_not_sent(on_eight_devices):
+  # An all-gather of the kernels, and at most one all-reduce of all gradients per branch.
   most = 3 / 4 + 2 * (2 * 7 / 8)
   small, large = map(float, on_eight_devices(NETWORK))
   assert 0 < small < 1.02 * most and 0 < large < 1.02 * most

@@ -42,7 +42,7 @@ def test_each_ngram_has_a_hash_of_its_own_whatever_stands_around_it(longest, com
 
 @pytest.mark.parametrize("rows", [3, 64])
 def test_the_table_has_the_most_frequent_ngrams_and_their_log_ratios(rows):
-  table = ngrams.count(IDS, LENGTHS, LABELS, 2, longest=2, rows=rows)
+  table = ngrams.count(IDS, LENGTHS, LABELS, 2, longest=2, table_size=rows)
   texts = [set(grams(text, 2)) for text in TEXTS]
   in_texts = collections.Counter(gram for text in texts for gram in text)
   kept = sorted(in_texts, key=lambda gram: (-in_texts[gram], hash_of(gram)))[:rows]
@@ -67,8 +67,8 @@ def variables_of(table, classes=2):
 
 
 def test_before_training_the_logits_are_the_sums_of_the_log_ratios_of_what_occurs():
-  table = ngrams.count(IDS, LENGTHS, LABELS, 2, longest=2, rows=8)
-  model = ngrams.NGrams(2, longest=2, rows=8, start=0.5)
+  table = ngrams.count(IDS, LENGTHS, LABELS, 2, longest=2, table_size=8)
+  model = ngrams.NGrams(2, longest=2, table_size=8, start=0.5)
   logits = np.asarray(jax.jit(model.apply)(variables_of(table), IDS, MASK))
   row_of = {int(h): ratios for h, ratios in zip(table["hashes"], table["log_ratios"])}
   for row, text in zip(logits, TEXTS):
@@ -80,8 +80,8 @@ def test_before_training_the_logits_are_the_sums_of_the_log_ratios_of_what_occur
 
 
 def test_only_the_weights_of_what_occurs_have_a_gradient():
-  table = ngrams.count(IDS, LENGTHS, LABELS, 2, longest=1, rows=16)
-  model = ngrams.NGrams(2, longest=1, rows=16)
+  table = ngrams.count(IDS, LENGTHS, LABELS, 2, longest=1, table_size=16)
+  model = ngrams.NGrams(2, longest=1, table_size=16)
   variables = variables_of({**table, "log_ratios": np.ones((16, 2), np.float32)})
 
   def loss(weights):

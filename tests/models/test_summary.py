@@ -1,17 +1,10 @@
-"""The table of a model: exam tables in a few lines, Linen modules, forms of print, errors."""
+"""Tables of layers: published networks, branches, options, the printed form, errors."""
 
-import io
-
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import pytest
-import rich.console
 
-from dlx.layers import gru, linear
+from dlx.errors import UserError
 from dlx.models import summary
-from dlx.models.language_model import RecurrentLanguageModel
-from dlx.models.table import Row, Table
 
 ONE = ((1, 1), (1, 1))
 
@@ -42,6 +35,10 @@ def test_the_deep_q_network():
   ]
   assert (table.weights, table.biases, table.total) == (1_692_672, 690, 1_693_362)
   assert table.output == (18,)
+  # Each kernel is applied at each position of its output.
+  assert [row.multiply_adds for row in table.rows] == [
+      8_192 * 400, 32_768 * 81, 36_864 * 49, 0, 1_605_632, 9_216
+  ]
 
 
 def test_the_first_layer_of_alexnet():
@@ -82,15 +79,6 @@ def test_options_of_convolution_and_pooling_reach_the_layer():
   ]
 
 
-def test_norms_scale_and_running_statistics_are_no_parameters():
-  layers = [summary.layer_norm(), summary.rms_norm(), summary.batch_norm()]
-  assert rows(summary.of_layers(layers, (7, 5))) == [
-      ("layer_norm", (7, 5), 5, 5),
-      ("rms_norm", (7, 5), 5, 0),
-      ("batch_norm", (7, 5), 5, 5),
-  ]
-
-
 @pytest.mark.parametrize(
     "layer, gates, biases",
     [
@@ -101,30 +89,16 @@ def test_norms_scale_and_running_statistics_are_no_parameters():
     ],
     ids=["rnn", "gru", "gru reset_after", "lstm"],
 )
-def test_recurrent_layers_over_embedded_ids(layer, gates, biases):
-  table = summary.of_layers([summary.embedding(11, 3), layer, summary.linear(11)], (7,))
+def test_recurrent_layers_over_a_sequence(layer, gates, biases):
+  table = summary.of_layers([layer, summary.linear(11)], (7, 3))
+  assert table.multiply_adds == 7 * table.weights
   assert [row[1:] for row in rows(table)] == [
-      ((7, 3), 33, 0),
       ((7, 4), gates * 4 * (3 + 4), biases * 4),
       ((7, 11), 44, 11),
   ]
 
 
-def test_the_last_state_alone():
-  layers = [summary.rnn(4, last=True), summary.function("relu", jax.nn.relu), summary.linear(2)]
-  assert [row[:2] for row in rows(summary.of_layers(layers, (7, 3)))] == [
-      ("rnn", (4,)), ("relu", (4,)), ("linear", (2,))
-  ]
-
-
-def test_attention_to_itself_and_to_a_context():
-  table = summary.of_layers([summary.attention(2)], (5, 8))
-  assert rows(table) == [("attention", (5, 8), 4 * 64, 4 * 8)]
-  table = summary.of_layers([summary.attention(2, context=(9, 6), bias=False)], (5, 8))
-  assert rows(table) == [("attention", (5, 8), 2 * 64 + 2 * 6 * 8, 0)]
-
-
-def test_a_layer_of_ones_own():
+def test_a_custom_layer():
   layer = summary.Layer(
       "bilinear",
       lambda rng, shape: {"kernel": jnp.ones((*shape, 3)), "bias": jnp.ones(3)},
@@ -134,94 +108,53 @@ def test_a_layer_of_ones_own():
 
 
 def test_nothing_is_computed():
-  # 2^50 numbers would not fit anywhere.
+  # 2^50 numbers do not fit into memory.
   table = summary.of_layers([summary.linear(2**25)], (2**25,))
   assert table.weights == 2**50
 
 
-class Branch(nn.Module):
-  @nn.compact
-  def __call__(self, x):
-    return linear.apply(self.param("map", linear.init, x.shape[-1], 2), x)
+LAYERS = ["conv(96, 11, strides=4, padding='VALID')", "flatten", "linear(10, name='logits')"]
+PRINTED = """
+layer                 output          weights  biases      total  multiply-adds
+-------------------------------------------------------------------------------
+conv 11x11, stride 4  54 x 54 x 96     34,848      96     34,944    101,616,768
+flatten               279936                0       0          0              0
+logits                10            2,799,360      10  2,799,370      2,799,360
+-------------------------------------------------------------------------------
+total                               2,834,208     106  2,834,314    104,416,128
+"""
 
 
-class Model(nn.Module):
-  @nn.compact
-  def __call__(self, xs, *, train):
-    shared = nn.Dense(6, name="shared")
-    xs = shared(shared(xs))
-    params = self.param("gru", gru.init, 6, 3)
-    carry, ys = gru.scan(params, xs)
-    self.sow("intermediates", "gru", ys)
-    self.param("stack", lambda rng: [{"kernel": jnp.ones((2, 2))}] * 2)
-    self.sow("intermediates", "stack", ys)
-    ys = nn.BatchNorm(use_running_average=not train, name="a_norm")(ys)
-    ys = ys * self.param("factor", nn.initializers.ones, (3,))
-    return carry, nn.Dropout(0.5, deterministic=not train)(Branch(name="branch")(ys))
+def run(monkeypatch, *arguments):
+  monkeypatch.setattr("sys.argv", ["summary", *arguments])
+  return summary.main()
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_a_linen_module(train):
-  xs = jax.ShapeDtypeStruct((4, 5, 6), jnp.float32)
-  assert rows(summary.of_module(Model(), xs, train=train)) == [
-      ("Model", (4, 5, 2), 3, 0),
-      ("shared", (4, 5, 6), 36, 6),
-      ("gru", (4, 5, 3), 3 * 3 * (6 + 3), 9),
-      ("stack/0", None, 4, 0),
-      ("stack/1", (4, 5, 3), 4, 0),
-      ("a_norm", (4, 5, 3), 3, 3),
-      ("branch/map", (4, 5, 2), 6, 2),
-  ]
+def test_the_program_prints_the_table(monkeypatch, capsys):
+  assert run(monkeypatch, "224,224,3", *LAYERS) == 0
+  assert capsys.readouterr().out == PRINTED[1:]
 
 
-def test_the_total_of_a_language_model_is_that_of_its_parameters():
-  model, ids = RecurrentLanguageModel(11, 4, 6, 2, cell="lstm"), jnp.zeros((2, 5), jnp.int32)
-  table = summary.of_module(model, ids)
-  params = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
-  assert table.total == sum(p.size for p in jax.tree.leaves(params))
-  assert [row.layer for row in table.rows] == ["embedding", "recurrent/0", "recurrent/1", "output"]
-  assert table.biases == 4 * 6 + 4 * 6 + 11
+@pytest.mark.parametrize("text, message", [
+    ("conf(3)", r"'conf\(3\)' is not a layer; write one as conv\(32, 3\)"),
+    ("linear(", "is not a layer"), ("linear(x)", "is not a layer"), ("2 + 2", "is not a layer"),
+    ("linear.init(3)", "is not a layer"), ("", "is not a layer"),
+    ("linear", "missing 1 required positional argument: 'd_out'"),
+])  # fmt: skip
+def test_a_text_that_is_not_a_layer_is_refused(text, message):
+  with pytest.raises(UserError, match=message):
+    summary.parse(text)
 
 
-TABLE = Table((Row("conv", (54, 54, 96), 34_848, 96), Row("sum", ()), Row("?", None, 1)))
-
-
-def test_a_table_as_text():
-  assert str(TABLE).splitlines() == [
-      "layer  output shape  weights  biases   total",
-      "--------------------------------------------",
-      "conv   54 x 54 x 96   34,848      96  34,944",
-      "sum    1                   0       0       0",
-      "?                          1       0       1",
-      "--------------------------------------------",
-      "total                 34,849      96  34,945",
-  ]
-
-
-def test_a_table_in_markdown():
-  assert TABLE.markdown().splitlines() == [
-      "| layer | output shape | weights | biases | total |",
-      "| --- | --- | ---: | ---: | ---: |",
-      "| conv | 54 x 54 x 96 | 34,848 | 96 | 34,944 |",
-      "| sum | 1 | 0 | 0 | 0 |",
-      "| ? |  | 1 | 0 | 1 |",
-      "| total |  | 34,849 | 96 | 34,945 |",
-  ]
-
-
-def test_a_table_drawn_by_rich():
-  text = io.StringIO()
-  rich.console.Console(file=text, width=80).print(TABLE)
-  lines = [
-      [cell.strip() for cell in line.split("│")[1:-1]] for line in text.getvalue().splitlines()
-  ]
-  assert ["conv", "54 x 54 x 96", "34,848", "96", "34,944"] in lines
-  assert ["total", "", "34,849", "96", "34,945"] in lines
-
-
-def test_tables_are_added():
-  both = TABLE + Table((Row("next", (3,), 5, 1),))
-  assert (len(both.rows), both.weights, both.biases, both.output) == (4, 34_854, 97, (3,))
+@pytest.mark.parametrize("arguments, message", [
+    (["8,a", "flatten"], "shape: expected sizes such as 84,84,4, got '8,a'"),
+    (["8,3", "conv(3, 5)"], "layers: 'conv 5x5' does not take shape (8, 3)"),
+    (["8,3", "linear"], "'linear': "),
+])  # fmt: skip
+def test_an_error_of_the_program_is_one_line(monkeypatch, capsys, arguments, message):
+  assert run(monkeypatch, *arguments) == 2
+  error = capsys.readouterr().err
+  assert message in error and error.count("\n") == 1
 
 
 def test_a_layer_that_does_not_take_its_input_is_named():

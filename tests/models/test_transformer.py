@@ -35,7 +35,7 @@ each_kind = pytest.mark.parametrize(
         {"norm_first": False, "positions": "learned", "num_segments": 2},
         {"gated": True, "positions": "rotary"},
         {"is_causal": True, "positions": "rotary"},
-        {"window": 3, "positions": "none"},
+        {"conv_width": 3, "positions": "none"},
     ],
     ids=["sinusoidal", "bert", "gated", "causal", "convolution"],
 )
@@ -55,7 +55,7 @@ def test_padding_changes_nothing(options):
 @pytest.mark.parametrize("window", [1, 3])
 @pytest.mark.parametrize("positions", transformer.POSITIONS)
 def test_a_causal_decoder_does_not_see_the_future(positions, window):
-  model = small(is_causal=True, positions=positions, window=window)
+  model = small(is_causal=True, positions=positions, conv_width=window)
   params, _ = make(model, IDS)
 
   def output(table, t):
@@ -108,7 +108,7 @@ def test_a_block_is_the_encoder_layer_of_pytorch(norm_first):
 
 @pytest.mark.parametrize("window, is_causal", [(3, False), (4, False), (3, True)])
 def test_the_convolution_of_a_block_is_numpy_s_word_by_word(window, is_causal):
-  block = transformer.Block(2, 12, window=window, is_causal=is_causal)
+  block = transformer.Block(2, 12, conv_width=window, is_causal=is_causal)
   x = np.random.default_rng(1).normal(size=(3, 6, 8)).astype(np.float32)
   params, apply = make(block, x)
   # With nothing added by what follows, x + gelu(W [neighbours of norm(x)]) is left.
@@ -173,19 +173,19 @@ def test_a_classifier_gives_a_padded_text_its_own_logits():
 
 
 def test_a_token_model_ties_its_output_to_the_embedding():
-  model = sequence_heads.TokenModel(small(is_causal=True))
+  model = sequence_heads.LanguageModel(small(is_causal=True))
   params, apply = make(model, IDS)
   assert apply(params, IDS).shape == (3, 6, 11)
   hidden = small(is_causal=True).apply({"params": params["transformer"]}, IDS)
   table = params["transformer"]["embedding"]["embedding"]
   np.testing.assert_allclose(apply(params, IDS), hidden @ table.T + params["bias"], atol=1e-5)
-  masked = sequence_heads.TokenModel(small(), transform=True)
+  masked = sequence_heads.LanguageModel(small(), mlm_transform=True)
   assert {"transform", "transform_norm"} < set(make(masked, IDS)[0])
 
 
 def test_an_encoder_decoder_reads_the_source_but_not_its_padding_nor_its_own_future():
   model = sequence_heads.EncoderDecoder(
-      small(), sequence_heads.TokenModel(small(is_causal=True))
+      small(), sequence_heads.LanguageModel(small(is_causal=True))
   )
   source, target = IDS, IDS[:, ::-1]
   params, apply = make(model, source, target, MASK)
@@ -225,29 +225,29 @@ def test_blocks_in_half_precision_stay_close_and_the_result_is_wide(options):
 
 
 def test_a_token_model_scores_chosen_places_alone():
-  model = sequence_heads.TokenModel(small(), transform=True)
+  model = sequence_heads.LanguageModel(small(), mlm_transform=True)
   params, apply = make(model, IDS)
   places = jnp.array([[1, 3], [0, 0], [5, 2]])
-  some = model.apply({"params": params}, IDS, MASK, places=places)
+  some = model.apply({"params": params}, IDS, MASK, positions=places)
   expected = np.take_along_axis(np.asarray(apply(params, IDS, MASK)), places[..., None], 1)
   np.testing.assert_allclose(some, expected, atol=1e-5)
 
 
 def test_experts_answer_with_the_mean_of_their_logits():
   network = sequence_heads.Classifier(small(), 3)
-  model = sequence_heads.Experts(network, ngrams.NGrams(3, 2, 64))
+  model = sequence_heads.Ensemble(network, ngrams.NGrams(3, 2, 64))
   variables = jax.jit(model.init)(jax.random.key(0), IDS)
   assert set(variables["params"]) == {"network", "ngrams"}
   table = ngrams.count(
-      np.asarray(IDS), np.full(3, 6), np.arange(3), 3, longest=2, rows=64
+      np.asarray(IDS), np.full(3, 6), np.arange(3), 3, longest=2, table_size=64
   )
   table["log_ratios"] = np.ones((64, 3), np.float32) * [1, 2, 1]
   variables = {**variables, "ngrams": {"ngrams": jax.tree.map(jnp.asarray, table)}}
-  one, two = model.apply(variables, IDS, MASK, method="each")
+  one, two = model.apply(variables, IDS, MASK, method="member_logits")
   alone = network.apply({"params": variables["params"]["network"]}, IDS, MASK)
   np.testing.assert_allclose(one, alone, atol=1e-6)
   np.testing.assert_allclose(two[:, 1], 2 * two[:, 0], rtol=1e-6)
   np.testing.assert_allclose(model.apply(variables, IDS, MASK), (one + two) / 2, atol=1e-6)
-  without = sequence_heads.Experts(network)
+  without = sequence_heads.Ensemble(network)
   params = {"network": variables["params"]["network"]}
   np.testing.assert_allclose(without.apply({"params": params}, IDS, MASK), alone, atol=1e-6)
