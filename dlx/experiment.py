@@ -28,10 +28,12 @@ class Data(NamedTuple):
   Attributes:
     train: the arrays from which `batch_fn` draws batches; replicated on every device.
     validation, test: the examples of the splits, on the host. A metric without a data set has
-      indices for examples: {"episode": np.arange(32)}.
+      indices for examples: {"episode": np.arange(32)}. Arrays of dtype object (documents) are
+      for reports only and never reach a device.
     assets: what the model needs besides its variables: JSON values and numpy arrays (class
       names, a vocabulary, a mean). Saved with the run, and passed to `make` when it is opened.
-    pretrained: variables of another run, for `init_fn`.
+    pretrained: variables of another run, for `init_fn`; or a function that returns them, which
+      only training calls.
     steps_per_epoch: the unit of lengths in epochs. When None, the number of training examples
       divided by config.data.batch_size, rounded down.
   """

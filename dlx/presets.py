@@ -6,7 +6,7 @@ An experiment's config.py ends in
   get_config = presets.make("experiments.vae", SETTINGS, PRESETS)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import difflib
 import importlib
 from types import ModuleType
@@ -17,13 +17,14 @@ from ml_collections import config_dict
 
 from dlx import settings as settings_lib
 from dlx.errors import UserError
-from dlx.settings import Setting
+from dlx.settings import Rule, Setting
 
 
 def make(
     experiment: str,
     settings: Mapping[str, Setting],
     overrides: Mapping[str, Mapping[str, Any]],
+    rules: Sequence[Rule] = (),
 ) -> Callable[..., ml_collections.ConfigDict]:
   """`get_config(preset, changes={})`: the defaults, changed by a preset and then by `changes`.
 
@@ -32,6 +33,7 @@ def make(
     settings: by key, "model.d_hidden".
     overrides: for each preset the keys that differ from the defaults; "base" names the preset
       whose overrides come first. The first preset is the default.
+    rules: conditions on several settings.
 
   Raises:
     UserError: a preset has an unknown key, or a base that does not exist.
@@ -72,6 +74,7 @@ def make(
       _set(config, key, setting, values.get(key, setting.default))
     return config.lock()
 
+  get_config.rules = tuple(rules)
   return get_config
 
 
@@ -160,7 +163,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_value(key, values[key], setting)
   for key in values.keys() - {"experiment", "preset", "seed"}:
     _find(key, module.SETTINGS, "config.")
-  for rule in getattr(module, "RULES", ()):
+  for rule in module.get_config.rules:
     if not rule.is_valid(config):
       raise UserError(f"config: {rule.message}")
 

@@ -1,94 +1,109 @@
-"""Sequences cut to one of a few lengths, so that padding costs little and few shapes compile.
+"""Length bucketing: batches truncated to one of a few lengths, so that padding costs little.
 
-What is cut is padding alone, and a model that keeps padding out computes the same.
+Only padding is truncated; a model that masks padding computes the same result.
 """
 
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
 import numpy as np
 
-
-def check_sizes(sizes: Sequence[int], longest: int) -> None:
-  """Raises ValueError unless sizes rise, and the last one holds the longest sequence."""
-  if not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
-    raise ValueError(f"sizes: expected rising positive numbers, got {tuple(sizes)}")
-  if sizes[-1] < longest:
-    raise ValueError(f"sizes: the last is {sizes[-1]}, but a sequence has {longest} tokens")
+from dlx.experiment import Arrays, Loss
 
 
-def bucketed(loss_fn: Callable, sizes: Sequence[int]) -> Callable:
-  """The same loss, computed on a batch cut to the least of `sizes` that holds its sequences.
+def lengths_up_to(max_length: int, count: int) -> tuple[int, ...]:
+  """max_length and `count` - 1 equally spaced shorter lengths, in increasing order."""
+  return tuple(sorted({-(-max_length * i // count) for i in range(1, count + 1)}))
 
-  The cut is chosen on the device, by a switch, so that steps with batches of all lengths
-  run in one compiled loop. The gradient is taken inside the switch: jax would otherwise
-  carry what each branch keeps for its way back past all the others.
 
-  Args:
-    loss_fn: `loss_fn(params, variables, batch, rng) -> (loss, aux)`, the batch a dict with
-      "ids" (B, T), "lengths" (B,) and whatever else has no length.
-    sizes: rising; the last one is at least T's longest sequence.
+def check_lengths(lengths: Sequence[int], longest: int) -> None:
+  """Raises ValueError unless lengths increase, and the last one fits the longest sequence."""
+  if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 1:
+    raise ValueError(f"lengths: expected increasing positive numbers, got {tuple(lengths)}")
+  if lengths[-1] < longest:
+    raise ValueError(f"lengths: the last is {lengths[-1]}, but a sequence has {longest} tokens")
 
-  Returns:
-    A function like loss_fn with gradients for params alone, the first ones only.
+
+def token_mask(ids: Int[Array, "... T"], lengths: Int[Array, "..."]) -> Bool[Array, "... T"]:
+  """True at the tokens of each sequence, False at padding."""
+  return jnp.arange(ids.shape[-1]) < lengths[..., None]
+
+
+def sort_by_length(arrays: Arrays) -> dict[str, np.ndarray]:
+  """The same examples, the shortest first, so that chunks of them have similar lengths."""
+  order = np.argsort(arrays["lengths"], kind="stable")
+  return {name: array[order] for name, array in arrays.items()}
+
+
+def _switch(function: Callable, batch: Arrays, lengths: Sequence[int]):
+  """function(batch), with batch["ids"] truncated to the least length that fits its sequences.
+
+  The length is chosen on the device, so batches of all lengths run in one compiled program.
   """
 
-  def branch(size):
-    def run(params, variables, batch, rng):
-      batch = {**batch, "ids": batch["ids"][:, :size]}
-      value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
-      return value_and_grad(params, variables, batch, rng)
+  def branch(length):
+    return lambda batch: function({**batch, "ids": batch["ids"][:, :length]})
 
-    return run
+  width = batch["ids"].shape[1]
+  lengths = [*(n for n in lengths if n < width), width]
+  index = (batch["lengths"].max() > jnp.array(lengths[:-1], jnp.int32)).sum()
+  return jax.lax.switch(index, [branch(n) for n in lengths], dict(batch))
 
-  def switch(*args):
-    longest = args[2]["lengths"].max()
-    index = (longest > jnp.array(sizes[:-1], jnp.int32)).sum()
-    return jax.lax.switch(index, [branch(size) for size in sizes], *args)
+
+def truncated(function: Callable, lengths: Sequence[int]) -> Callable:
+  """`function(variables, batch, rng)` of batches truncated to one of `lengths`.
+
+  Args:
+    function: its batches have "ids" (B, T), "lengths" (B,) and arrays without a length; its
+      result does not depend on T.
+    lengths: increasing.
+  """
+
+  def of_batch(variables, batch, rng):
+    return _switch(lambda batch: function(variables, batch, rng), batch, lengths)
+
+  return of_batch
+
+
+def truncated_loss(loss_fn: Callable, lengths: Sequence[int]) -> Callable:
+  """`loss_fn` of a Task for batches truncated to one of `lengths`.
+
+  The gradient is taken inside the switch: differentiating the switch itself would carry the
+  residuals of every branch.
+
+  Args:
+    loss_fn: `loss_fn(variables, batch, rng) -> Loss`, with batches as for `truncated`.
+    lengths: increasing.
+
+  Returns:
+    The same loss, with gradients for variables["params"] only, of first order only.
+  """
+
+  def switch(params, collections, batch, rng):
+    def value_and_grad(batch):
+      def loss(params):
+        value, metrics, updated = loss_fn({**collections, "params": params}, batch, rng)
+        return value, (dict(metrics), dict(updated))
+
+      return jax.value_and_grad(loss, has_aux=True)(params)
+
+    return _switch(value_and_grad, batch, lengths)
 
   @jax.custom_vjp
-  def loss(params, variables, batch, rng):
-    return switch(params, variables, batch, rng)[0]
+  def loss(params, collections, batch, rng):
+    return switch(params, collections, batch, rng)[0]
 
   def backward(grads, d_out):
     return jax.tree.map(lambda g: (d_out[0] * g).astype(g.dtype), grads), None, None, None
 
   loss.defvjp(switch, backward)
-  return loss
 
+  def of_batch(variables, batch, rng):
+    collections = dict(variables)
+    params = collections.pop("params")
+    value, (metrics, updated) = loss(params, collections, batch, rng)
+    return Loss(value, metrics, updated)
 
-def map_sorted(
-    function: Callable,
-    ids: np.ndarray,
-    lengths: np.ndarray,
-    sizes: Sequence[int],
-    rows: int,
-    done: Callable[[int], None] | None = None,
-) -> np.ndarray:
-  """function(ids (rows, size), lengths (rows,)) of all sequences, in the order they came.
-
-  They are sorted by length and go in groups of `rows`, each cut to a size, so that at most
-  len(sizes) shapes are compiled.
-
-  Args:
-    function: maps a group to an array with `rows` as first dimension.
-    ids: `(N, T)`, N at least 1; padding is 0.
-    lengths: `(N,)`.
-    sizes: as for `bucketed`.
-    rows: in a group; the last one is filled up with copies of its first sequence.
-    done: is told after each group how many sequences have been mapped.
-  """
-  check_sizes(sizes, int(lengths.max()))
-  wide = np.pad(ids, ((0, 0), (0, max(0, sizes[-1] - ids.shape[1]))))
-  order = np.argsort(lengths, kind="stable")
-  found = []
-  for start in range(0, len(order), rows):
-    places = order[start : start + rows]
-    group = np.concatenate([places, np.repeat(places[:1], rows - len(places))])
-    size = next(size for size in sizes if size >= lengths[group].max())
-    found.append(np.asarray(function(wide[group, :size], lengths[group]))[: len(places)])
-    if done is not None:
-      done(start + len(places))
-  found = np.concatenate(found)
-  return found[np.argsort(order, kind="stable")]
+  return of_batch

@@ -147,6 +147,8 @@ def fingerprint(arrays: Any) -> str:
   for path, leaf in jax.tree.leaves_with_path(arrays):
     leaf = np.ascontiguousarray(leaf)
     digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype} ".encode())
+    if leaf.dtype == object:  # Strings.
+      leaf = np.frombuffer("\0".join(map(str, leaf.flat)).encode(), np.uint8)
     digest.update(leaf.data)
   return digest.hexdigest()[:16]
 

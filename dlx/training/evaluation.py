@@ -44,7 +44,7 @@ def make_apply(
 
   def apply(function: Callable, arrays: Arrays, *, variables=None, chunk: int = chunk):
     variables = given if variables is None else sharding.replicate(variables, mesh)
-    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    arrays = numeric(arrays)
     count, rows = len(next(iter(arrays.values()))), sharding.round_up(chunk, mesh)
     compiled, results = _compiled(function, mesh), []
     shown = Progress(count, 0, unit="example") if show_progress else contextlib.nullcontext()
@@ -62,6 +62,12 @@ def make_apply(
     return jax.tree.map(lambda *x: np.concatenate(x)[:count], *results)
 
   return apply
+
+
+def numeric(arrays: Arrays) -> dict[str, np.ndarray]:
+  """The arrays that a device can hold: all but those of dtype object."""
+  found = {name: np.asarray(array) for name, array in arrays.items()}
+  return {name: array for name, array in found.items() if array.dtype != object}
 
 
 @functools.lru_cache(maxsize=32)  # One compilation for all evaluations of a run.

@@ -1,4 +1,4 @@
-"""Starting from the parameters of another run, and training some of them, or some less."""
+"""Fine-tuning: loading pretrained parameters, freezing, layer-wise learning rates."""
 
 from collections.abc import Callable
 
@@ -6,90 +6,99 @@ import jax
 import optax
 
 from dlx.errors import UserError
-from dlx.training.state import PyTree, path_name
+from dlx.training.state import PyTree
 
 
-def transfer(
-    fresh: PyTree, pretrained: PyTree, source: str, *, head: str = "head", added: str | None = None
+def _name(path: tuple) -> str:
+  """A leaf's path as "recurrent.0.hidden"."""
+  return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def load_pretrained(
+    initial: PyTree,
+    pretrained: PyTree,
+    source: str,
+    *,
+    head: str = "head",
+    new_params: str | None = None,
 ) -> PyTree:
-  """`fresh` with the leaves of `pretrained`.
+  """`initial` with the leaves of `pretrained`.
 
   Args:
-    fresh: what the new run would start from.
-    pretrained: of another run.
+    initial: the params of a new run.
+    pretrained: the params of another run.
     source: that run's name, for messages.
-    head: the top-level key of what may differ in shape, for other classes; where it
-      does, all of it stays fresh.
-    added: a word in the names of parameters that only the new run needs to have.
+    head: the top-level key whose shapes may differ, for other classes; then all of it keeps its
+      initial values.
+    new_params: a word in the names of parameters that only the new run needs to have.
 
   Raises:
     UserError: another leaf is missing on either side or differs in shape.
   """
-  old = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(pretrained)}
-  new = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(fresh)}
-  of_head = {name for name in old.keys() | new.keys() if name.split(".")[0] == head}
+  old = {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(pretrained)}
+  new = {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(initial)}
+  in_head = {name for name in old.keys() | new.keys() if name.split(".")[0] == head}
   differing = sorted(
       name
       for name in old.keys() | new.keys()
       if getattr(old.get(name), "shape", None) != getattr(new.get(name), "shape", None)
   )
-  new_here = {name for name in new.keys() - old.keys() if added and added in name}
-  body = [name for name in differing if name not in of_head | new_here]
+  added = {name for name in new.keys() - old.keys() if new_params and new_params in name}
+  body = [name for name in differing if name not in in_head | added]
   if body:
     name = body[0]
     shapes = [str(tree[name].shape) if name in tree else "absent" for tree in (old, new)]
     raise UserError(
-        f"config.init_from={source} is a run of another architecture: {len(body)} parameters "
-        f"differ, the first is {name} ({shapes[0]} there, {shapes[1]} here)"
+        f"{source} is a run of another architecture: {len(body)} parameters differ, the first is "
+        f"{name} ({shapes[0]} there, {shapes[1]} here)"
     )
-  kept = new_here | (of_head if set(differing) - new_here else set())
+  kept = added | (in_head if set(differing) - added else set())
   return jax.tree.map_with_path(
-      lambda path, leaf: leaf if path_name(path) in kept else old[path_name(path)], fresh
+      lambda path, leaf: leaf if _name(path) in kept else old[_name(path)], initial
   )
 
 
-def only(
+def train_only(
     optimizer: optax.GradientTransformation, is_trained: Callable[[str], bool]
 ) -> optax.GradientTransformation:
-  """The optimizer for the leaves with `is_trained(path_name)`; all others stay as they are.
+  """The optimizer for the leaves with `is_trained(name)`; the others are frozen.
 
-  Frozen leaves have no moments in the optimizer's state, no decay, and no part in the
-  bound on the gradient's norm.
+  Frozen leaves have no moments in the optimizer's state, no weight decay, and no part in the
+  clipped gradient norm.
   """
 
   def labels(params):
     return jax.tree.map_with_path(
-        lambda path, _: "trained" if is_trained(path_name(path)) else "frozen", params
+        lambda path, _: "trained" if is_trained(_name(path)) else "frozen", params
     )
 
   return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
-def frozen(params: PyTree, is_trained: Callable[[str], bool]) -> PyTree:
-  """The params, without a gradient for the leaves that `only` would leave as they are.
+def freeze(params: PyTree, is_trained: Callable[[str], bool]) -> PyTree:
+  """The params with stop_gradient on the leaves that `train_only` freezes.
 
-  For a loss function: no time goes into gradients that nobody uses.
+  In a loss function, this avoids the computation of unused gradients.
   """
   return jax.tree.map_with_path(
-      lambda path, p: p if is_trained(path_name(path)) else jax.lax.stop_gradient(p), params
+      lambda path, p: p if is_trained(_name(path)) else jax.lax.stop_gradient(p), params
   )
 
 
-def slower(
+def layerwise_lr_decay(
     optimizer: optax.GradientTransformation, factor_of: Callable[[str], float]
 ) -> optax.GradientTransformation:
-  """The optimizer with the updates of each leaf times `factor_of(path_name)`.
+  """The optimizer with the updates of each leaf times `factor_of(name)`.
 
-  After Adam this is a learning rate for each leaf; the decay goes with it. Smaller rates
-  for lower blocks keep what a pretrained network knows about words.
+  After Adam this is a learning rate per leaf, which scales the weight decay too. Lower learning
+  rates in early layers reduce forgetting.
 
   Source: Howard and Ruder, "Universal language model fine-tuning for text classification"
     (2018), section 3.2.
   """
 
   def update(updates, state, params=None):
-    del params
-    scaled = jax.tree.map_with_path(lambda path, u: factor_of(path_name(path)) * u, updates)
+    scaled = jax.tree.map_with_path(lambda path, u: factor_of(_name(path)) * u, updates)
     return scaled, state
 
   scale = optax.GradientTransformation(lambda params: optax.EmptyState(), update)

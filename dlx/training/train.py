@@ -18,7 +18,7 @@ from dlx.runs import object_storage
 from dlx.runs import run as runs
 from dlx.runs import workdir as workdirs
 from dlx.training import optimizers, profiling, sharding
-from dlx.training.evaluation import evaluate, make_apply
+from dlx.training.evaluation import evaluate, make_apply, numeric
 from dlx.training.fit import Program, fit, make_program
 
 
@@ -71,6 +71,8 @@ def _opened(workdir: str | pathlib.Path) -> contextlib.AbstractContextManager[pa
 def _train(experiment, config, workdir: pathlib.Path, profile: range) -> None:
   known = workdirs.load_assets(workdir) if workdirs.is_run(workdir) else None
   data = experiment.load(config, known)
+  if callable(data.pretrained):
+    data = data._replace(pretrained=data.pretrained())
   epoch = steps_per_epoch(config, data)
   resolved = presets.in_steps(config, epoch)
   training, mesh = resolved.training, sharding.make_mesh(config.training.fsdp)
@@ -149,7 +151,7 @@ def check_shapes(task: Task, program: Program, data: Data) -> None:
   if task.eval_fn:
     if not data.validation:
       raise ValueError("load: expected validation examples, which choose the best checkpoint")
-    batch = {name: x[:2] for name, x in data.validation.items()}
+    batch = {name: x[:2] for name, x in numeric(data.validation).items()}
     variables = {k: v for k, v in state.eval_variables.items() if k not in task.training_only}
     metrics = jax.eval_shape(task.eval_fn, variables, batch, jax.random.key(0))
     if task.best.removeprefix("-") not in metrics:

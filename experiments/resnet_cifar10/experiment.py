@@ -1,256 +1,142 @@
-"""Image classification by a residual network: CIFAR-10, or a folder of images."""
-
-from collections.abc import Iterable, Iterator
-import pathlib
+"""Image classification by a residual network: CIFAR-10, MNIST's format, or a folder of images."""
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 import dlx
-from dlx.data import augmentation, batches
+from dlx.data import augmentation, batches, tta
 from dlx.data import images as image_data
-from dlx.data.split import check_parts
-from dlx.distributed import processes
-from dlx.errors import UserError
-from dlx.layers import losses
+from dlx.experiment import Data, Loss, Task
 from dlx.metrics import classification
 from dlx.models import fast_resnet, resnet
 from dlx.reports import figures
-from dlx.runs import run as runs
-from dlx.runs import workdir as workdirs
-from dlx.training import classes as known_classes
-from dlx.training import finetuning, optimizers, sharding
-from dlx.training import state as states
-from dlx.training.fit import fit
-from experiments.resnet_cifar10 import evaluation
-from experiments.resnet_cifar10.splits import load_data
+from dlx.training import finetuning, optimizers
 
 FAST = {"fast": fast_resnet.FastResNet, "wide_fast": fast_resnet.wide_fast_resnet}
-MODELS = {
-    **FAST,
-    **{
-        name: getattr(resnet, name)
-        for name in (
-            "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18", "resnet34",
-            "resnet50", "preact_resnet18", "wrn28_10",
-        )
-    },
-}  # fmt: skip
-OPTIMIZERS = {"sgd": optimizers.sgd, "adamw": optimizers.adamw, "muon": optimizers.muon}
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
-FLIPS = ("alternating", "random", "none")
-TRAINABLE = ("all", "head", "last_stage")
-_SOME = 5000  # Training images whose statistics stand for those of all.
+_SAMPLE = 5000  # Training images from which the pixels' statistics are estimated.
 
 
-def check_config(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError for a choice that is none, or a number out of its range."""
-  choices = {
-      "model.name": MODELS, "model.dtype": DTYPES, "model.stem": ("cifar", "imagenet"),
-      "optimizer.name": OPTIMIZERS, "augmentation.flip": FLIPS, "test_time": evaluation.VIEWS,
-      "trainable": TRAINABLE,
-  }  # fmt: skip
-  values = workdirs.flatten(config.to_dict())
-  for key, known in choices.items():
-    if values[key] not in known:
-      raise UserError(f"config.{key} is {values[key]!r}; use {', '.join(known)}")
-  if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
-    raise UserError("config.model.dtype is float64, which jax has only with JAX_ENABLE_X64=1 set")
-  size = config.data.size
-  if size < 16:
-    raise UserError(f"config.data.size is {size}; images must have at least 16 x 16 pixels")
-  bounds = {
-      "augmentation.crop": size - 1, "augmentation.cutout": size, "augmentation.colour": 1,
-      "augmentation.mixup": float("inf"), "label_smoothing": 1, "model.width": float("inf"),
-  }  # fmt: skip
-  for key, most in bounds.items():
-    if not 0 <= values[key] <= most:
-      raise UserError(f"config.{key} is {values[key]}; use 0 to {most}")
+def load(config, assets=None) -> Data:
+  """uint8 images with labels; the class names, and statistics of the pixels."""
+  options = config.data
+  splits = image_data.load(
+      options.dataset, folder=options.images, size=options.size,
+      num_validation=options.num_validation,
+  )  # fmt: skip
+  pretrained = None
+  if config.init_from:
+    run = dlx.load_run(config.init_from)
+    assets = assets or {**run.assets, "classes": list(splits.train.classes)}
+    pretrained = run.variables
+  assets = assets or statistics(splits.train)
+  return Data(*(split.arrays for split in splits), assets=assets, pretrained=pretrained)
 
 
-def make_model(config: ml_collections.ConfigDict, num_classes: int):
-  """The network that `config.model` names."""
-  options = {"width": config.model.width}
-  if config.model.name not in FAST:
-    options["stem"] = config.model.stem
-  return MODELS[config.model.name](num_classes, **options)
-
-
-def init_variables(model, rng: jax.Array, data: image_data.Images) -> tuple[dict, dict]:
-  """(params, variables): batch norm's statistics, and what the training images tell.
-
-  Channels are brought to mean 0 and variance 1 by "normalization"; "whitening" is the
-  fast network's first layer.
-  """
-  some = data.images[:: max(1, len(data) // _SOME)] / 255
+def statistics(data: image_data.Images) -> dict:
+  """Class names and image shape; mean and standard deviation per channel, whitening."""
+  some = data.images[:: max(1, len(data) // _SAMPLE)] / 255
   mean, std = some.mean((0, 1, 2)), np.maximum(some.std((0, 1, 2)), 1e-3)
-  variables = dict(model.init(rng, jnp.zeros((1, *data.images.shape[1:]))))
-  params = variables.pop("params")
-  if "whitening" in variables:
-    variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening((some - mean) / std))}
-  return params, {
-      **variables, "normalization": {"mean": jnp.float32(mean), "std": jnp.float32(std)},
+  return {
+      "classes": list(data.classes), "shape": list(data.images.shape[1:]),
+      "mean": np.float32(mean), "std": np.float32(std),
+      "whitening": np.asarray(fast_resnet.whitening((some - mean) / std)),
   }  # fmt: skip
 
 
-def make_batch(config: ml_collections.ConfigDict, num_examples: int):
-  """`batch(data, step, rng) -> (images uint8, labels)`: cut, flipped and cropped."""
-  options = config.augmentation
-  sizes = {"num_examples": num_examples, "batch_size": config.data.batch_size}
-  order_rng, flip_rng = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2**31))
-
-  def batch(data, step, rng):
-    indices, epoch = batches.shuffled(order_rng, step, **sizes)
-    images, labels = data["images"][indices], data["labels"][indices]
-    each_flip_rng, crop_rng, cutout_rng = jax.random.split(rng, 3)
-    if options.flip == "alternating":
-      flips = augmentation.alternating_flips(flip_rng, indices, epoch)
-      images = augmentation.flip(images, flips)
-    elif options.flip == "random":
-      flips = augmentation.random_flips(each_flip_rng, len(indices))
-      images = augmentation.flip(images, flips)
-    images = augmentation.crop(crop_rng, images, options.crop)
-    return augmentation.cutout(cutout_rng, images, options.cutout), labels
-
-  return batch
+def make_model(config, num_classes: int):
+  """The network that config.model names."""
+  options = config.model
+  if options.name in FAST:
+    return FAST[options.name](num_classes, width=options.width)
+  return getattr(resnet, options.name)(num_classes, width=options.width, stem=options.stem)
 
 
-def make_loss(config: ml_collections.ConfigDict, model, num_classes: int):
-  """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats an image."""
-  options, smoothing = config.augmentation, config.label_smoothing
-  dtype, is_trained = DTYPES[config.model.dtype], _is_trained(config, model)
-
-  def loss_fn(params, variables, batch, rng):
-    params = finetuning.frozen(params, is_trained)
-    images, labels = batch
-    colour_rng, mixup_rng = jax.random.split(rng)
-    images = images.astype(jnp.promote_types(dtype, jnp.float32)) / 255
-    images = augmentation.colour(colour_rng, images, options.colour)
-    images = evaluation.normalize(variables["normalization"], images, dtype)
-    targets = jax.nn.one_hot(labels, num_classes)
-    images, mixed = augmentation.mixup(mixup_rng, images, targets, options.mixup)
-    collections = {k: v for k, v in variables.items() if k != "normalization"}
-    logits, new = model.apply(
-        {"params": params, **collections}, images, train=True, mutable="batch_stats"
+def augment(options, rngs, order_rngs, images, indices, epoch):
+  """Random crops, flips and cutout of uint8 images; see dlx.data.augmentation."""
+  each_flip_rng, crop_rng, cutout_rng = jax.random.split(rngs.step, 3)
+  if options.flip == "alternating":
+    images = augmentation.flip(
+        images, augmentation.alternating_flips(order_rngs[1], indices, epoch)
     )
-    smoothed = (1 - smoothing) * mixed + smoothing / num_classes
+  elif options.flip == "random":
+    images = augmentation.flip(images, augmentation.random_flips(each_flip_rng, len(indices)))
+  images = augmentation.random_crop(crop_rng, images, options.crop_padding)
+  return augmentation.cutout(cutout_rng, images, options.cutout)
+
+
+def make(config, assets) -> Task:
+  """The network that config.model describes, and its loss with label smoothing."""
+  options, smoothing, classes = config.augmentation, config.label_smoothing, assets["classes"]
+  model, dtype = make_model(config, len(classes)), jnp.dtype(config.model.dtype)
+
+  def is_trained(name):
+    prefixes = {"all": "", "head": "head", "last_stage": model.last_stage}
+    return name.startswith(prefixes[config.trainable])
+
+  def init_fn(rng, data):
+    variables = dict(model.init(rng, jnp.zeros((1, *assets["shape"]))))
+    if "whitening" in variables:
+      variables["whitening"] = {"kernel": jnp.asarray(assets["whitening"])}
+    if data.pretrained is not None:
+      pretrained = data.pretrained["params"]
+      params = finetuning.load_pretrained(variables["params"], pretrained, config.init_from)
+      variables = {**data.pretrained, "params": params}
+    return variables
+
+  def batch_fn(train, step, rngs):
+    order_rngs = jax.random.split(rngs.run)
+    count, size = len(train["labels"]), config.data.batch_size
+    indices, epoch = batches.shuffled(order_rngs[0], step, num_examples=count, batch_size=size)
+    images = augment(options, rngs, order_rngs, train["images"][indices], indices, epoch)
+    return {"images": images, "labels": train["labels"][indices]}
+
+  def normalize(images):
+    return ((images - assets["mean"]) / assets["std"]).astype(dtype)
+
+  def loss_fn(variables, batch, rng):
+    params = finetuning.freeze(variables["params"], is_trained)
+    color_rng, mixup_rng = jax.random.split(rng)
+    images = batch["images"].astype(jnp.promote_types(dtype, jnp.float32)) / 255
+    images = normalize(augmentation.color_jitter(color_rng, images, options.color_jitter))
+    targets = jax.nn.one_hot(batch["labels"], len(classes))
+    images, mixed = augmentation.mixup(mixup_rng, images, targets, options.mixup)
+    logits, updated = model.apply(
+        {**variables, "params": params}, images, train=True, mutable="batch_stats"
+    )
+    smoothed = (1 - smoothing) * mixed + smoothing / len(classes)
     loss = -(smoothed * jax.nn.log_softmax(logits)).sum(-1).mean()
-    right = (logits.argmax(-1) == labels).mean()
-    return loss, ({"accuracy": right}, {**variables, **new})
+    accuracy = (logits.argmax(-1) == batch["labels"]).mean()
+    return Loss(loss, {"accuracy": accuracy}, updated)
 
-  return loss_fn
+  def logits_fn(variables, batch):
+    images = normalize(batch["images"].astype(jnp.float32) / 255)
+    return tta.average(lambda x: model.apply(variables, x), images, config.tta)
 
+  def read(paths):
+    size, _, channels = assets["shape"]
+    return {"images": np.stack([image_data.read(p, size, channels=channels) for p in paths])}
 
-def _is_trained(config: ml_collections.ConfigDict, model):
-  """`is_trained(name)` of a parameter, by config.trainable."""
-  if config.trainable == "all":
-    return lambda name: True
-  prefixes = ("head",) if config.trainable == "head" else model.last_stage
-  return lambda name: name.startswith(prefixes)
-
-
-def make_optimizer(config: ml_collections.ConfigDict, model):
-  """The optimizer that the config names, for the parameters that it says."""
-  optimizer = OPTIMIZERS[config.optimizer.name](config.optimizer, config.training.total_steps)
-  if config.trainable == "all":
-    return optimizer
-  return finetuning.only(optimizer, _is_trained(config, model))
-
-
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Trains, or goes on training, in workdir."""
-  check_config(config)
-  data, held_out = load_data(config, "train"), load_data(config, "validation")
-  check_parts(data, held_out, config.data.batch_size, "images")
-  mesh = sharding.make_mesh(config.training.fsdp)
-  sharding.check_batch_size(config.data.batch_size, mesh)
-  model = make_model(config, len(data.classes))
-  optimizer = make_optimizer(config, model)
-  pretrained = dlx.load_run(config.init_from) if config.init_from else None
-
-  def init():
-    params, variables = init_variables(model, jax.random.key(config.seed), data)
-    if pretrained is not None:
-      params = finetuning.transfer(params, pretrained.params, config.init_from)
-      variables = pretrained.variables
-    averaged = config.training.ema_decay is not None
-    return states.create(params, optimizer, variables=variables, averaged=averaged)
-
-  jax.eval_shape(init)  # A run of another architecture is refused before anything is written.
-  workdirs.open_(workdir, config)
-  known_classes.record(workdir, data, "images")
-
-  classify = evaluation.make_classify(model, DTYPES[config.model.dtype], config.test_time, mesh)
-
-  def validate(state):
-    logits = classify(state.eval_params, state.variables, held_out.images)
+  def plot(variables, data, split, apply):
+    examples = data.split(split)
+    probabilities = apply(classification.make_probabilities(logits_fn), examples)
+    matrix = classification.confusion_matrix(probabilities, examples["labels"])
+    first = variables.get("whitening", variables["params"].get("stem"))["kernel"]
     return {
-        "loss": float(losses.cross_entropy(logits, held_out.labels)),
-        "accuracy": classification.accuracy(logits, held_out.labels),
+        f"confusion_{split}": figures.confusion_matrix(matrix, classes),
+        f"errors_{split}": figures.image_errors(
+            examples["images"], examples["labels"], probabilities, classes
+        ),
+        "filters": figures.filters(np.asarray(first)),
     }
 
-  fit(
-      workdir,
-      config.training,
-      seed=config.seed,
-      init=init,
-      loss_fn=make_loss(config, model, len(data.classes)),
-      batch_fn=make_batch(config, len(data)),
-      data={"images": jnp.asarray(data.images), "labels": jnp.asarray(data.labels)},
-      optimizer=optimizer,
-      validate=validate,
-  )
-  run = runs.load(workdir)
-  if processes.is_first():
-    figures.curves(workdir, unit="nats per image")
-    figures.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
-    first = run.variables["whitening"] if "whitening" in run.variables else run.params["stem"]
-    figures.filters(workdir / "filters.png", np.asarray(first["kernel"]))
-
-
-def _logits(run: runs.Run, images: np.ndarray, num_classes: int) -> np.ndarray:
-  model = make_model(run.config, num_classes)
-  dtype = DTYPES[run.config.model.dtype]
-  classify = evaluation.make_classify(model, dtype, run.config.test_time, sharding.make_mesh())
-  return np.float64(classify(run.params, run.variables, images))
-
-
-def evaluate(run: runs.Run, split: str) -> dict[str, float]:
-  """Accuracy, loss and calibration on a split; draws the confusion matrix and mistakes.
-
-  Args:
-    run: an opened run.
-    split: "train", "validation" or "test".
-  """
-  data = load_data(run.config, split)
-  known_classes.check(run.workdir, data, "images")
-  logits = _logits(run, data.images, len(data.classes))
-  probabilities = np.asarray(jax.nn.softmax(logits))
-  matrix = classification.confusion_matrix(probabilities, data.labels)
-  figures.confusion_matrix(run.workdir / f"confusion_{split}.png", matrix, data.classes)
-  figures.mistakes(run.workdir / f"mistakes_{split}.png", data, probabilities)
-  of_class = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
-  return {
-      "images": len(data),
-      "accuracy": classification.accuracy(probabilities, data.labels),
-      "loss": float(losses.cross_entropy(logits, data.labels)),
-      "calibration error": classification.calibration_error(probabilities, data.labels),
-      **{f"accuracy of {name}": float(a) for name, a in zip(data.classes, of_class)},
-  }
-
-
-def predict(
-    run: runs.Run, paths: Iterable[str], top: int
-) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-  """Yields each image file with its likeliest classes and their probabilities.
-
-  Raises:
-    UserError: a file is no image; none has been classified then.
-  """
-  classes = known_classes.load(run.workdir)
-  paths = list(paths)
-  images = np.stack([image_data.read(path, run.config.data.size) for path in paths])
-  for path, logits in zip(paths, _logits(run, images, len(classes))):
-    yield path, known_classes.likeliest(np.asarray(jax.nn.softmax(logits)), classes, top)
+  optimizer = None
+  if config.trainable != "all":
+    optimizer = optimizers.make(config.optimizer, config.training.total_steps)
+    optimizer = finetuning.train_only(optimizer, is_trained)
+  return Task(
+      init_fn, loss_fn, classification.make_eval(logits_fn), batch_fn, optimizer,
+      measure_fn=classification.make_measure(logits_fn, classes), plot=plot,
+      predict=classification.make_predict(logits_fn, classes, read), outputs_fn=logits_fn,
+      unit="nats per image",
+  )  # fmt: skip

@@ -1,204 +1,159 @@
-"""Text classification by a transformer: reviews, or a table of one's own."""
-
-from collections.abc import Iterable, Iterator
-import pathlib
+"""Document classification by a transformer, in an ensemble with a classifier of n-grams."""
 
 import jax
 import jax.numpy as jnp
-import ml_collections
+import numpy as np
 
-from dlx.data import batches, bucketing, tokens
-from dlx.data.split import check_parts
-from dlx.distributed import processes
+from dlx.data import batches, bucketing, documents, tokens
+from dlx.experiment import Data, Loss, Task
 from dlx.layers import losses
 from dlx.metrics import classification
-from dlx.models import ngrams
-from dlx.models.sequence_heads import Classifier, Experts
+from dlx.models import ngrams, token_attribution, trainable
+from dlx.models.sequence_heads import Classifier, Ensemble
 from dlx.reports import explanation, figures
-from dlx.runs import run as runs
-from dlx.runs import workdir as workdirs
-from dlx.training import classes as known_classes
-from dlx.training import finetuning, optimizers, sharding
-from dlx.training import state as states
-from dlx.training.fit import fit
-from experiments.transformer_sentiment import checks, encoders, evaluation, splits
-
-check_config = checks.check_config
+from dlx.training import encoders, finetuning, optimizers
 
 
-def make_model(config: ml_collections.ConfigDict, options: dict, num_classes: int) -> Experts:
-  """The network that `config.model` describes, on an encoder with these shapes."""
-  transformer = encoders.make_transformer(config, options)
-  counts, model = None, config.model
-  if model.ngrams:
-    counts = ngrams.NGrams(num_classes, model.ngrams, model.ngram_rows)
-  return Experts(Classifier(transformer, num_classes, model.pooling), counts)
+def load(config, assets=None) -> Data:
+  """Documents as rows of token ids, sorted by length; classes, encoder and n-gram counts."""
+  options = config.data
+  parts = documents.load(
+      options.dataset, file=options.file, text_column=options.text_column,
+      label_column=options.label_column, num_validation=options.num_validation,
+  )  # fmt: skip
+  classes = list(parts.train.classes)
+  known = assets or {"classes": classes, **encoders.make_assets(config, parts.train.texts)}
+  tokenizer = tokens.from_json(known["tokenizer"])
 
+  def encode(part, **columns):
+    ids, lengths = tokens.encode(tokenizer, part.texts, options.max_length)
+    arrays = {"ids": ids, "lengths": lengths, "labels": part.labels, **columns}
+    return bucketing.sort_by_length(arrays)
 
-def init_variables(
-    config: ml_collections.ConfigDict,
-    model: Experts,
-    encoder: encoders.Encoder,
-    table: dict | None,
-) -> tuple[dict, dict]:
-  """(params, variables): the encoder's where they are known, and the table of n-grams."""
-  ids = jnp.zeros((1, splits.sizes(config)[0]), jnp.int32)
-  variables = dict(model.init(jax.random.key(config.seed), ids))
-  params = variables.pop("params")
-  if encoder.params is not None:
-    network = finetuning.transfer(
-        params["network"], encoder.params, config.init_from, added="adapter"
-    )
-    params = {**params, "network": network}
-  if table is not None:
-    variables = {"ngrams": {"ngrams": jax.tree.map(jnp.asarray, table)}}
-  return params, variables
-
-
-def make_batch(config: ml_collections.ConfigDict, unknown: int):
-  """`batch(data, step, rng)`: texts of about equal length, some of their tokens unknown.
-
-  data has the texts sorted by length.
-  """
-  order_rng = jax.random.fold_in(jax.random.key(config.seed), 2**31)
-
-  def batch(data, step, rng):
-    indices, _ = batches.by_length(
-        order_rng, step, num_examples=len(data["ids"]), batch_size=config.data.batch_size
-    )
-    ids, lengths = data["ids"][indices], data["lengths"][indices]
-    place = jnp.arange(ids.shape[1])
-    inner = (place > 0) & (place < lengths[:, None] - 1)  # The two ends stay.
-    dropped = jax.random.bernoulli(rng, config.data.word_dropout, ids.shape) & inner
-    ids = jnp.where(dropped, unknown, ids)
-    return {"ids": ids, "lengths": lengths, "labels": data["labels"][indices]}
-
-  return batch
-
-
-def make_loss(config: ml_collections.ConfigDict, model: Experts):
-  """`loss(params, variables, batch, rng) -> (loss, (metrics, variables))`, in nats a text."""
-
-  is_trained = checks.is_trained(config.trainable, model.network.transformer.num_layers)
-
-  def loss_fn(params, variables, batch, rng):
-    params = finetuning.frozen(params, is_trained)
-    ids, labels = batch["ids"], batch["labels"]
-    each = model.apply(
-        {"params": params, **variables},
-        ids, evaluation.mask_of(ids, batch["lengths"]), train=True, rngs={"dropout": rng},
-        method="each",
+  train = encode(parts.train)
+  held_out = {
+      split: encode(part, text=np.array(part.texts, object))
+      for split, part in (("validation", parts.validation), ("test", parts.test))
+  }
+  if not assets and config.model.ngrams:
+    known |= ngrams.count(
+        train["ids"], train["lengths"], train["labels"], len(classes),
+        longest=config.model.ngrams, table_size=config.model.ngram_table_size,
     )  # fmt: skip
-    of_each = [
-        losses.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        for logits in each
-    ]
-    right = (sum(each).argmax(-1) == labels).mean()
-    return sum(of_each) / len(of_each), ({"accuracy": right}, variables)
-
-  return bucketing.bucketed(loss_fn, splits.sizes(config))
+  pretrained = None
+  if config.init_from:
+    pretrained = lambda: {"params": encoders.load_params(config.init_from)}  # noqa: E731
+  return Data(train, **held_out, assets=known, pretrained=pretrained)
 
 
-def make_optimizer(config: ml_collections.ConfigDict, num_layers: int):
-  """AdamW for the parameters that the config says, slower in lower blocks where it says so."""
-  optimizer = optimizers.adamw(config.optimizer, config.training.total_steps)
-  decay = config.optimizer.layer_decay
-  if decay < 1:
-    optimizer = finetuning.slower(
-        optimizer, lambda name: decay ** checks.blocks_above(name, num_layers)
+def word_dropout(rng, ids, lengths, *, rate: float, unknown: int):
+  """ids with a random fraction of the tokens replaced; [CLS] and [SEP] stay."""
+  position = jnp.arange(ids.shape[1])
+  inner = (position > 0) & (position < lengths[:, None] - 1)
+  return jnp.where(jax.random.bernoulli(rng, rate, ids.shape) & inner, unknown, ids)
+
+
+def make_model(config, assets) -> Ensemble:
+  """The network that config.model describes, with the encoder of the assets."""
+  classes, options = len(assets["classes"]), config.model
+  network = Classifier(encoders.make_transformer(config, assets), classes, options.pooling)
+  if not options.ngrams:
+    return Ensemble(network)
+  return Ensemble(network, ngrams.NGrams(classes, options.ngrams, options.ngram_table_size))
+
+
+def make(config, assets) -> Task:
+  """The ensemble, each member with a loss of its own."""
+  model, classes = make_model(config, assets), assets["classes"]
+  tokenizer = tokens.from_json(assets["tokenizer"])
+  num_layers = assets["encoder"]["num_layers"]
+  lengths = bucketing.lengths_up_to(config.data.max_length, config.data.num_lengths)
+  unknown = tokenizer.token_to_id(tokens.UNKNOWN)
+  is_trained = trainable.is_trained(config.trainable, num_layers)
+
+  def init_fn(rng, data):
+    variables = dict(model.init(rng, jnp.zeros((1, lengths[0]), jnp.int32)))
+    if data.pretrained is not None:
+      params = variables["params"]
+      network = finetuning.load_pretrained(
+          params["network"], data.pretrained["params"], config.init_from, new_params="adapter"
+      )
+      variables["params"] = {**params, "network": network}
+    if config.model.ngrams:
+      table = {name: jnp.asarray(assets[name]) for name in ("hashes", "log_ratios")}
+      variables["ngrams"] = {"ngrams": table}
+    return variables
+
+  def batch_fn(train, step, rngs):
+    count, size = len(train["ids"]), config.data.batch_size
+    indices, _ = batches.by_length(rngs.run, step, num_examples=count, batch_size=size)
+    batch = {name: train[name][indices] for name in ("ids", "lengths", "labels")}
+    ids = word_dropout(
+        rngs.step, batch["ids"], batch["lengths"], rate=config.data.word_dropout, unknown=unknown
     )
-  if config.trainable == "all":
-    return optimizer
-  return finetuning.only(optimizer, checks.is_trained(config.trainable, num_layers))
+    return {**batch, "ids": ids}
 
+  def loss_fn(variables, batch, rng):
+    variables = {**variables, "params": finetuning.freeze(variables["params"], is_trained)}
+    members = model.apply(
+        variables, batch["ids"], bucketing.token_mask(batch["ids"], batch["lengths"]),
+        train=True, rngs={"dropout": rng}, method="member_logits",
+    )  # fmt: skip
+    smoothing = config.label_smoothing
+    each = [losses.cross_entropy(m, batch["labels"], label_smoothing=smoothing) for m in members]
+    accuracy = (sum(members).argmax(-1) == batch["labels"]).mean()
+    return Loss(sum(each) / len(each), {"accuracy": accuracy})
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Trains, or goes on training, in workdir."""
-  check_config(config)
-  data, held_out = splits.load_data(config, "train"), splits.load_data(config, "validation")
-  check_parts(data, held_out, config.data.batch_size, "texts")
-  mesh = sharding.make_mesh(config.training.fsdp)
-  sharding.check_batch_size(config.data.batch_size, mesh)
-  encoder = encoders.make(config, workdir, data)
-  training, validation = (splits.encode(config, encoder.tokenizer, d) for d in (data, held_out))
-  training = splits.sorted_by_length(training)
-  model = make_model(config, encoder.options, len(data.classes))
-  optimizer = make_optimizer(config, encoder.options["num_layers"])
-  table = None
-  if model.ngrams is not None:
-    shape = {"longest": model.ngrams.longest, "rows": model.ngrams.rows}
-    table = ngrams.count(*training, len(data.classes), **shape)
+  def full_logits(variables, batch, rng):
+    return model.apply(variables, batch["ids"], bucketing.token_mask(batch["ids"], batch["lengths"]))
 
-  def init():
-    params, variables = init_variables(config, model, encoder, table)
-    averaged = config.training.ema_decay is not None
-    return states.create(params, optimizer, variables=variables, averaged=averaged)
+  def logits_fn(variables, batch):
+    return bucketing.truncated(full_logits, lengths)(variables, batch, None)
 
-  jax.eval_shape(init)  # An encoder that does not fit is refused before anything is written.
-  workdirs.open_(workdir, config)
-  known_classes.record(workdir, data, "texts")
-  encoders.save(encoder, workdir)
-  classify = evaluation.make_classify(config, model, mesh)
+  probabilities_fn = classification.make_probabilities(logits_fn)
 
-  def validate(state):
-    logits = classify(state.eval_params, state.variables, validation.ids, validation.lengths)
-    accuracy = classification.accuracy(logits, validation.labels)
-    loss = float(losses.cross_entropy(logits, validation.labels))
-    return {"loss": loss, "accuracy": accuracy, "error": 1 - accuracy}
+  def read(lines):
+    ids, lengths = tokens.encode(tokenizer, lines, config.data.max_length)
+    return {"ids": ids, "lengths": lengths}
 
-  fit(
-      workdir,
-      config.training,
-      seed=config.seed,
-      init=init,
-      loss_fn=make_loss(config, model),
-      batch_fn=make_batch(config, encoder.tokenizer.token_to_id(tokens.UNKNOWN)),
-      data={name: jnp.asarray(array) for name, array in training._asdict().items()},
-      optimizer=optimizer,
-      validate=validate,
-      best="error",  # The loss is least long before: then the network becomes too sure of itself.
-  )
-  if processes.is_first():
-    figures.curves(workdir, unit="nats per text")
-    figures.curves(workdir, metric="accuracy", best=max, name="accuracy.png")
+  def explain(variables, line):
+    encoding = tokenizer.encode(line)
+    parts = (encoding.ids, encoding.tokens, encoding.word_ids)
+    ids, names, words = (tokens.truncate(part, config.data.max_length) for part in parts)
+    probabilities = np.asarray(probabilities_fn(variables, read([line]), None)[0])
+    label, ids = int(probabilities.argmax()), jnp.asarray(ids, jnp.int32)
+    network, params = model.network, variables["params"]["network"]
+    scores = token_attribution.token_attributions(network, params, ids, label)
+    found = explanation.Explanation(
+        classes[label], float(probabilities[label]), tuple(names), tuple(words),
+        np.asarray(scores), token_attribution.attention_maps(network, params, ids),
+    )  # fmt: skip
+    return {
+        "text": explanation.to_text(found), "attribution": explanation.draw_words(found),
+        "attention": explanation.draw_attention(found),
+    }  # fmt: skip
 
+  def plot(variables, data, split, apply):
+    examples = data.split(split)
+    probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
+    matrix = classification.confusion_matrix(probabilities, labels)
+    return {
+        f"confusion_{split}": figures.confusion_matrix(matrix, classes),
+        f"errors_{split}": classification.describe_errors(
+            examples["text"], labels, probabilities, classes
+        ),
+    }
 
-def _classifier(run: runs.Run) -> evaluation.TextClassifier:
-  classes = known_classes.load(run.workdir)
-  options, tokenizer = encoders.load(run.workdir)
-  model = make_model(run.config, options, len(classes))
-  return evaluation.TextClassifier(run, model, tokenizer, classes)
-
-
-def evaluate(run: runs.Run, split: str) -> dict[str, float]:
-  """Accuracy, loss, F1 and calibration on a split; draws the confusion matrix, lists mistakes.
-
-  Args:
-    run: an opened run.
-    split: "train", "validation" or "test".
-  """
-  data = splits.load_data(run.config, split)
-  known_classes.check(run.workdir, data, "texts")
-  return evaluation.evaluate(_classifier(run), data, split)
-
-
-def predict(
-    run: runs.Run, texts: Iterable[str], top: int
-) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-  """Yields each text with its likeliest classes and their probabilities.
-
-  A few hundred texts are read before the first of them is answered.
-
-  Raises:
-    UserError: a text is empty.
-  """
-  return evaluation.predict(_classifier(run), texts, top)
-
-
-def explain(run: runs.Run, text: str) -> explanation.Explanation:
-  """What a text is taken for, which words speak for that, and what attends to what.
-
-  Raises:
-    UserError: the text is empty.
-  """
-  return evaluation.explain(_classifier(run), text)
+  optimizer = optimizers.make(config.optimizer, config.training.total_steps)
+  if config.layer_decay < 1:
+    optimizer = finetuning.layerwise_lr_decay(
+        optimizer, lambda name: config.layer_decay ** trainable.blocks_above(name, num_layers)
+    )
+  if config.trainable != "all":
+    optimizer = finetuning.train_only(optimizer, is_trained)
+  return Task(
+      init_fn, bucketing.truncated_loss(loss_fn, lengths), classification.make_eval(logits_fn),
+      batch_fn, optimizer, classification.make_measure(logits_fn, classes), best="-accuracy",
+      predict=classification.make_predict(logits_fn, classes, read), explain=explain, plot=plot,
+      outputs_fn=logits_fn, unit="nats per document",
+  )  # fmt: skip

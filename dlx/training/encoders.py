@@ -1,0 +1,77 @@
+"""The encoder that a run starts from: randomly initialized, from a run, or a published one.
+
+Assets keep the encoder's shapes and its tokenizer, so that the source is not needed for
+evaluation.
+"""
+
+from collections.abc import Iterable
+
+import ml_collections
+
+import dlx
+from dlx.data import tokens
+from dlx.errors import UserError
+from dlx.models import bert
+from dlx.models.transformer import Transformer
+
+
+def make_assets(config: ml_collections.ConfigDict, documents: Iterable[str]) -> dict:
+  """{"encoder": shapes, "tokenizer": JSON} of the encoder that training starts from.
+
+  Args:
+    config: `init_from`, a run or the folder of a published encoder; or, when it is None,
+      `encoder` with the shapes, and `data` with vocab_size, lowercase and max_length.
+    documents: the training documents, for a new tokenizer.
+
+  Raises:
+    UserError: init_from names no encoder, or one that cannot be read, or whose learned
+      positions are fewer than data.max_length.
+  """
+  options = config.data
+  if not config.init_from:
+    tokenizer = tokens.train_bpe(documents, options.vocab_size, lowercase=options.lowercase)
+    shapes = {"vocab_size": tokenizer.get_vocab_size(), "max_length": options.max_length}
+    shapes |= config.encoder.to_dict()
+    return {"encoder": shapes, "tokenizer": tokens.to_json(tokenizer)}
+  if bert.is_folder(config.init_from):
+    tokenizer = tokens.load(f"{config.init_from}/tokenizer.json")
+    assets = {
+        "encoder": bert.read_options(config.init_from), "tokenizer": tokens.to_json(tokenizer)
+    }  # fmt: skip
+    count, expected = tokenizer.get_vocab_size(), assets["encoder"]["vocab_size"]
+    if count != expected:
+      raise UserError(
+          f"{config.init_from}: the tokenizer has {count} tokens, but the encoder {expected}; "
+          f"they do not belong together"
+      )
+  else:
+    run = dlx.load_run(config.init_from)
+    _params(run)
+    assets = {name: run.assets[name] for name in ("encoder", "tokenizer")}
+  shapes = assets["encoder"]
+  if shapes["positions"] == "learned" and options.max_length > shapes["max_length"]:
+    raise UserError(
+        f"max_length: expected at most {shapes['max_length']}, the encoder's learned positions, "
+        f"got {options.max_length}"
+    )
+  return assets
+
+
+def load_params(source: str) -> dict:
+  """{"transformer": ...} of a run or of a published encoder, with a classifier's "head"."""
+  if bert.is_folder(source):
+    return {"transformer": bert.read_params(source)}
+  return _params(dlx.load_run(source))
+
+
+def _params(run) -> dict:
+  params = run.params.get("network", run.params) if isinstance(run.params, dict) else {}
+  if "transformer" not in params or "encoder" not in run.assets:
+    raise UserError(f"{run.workdir} is a run of {run.config.experiment}, which has no encoder")
+  return {name: params[name] for name in ("transformer", "head") if name in params}
+
+
+def make_transformer(config: ml_collections.ConfigDict, assets: dict) -> Transformer:
+  """The network of these shapes, with the dropout, adapters and dtype of config.model."""
+  names = ("dropout_rate", "adapter_size", "dtype")
+  return Transformer(**assets["encoder"], **{name: config.model[name] for name in names})
