@@ -1,4 +1,4 @@
-"""What an answer rests on: integrated gradients."""
+"""Attribution of a model's output to its inputs: integrated gradients."""
 
 from collections.abc import Callable
 
@@ -14,18 +14,19 @@ def integrated_gradients(
     *,
     steps: int = 64,
 ) -> Float[Array, "..."]:
-  """Shares f(x) - f(baseline) out over the elements of x.
+  """Attributes f(x) - f(baseline) to the elements of x.
 
   a_i = (x_i - s_i) * integral over t from 0 to 1 of (df / dx_i)(s + t (x - s))
 
-  by the midpoint rule. sum_i a_i = f(x) - f(baseline) as the steps grow, and an element that
-  f does not depend on gets 0; a plain gradient has neither of the two where f is flat.
+  with the baseline s, by the midpoint rule. sum_i a_i approaches f(x) - f(s) as the number of
+  steps grows, also where f is saturated and its gradient is 0. An element that f does not
+  depend on gets 0.
 
   Args:
-    f: to be explained; gives a scalar.
-    x: where it is explained.
-    baseline: of x's shape, an input that says nothing.
-    steps: of the rule.
+    f: the function to explain, with a scalar output.
+    x: the input to explain.
+    baseline: a neutral input, of x's shape.
+    steps: number of steps of the midpoint rule.
 
   Source: Sundararajan, Taly, Yan, "Axiomatic attribution for deep networks" (2017),
     equation 1.

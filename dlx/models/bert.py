@@ -1,10 +1,10 @@
-"""Published encoders: a folder of BERT's family as a dlx.models.transformer.Transformer.
+"""Pretrained encoders: loads BERT checkpoints into dlx.models.transformer.Transformer.
 
   config.json         the shapes, with model_type "bert"
   model.safetensors   the parameters, under the names of the transformers library
   tokenizer.json      the vocabulary
 
-PyTorch's linear layers hold kernels (d_out, d_in); here they are turned.
+PyTorch's linear layers store kernels as (d_out, d_in); they are transposed here.
 
 Source: Devlin et al., "BERT" (2019); Wang et al., "MiniLM" (2020).
 """
@@ -43,7 +43,7 @@ _NORMS = {
 
 
 def is_folder(directory: str | pathlib.Path) -> bool:
-  """Whether a folder holds a published encoder of some family."""
+  """Whether a folder holds a pretrained encoder of some model type."""
   return "model_type" in (_read_json(pathlib.Path(directory) / CONFIG) or {})
 
 
@@ -51,15 +51,15 @@ def read_options(directory: str | pathlib.Path) -> dict:
   """The attributes of Transformer for a folder's encoder.
 
   Raises:
-    UserError: config.json is missing, damaged, or of a network that is none of BERT's.
+    UserError: config.json is missing, corrupted, or of an unsupported network.
   """
   path = pathlib.Path(directory) / CONFIG
   config = _read_json(path)
   if config is None:
-    raise UserError(f"{path} is missing or is no JSON; it should describe the encoder")
+    raise UserError(f"{path} is missing or not valid JSON; it should describe the encoder")
   for key, known in _SUPPORTED.items():
     if config.get(key, known) != known:
-      raise UserError(f"{path}: {key} is {config[key]!r}; only {known!r} can be read")
+      raise UserError(f"{path}: {key} is {config[key]!r}; only {known!r} is supported")
   absent = [key for key in _KEYS.values() if not isinstance(config.get(key), int | float)]
   if absent:
     raise UserError(f"{path} has no number for {', '.join(absent)}")
@@ -68,11 +68,11 @@ def read_options(directory: str | pathlib.Path) -> dict:
 
 
 def read_params(directory: str | pathlib.Path) -> dict:
-  """The params of Transformer with `read_options`; a pooler or a head is left out.
+  """The params of Transformer with `read_options`; a pooler or a head is ignored.
 
   Raises:
-    UserError: as `read_options`, or the file of weights is missing or damaged, or a
-      tensor is missing or has another shape than config.json says; its name is told.
+    UserError: as for `read_options`, or the weights are missing or corrupted, or the named
+      tensor is missing or does not have the shape that config.json implies.
   """
   options = read_options(directory)
   path = pathlib.Path(directory) / WEIGHTS
@@ -82,13 +82,13 @@ def read_params(directory: str | pathlib.Path) -> dict:
     raise UserError(f"{path} does not exist; it should hold the encoder's weights") from None
   except (SafetensorError, OSError, ValueError, TypeError) as e:
     raise UserError(f"{path} cannot be read: {e}") from None
-  # A model with a head keeps the encoder under its own name.
+  # In a checkpoint with a head, the encoder's names have a prefix.
   tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
   return _Reader(path, tensors).params(options)
 
 
 class _Reader:
-  """Tensors by their published names, each checked."""
+  """Reads tensors by their published names and checks their shapes."""
 
   def __init__(self, path: pathlib.Path, tensors: dict[str, np.ndarray]):
     self._path, self._tensors = path, tensors
@@ -97,7 +97,7 @@ class _Reader:
     d = options["d_model"]
     rows = (options["vocab_size"], options["max_length"], options["num_segments"])
     params = {
-        ours: {"embedding": self._take(f"embeddings.{theirs}_embeddings.weight", (count, d))}
+        ours: {"embedding": self._tensor(f"embeddings.{theirs}_embeddings.weight", (count, d))}
         for (ours, theirs), count in zip(_EMBEDDINGS.items(), rows)
     }
     params["embedding_norm"] = self._norm("embeddings.LayerNorm", d)
@@ -110,8 +110,8 @@ class _Reader:
     sizes = {("feed_forward_in",): (d, d_ff), ("feed_forward_out",): (d_ff, d)}
     for (*folder, name), theirs in _LINEAR.items():
       d_in, d_out = sizes.get((*folder, name), (d, d))
-      kernel = self._take(f"{prefix}.{theirs}.weight", (d_out, d_in)).T
-      layer = {"kernel": kernel, "bias": self._take(f"{prefix}.{theirs}.bias", (d_out,))}
+      kernel = self._tensor(f"{prefix}.{theirs}.weight", (d_out, d_in)).T
+      layer = {"kernel": kernel, "bias": self._tensor(f"{prefix}.{theirs}.bias", (d_out,))}
       (block[folder[0]] if folder else block)[name] = layer
     for (name,), theirs in _NORMS.items():
       block[name] = self._norm(f"{prefix}.{theirs}", d)
@@ -119,11 +119,12 @@ class _Reader:
 
   def _norm(self, prefix: str, d: int) -> dict:
     return {
-        "scale": self._take(f"{prefix}.weight", (d,)), "bias": self._take(f"{prefix}.bias", (d,))
-    }  # fmt: skip
+        ours: self._tensor(f"{prefix}.{theirs}", (d,))
+        for ours, theirs in (("scale", "weight"), ("bias", "bias"))
+    }
 
-  def _take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    # The first files had other names for a norm's scale and bias.
+  def _tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    # Older checkpoints name a norm's scale and bias gamma and beta.
     old = name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta")
     tensor = self._tensors.get(name, self._tensors.get(old))
     if tensor is None:

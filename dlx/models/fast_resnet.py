@@ -1,4 +1,4 @@
-"""A small residual network for 32 x 32 images that learns quickly.
+"""A small residual network for 32 x 32 images that trains quickly.
 
   layer                               channels    size
   whitening, 2x2, not trained         24          31
@@ -7,13 +7,13 @@
     gelu(x + norm(conv 3x3))          w
   max-pool 3x3, linear, times 1/9     classes     1
 
-What makes it quick: the first layer needs no learning, since it maps patches to
-uncorrelated numbers of equal variance; pooling comes right after the first convolution of
-a stage, so that most products are of small images; few, wide layers keep a matrix unit
-busy; and the small factor before the softmax keeps the first logits close to zero.
+It is fast because the first layer is fixed and maps patches to decorrelated features of
+equal variance; pooling follows the first convolution of a stage directly, so that most
+products are of small images; few, wide layers use a matrix unit well; and the small factor
+before the softmax keeps the initial logits close to zero.
 
-Source: the plan of Page, "How to train your ResNet" (2018), and of Jordan, "94% on
-  CIFAR-10 in 3.29 seconds on a single GPU" (2024), whose stages have no skip connection.
+Source: after Page, "How to train your ResNet" (2018), and Jordan, "94% on CIFAR-10 in 3.29
+  seconds on a single GPU" (2024), whose stages have no skip connection.
 """
 
 import functools
@@ -27,17 +27,17 @@ import numpy as np
 from dlx.layers import activations, conv, linear, pooling
 from dlx.models.resnet import batch_norm, convolution, scaled
 
-MOMENTUM = 0.6  # Of the running statistics: a run has a few hundred steps only.
+MOMENTUM = 0.6  # Of the running statistics: a run has only a few hundred steps.
 
 
 class FastResNet(nn.Module):
-  """See the module.
+  """The network of the module's docstring.
 
   Attributes:
     num_classes: K.
-    widths: the channels of each stage.
-    depth: convolutions with a skip connection in each stage.
-    width: a factor on all widths.
+    widths: number of channels of each stage.
+    depth: number of convolutions with a skip connection in each stage.
+    width: factor on all widths.
   """
 
   num_classes: int
@@ -47,19 +47,19 @@ class FastResNet(nn.Module):
 
   @property
   def last_stage(self) -> tuple[str, ...]:
-    """How the names of the last stage's parameters, and of what follows, begin."""
+    """Name prefixes of the parameters of the last stage and of the head."""
     return f"conv{len(self.widths) - 1}", f"norm{len(self.widths) - 1}", "head"
 
   @nn.compact
   def __call__(self, x: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B K"]:
-    """Maps images to logits; their dtype is the one to compute in (the logits' is float32).
+    """Maps images to float32 logits, computing in the images' dtype.
 
-    The first layer's kernel is the variable "kernel" of the collection "whitening", made
-    by `whitening`; a learned bias follows it.
+    The first layer's kernel is the variable "kernel" of the collection "whitening", set to
+    the result of `whitening`; its bias is learned.
 
     Args:
       x: normalized images.
-      train: take batch norm's statistics from the batch, and update "batch_stats".
+      train: use the batch's statistics in batch norm, and update "batch_stats".
     """
     patch = 4 * x.shape[-1]
     kernel = self.variable("whitening", "kernel", jnp.zeros, (2, 2, x.shape[-1], 2 * patch))
@@ -78,20 +78,20 @@ class FastResNet(nn.Module):
     return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x) / 9
 
 
-# With about four times the products.
+# About four times the FLOPs.
 wide_fast_resnet = functools.partial(FastResNet, widths=(128, 384, 512), depth=2)
 
 
 def whitening(images: Float[np.ndarray, "N H W C"], eps: float = 5e-4) -> np.ndarray:
   """The kernel (2, 2, C, 8 C) that decorrelates 2 x 2 patches, and its negative.
 
-  With the patches' second moments S = E[p p^T] = V diag(l) V^T over all places, column k
-  of V / sqrt(l + eps) maps patches to outputs of variance l_k / (l_k + eps), uncorrelated.
-  The negatives are there because the nonlinearity that follows loses half of each.
+  With the patches' second moments S = E[p p^T] = V diag(l) V^T over all positions, column k
+  of V / sqrt(l + eps) maps patches to uncorrelated outputs of variance l_k / (l_k + eps).
+  The negative is included because the nonlinearity that follows discards half of each.
 
   Args:
-    images: normalized ones, a few thousand of the training images.
-    eps: bounds the gain of directions that hardly occur.
+    images: a few thousand normalized training images.
+    eps: bounds the gain of directions with little variance.
   """
   channels = images.shape[-1]
   patches = np.lib.stride_tricks.sliding_window_view(images, (2, 2), (1, 2))

@@ -11,18 +11,18 @@ CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
 
 
 class RecurrentLanguageModel(nn.Module):
-  """Scores of the next token after each token of a sequence.
+  """Logits of the next token after each token of a sequence.
 
   Attributes:
     vocab_size: V.
-    d_embed: D, the size of a token's vector.
+    d_embed: D, the size of the embedding.
     d_hidden: H, the size of a layer's state.
     num_layers: L.
     cell: "rnn", "gru" or "lstm".
-    reset_after: the form of the GRU; the other cells have no forms.
+    reset_after: the form of the GRU; ignored by the other cells.
     dropout_rate: between the layers and before the output layer.
     recurrent_dropout_rate: on the hidden kernels.
-    residual: add the input of each layer but the first to its output.
+    residual: add each layer's input to its output, except in the first layer.
   """
 
   vocab_size: int
@@ -43,7 +43,7 @@ class RecurrentLanguageModel(nn.Module):
 
     Args:
       ids: token ids.
-      carries: the first carry of each layer, zeros when None.
+      carries: the initial carry of each layer, zeros if None.
       train: draw dropout masks, from the key "dropout".
     """
     cell = CELLS[self.cell]

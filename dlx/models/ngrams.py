@@ -1,12 +1,13 @@
-"""A linear classifier of the n-grams that occur in a text, weighed by naive Bayes.
+"""A linear classifier of the n-grams of a document, with naive Bayes features.
 
   logits_k = sum_g r_gk (a + b w_gk),   r_gk = log P(g | k) - log P(g | not k)
 
-over the different n-grams g of the text, each counted once, that are among the most
-frequent ones of the training texts. r is what these say before any training; w is
-learned, and a weight decay pulls the sum back to a r.
+over the distinct n-grams g of the document that are among the most frequent ones of the
+training set. The log ratios r are counted before training; w is learned, and weight decay
+pulls the logits back to sum_g a r_gk.
 
-An n-gram is known by a hash of 32 bits: the table is two arrays, and found on the device.
+An n-gram is identified by a 32-bit hash: the table is two arrays, and is searched on the
+device.
 
 Source: Wang and Manning, "Baselines and bigrams: simple, good sentiment and topic
   classification" (2012), for the log ratios and their use as features.
@@ -20,21 +21,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 import numpy as np
 
-NONE = np.uint32(2**32 - 1)  # The hash of no n-gram.
+NONE = np.uint32(2**32 - 1)  # Marks empty entries: no n-gram has this hash.
 
 
 def hashes(
     ids: Int[Array, "... T"], mask: Bool[Array, "... T"], *, longest: int
 ) -> UInt32[Array, "... F"]:
-  """The hashes of a text's n-grams of 1 to `longest` tokens, at most F = longest * T.
+  """The hashes of a document's n-grams of 1 to `longest` tokens, at most F = longest * T.
 
   Args:
-    ids: tokens.
+    ids: token ids.
     mask: True at valid tokens, which come first.
-    longest: at least 1.
+    longest: largest n, at least 1.
 
   Returns:
-    In no order, and as often as they occur; NONE at places that are left over.
+    One hash per occurrence, in unspecified order; NONE in unused entries.
   """
   found, length = [], ids.shape[-1]
   value, valid = jnp.zeros(ids.shape, jnp.uint32), mask
@@ -48,7 +49,7 @@ def hashes(
 
 
 def _mix(x: Array) -> Array:
-  """A bijection of uint32 that spreads every bit: MurmurHash3's last step."""
+  """A bijection of uint32 that mixes all bits: the finalizer of MurmurHash3."""
   x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
   x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
   return x ^ (x >> 16)
@@ -63,9 +64,9 @@ def count(
     longest: int,
     table_size: int,
 ) -> dict[str, np.ndarray]:
-  """The table of the training texts: their most frequent n-grams, and what these say.
+  """The most frequent n-grams of the training documents, and their log ratios.
 
-  P(g | k) = (1 + c_gk) / sum_h (1 + c_hk), with c_gk the number of texts of class k in
+  P(g | k) = (1 + c_gk) / sum_h (1 + c_hk), with c_gk the number of documents of class k in
   which g occurs.
 
   Args:
@@ -74,24 +75,23 @@ def count(
     labels: `(N,)`, classes 0 to K - 1.
     num_classes: K.
     longest: as for `hashes`.
-    table_size: the number of rows; an n-gram in more texts goes before one in fewer.
+    table_size: number of n-grams that are kept, those that occur in most documents.
 
   Returns:
-    "hashes" (table_size,), rising, NONE in rows without an n-gram, and "log_ratios"
-    (table_size, K).
+    "hashes" (table_size,), ascending and padded with NONE, and "log_ratios" (table_size, K).
   """
   hashes_of = jax.jit(functools.partial(hashes, longest=longest))
-  of_class = [[] for _ in range(num_classes)]
+  by_class = [[] for _ in range(num_classes)]
   for start in range(0, len(ids), 256):
     some = slice(start, start + 256)
     mask = np.arange(ids.shape[1]) < lengths[some, None]
-    for text, label in zip(np.asarray(hashes_of(ids[some], mask)), labels[some]):
-      of_class[label].append(np.unique(text[text != NONE]))
-  found, counts = np.unique(np.concatenate(sum(of_class, [])), return_counts=True)
+    for document, label in zip(np.asarray(hashes_of(ids[some], mask)), labels[some]):
+      by_class[label].append(np.unique(document[document != NONE]))
+  found, counts = np.unique(np.concatenate(sum(by_class, [])), return_counts=True)
   kept = np.sort(found[np.lexsort((found, -counts))[:table_size]])
   counts = np.zeros((len(kept), num_classes))
-  for k, texts in enumerate(of_class):
-    seen, times = np.unique(np.concatenate(texts or [kept[:0]]), return_counts=True)
+  for k, documents in enumerate(by_class):
+    seen, times = np.unique(np.concatenate(documents or [kept[:0]]), return_counts=True)
     _, here, there = np.intersect1d(kept, seen, assume_unique=True, return_indices=True)
     counts[here, k] = times[there]
   ratios = _log_p(counts) - _log_p(counts.sum(1, keepdims=True) - counts)
@@ -107,14 +107,14 @@ def _log_p(counts: Float[np.ndarray, "G K"]) -> Float[np.ndarray, "G K"]:
 
 
 class NGrams(nn.Module):
-  """The classifier; its collection "ngrams" holds what `count` gives.
+  """The classifier; its collection "ngrams" holds the result of `count`.
 
   Attributes:
     num_classes: K.
-    longest: n-grams of 1 to so many tokens.
-    table_size: the number of rows.
+    longest: largest n, as for `count`.
+    table_size: number of n-grams, as for `count`.
     start: a, the weight of each log ratio before training.
-    step: b, how far w counts: with Adam's steps of about the rate, b times that.
+    step: b, a factor on w, and so on its learning rate under Adam.
   """
 
   num_classes: int
@@ -127,7 +127,7 @@ class NGrams(nn.Module):
   def __call__(
       self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
   ) -> Float[Array, "... K"]:
-    """Logits `(..., K)` of ids `(..., T)`; the same in training and out of it."""
+    """Logits `(..., K)` of ids `(..., T)`; `train` changes nothing."""
     del train
     shape = (self.table_size, self.num_classes)
     known = self.variable("ngrams", "hashes", jnp.full, shape[:1], NONE).value
@@ -138,7 +138,7 @@ class NGrams(nn.Module):
     first = jnp.roll(found, 1, -1).at[..., 0].set(NONE) != found
     rows = jnp.searchsorted(known, found)
     hit = known.at[rows].get(mode="fill", fill_value=NONE) == found
-    # A row beyond the table reads 0: what is unknown, there again, or left over.
+    # Unknown, repeated and unused hashes read a row beyond the table, which gives 0.
     rows = jnp.where(hit & first & (found != NONE), rows, self.table_size)
     r, w = (table.at[rows].get(mode="fill", fill_value=0) for table in (ratios, weights))
     return (r * (self.start + self.step * w)).sum(-2)

@@ -1,8 +1,8 @@
-"""Residual networks for images: He et al.'s, pre-activation and wide ones.
+"""Residual networks for images: original, pre-activation and wide.
 
-A block computes x + f(x), so that a deep stack starts near the identity and a gradient
-reaches every layer undiminished. Where a block changes the size or the number of channels,
-a 1x1 convolution with the same strides takes the place of x (a projection).
+A block computes x + f(x), so that a deep stack starts near the identity and gradients reach
+every layer. Where a block changes the size or the number of channels, a 1x1 convolution with
+the same strides is applied to x (a projection).
 
   name                        blocks            channels          parameters (10 classes)
   resnet20, 32, 44, 56, 110   3 x (3, ..., 18)  16, 32, 64        0.27M ... 1.73M
@@ -27,20 +27,20 @@ from dlx.layers import conv, linear, norm, pooling
 
 
 def convolution(
-    module: nn.Module, name: str, x: Array, channels: int, window: int, strides: int = 1
+    module: nn.Module, name: str, x: Array, channels: int, size: int, strides: int = 1
 ):
-  """A convolution without bias, in the dtype of x.
+  """A convolution without bias, in the dtype of x, padded equally on both sides.
 
-  A window's centre is on each pixel, or with strides 2 on each even one. ("SAME" would
-  put it on the odd ones, and weights published for PyTorch would not fit.)
+  The kernel is centred on each pixel, or with strides 2 on each even pixel. ("SAME" padding
+  would centre it on the odd ones, which does not match weights trained in PyTorch.)
   """
-  params = module.param(name, conv.init, window, x.shape[-1], channels, bias=False)
+  params = module.param(name, conv.init, size, x.shape[-1], channels, bias=False)
   params = jax.tree.map(lambda p: p.astype(x.dtype), params)
-  return conv.apply(params, x, strides=strides, padding=(((window - 1) // 2,) * 2,) * 2)
+  return conv.apply(params, x, strides=strides, padding=(((size - 1) // 2,) * 2,) * 2)
 
 
 def scaled(channels: int, width: float) -> int:
-  """width * channels, rounded to a multiple of 4 (a bottleneck takes a quarter), at least 4."""
+  """width * channels, rounded to a multiple of 4 (for bottlenecks) and at least 4."""
   return max(4, 4 * round(width * channels / 4))
 
 
@@ -56,14 +56,14 @@ def batch_norm(module: nn.Module, name: str, x: Array, train: bool, momentum: fl
 
 
 class Block(nn.Module):
-  """Convolutions around which the input is carried.
+  """Convolutions with a skip connection.
 
   Attributes:
-    channels: of the output.
+    channels: number of output channels.
     strides: of the first 3x3 convolution, and of the projection.
     bottleneck: 1x1 to a quarter of the channels, 3x3, 1x1 back; two 3x3 otherwise.
-    pre_activation: norm and relu come before each convolution and the sum is left as it
-      is; otherwise norm comes after each, and relu after the sum.
+    pre_activation: apply norm and relu before each convolution; otherwise norm after each
+      convolution, and relu after the sum.
   """
 
   channels: int
@@ -83,9 +83,9 @@ class Block(nn.Module):
     if self.pre_activation:
       return self._pre_activated(x, train, layers)
     y = x
-    for i, (channels, window, strides) in enumerate(layers):
+    for i, (channels, size, strides) in enumerate(layers):
       y = nn.relu(y) if i else y
-      y = convolution(self, f"conv{i}", y, channels, window, strides=strides)
+      y = convolution(self, f"conv{i}", y, channels, size, strides=strides)
       y = batch_norm(self, f"norm{i}", y, train)
     if self._changes(x):
       x = convolution(self, "projection", x, self.channels, 1, strides=self.strides)
@@ -96,9 +96,9 @@ class Block(nn.Module):
     y = nn.relu(batch_norm(self, "norm0", x, train))
     if self._changes(x):
       x = convolution(self, "projection", y, self.channels, 1, strides=self.strides)
-    for i, (channels, window, strides) in enumerate(layers):
+    for i, (channels, size, strides) in enumerate(layers):
       y = nn.relu(batch_norm(self, f"norm{i}", y, train)) if i else y
-      y = convolution(self, f"conv{i}", y, channels, window, strides=strides)
+      y = convolution(self, f"conv{i}", y, channels, size, strides=strides)
     return x + y
 
   def _changes(self, x):
@@ -106,18 +106,18 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """A stem, stages of blocks, the mean over all places, and a linear layer.
+  """A stem, stages of blocks, global average pooling, and a linear layer.
 
   Attributes:
     num_classes: K.
-    depths: the number of blocks in each stage. The first block of each stage but the
-      first halves height and width.
-    channels: those of each stage.
-    stem_channels: of the first convolution.
+    depths: number of blocks in each stage. The first block of a stage halves height and
+      width, except in the first stage.
+    channels: number of channels of each stage.
+    stem_channels: number of channels of the first convolution.
     stem: "cifar" is a 3x3 convolution; "imagenet" is 7x7 with stride 2 and a max-pool
       with stride 2, for large images.
     bottleneck, pre_activation: see Block.
-    width: a factor on all channels.
+    width: factor on all numbers of channels.
   """
 
   num_classes: int
@@ -131,22 +131,22 @@ class ResNet(nn.Module):
 
   @property
   def last_stage(self) -> tuple[str, ...]:
-    """How the names of the last stage's parameters, and of what follows, begin."""
+    """Name prefixes of the parameters of the last stage and of the head."""
     return f"block{len(self.depths) - 1}_", "head"
 
   @nn.compact
   def __call__(self, x: Float[Array, "B H W C"], *, train: bool = False) -> Float[Array, "B K"]:
-    """Maps images to logits; their dtype is the one to compute in (the logits' is float32).
+    """Maps images to float32 logits, computing in the images' dtype.
 
     Args:
       x: normalized images.
-      train: take batch norm's statistics from the batch, and update "batch_stats".
+      train: use the batch's statistics in batch norm, and update "batch_stats".
     """
     if self.stem not in ("cifar", "imagenet"):
       raise ValueError(f"stem: expected 'cifar' or 'imagenet', got {self.stem!r}")
-    window, strides = (3, 1) if self.stem == "cifar" else (7, 2)
+    size, strides = (3, 1) if self.stem == "cifar" else (7, 2)
     stem_channels = scaled(self.stem_channels, self.width)
-    x = convolution(self, "stem", x, stem_channels, window, strides=strides)
+    x = convolution(self, "stem", x, stem_channels, size, strides=strides)
     if not self.pre_activation:
       x = nn.relu(batch_norm(self, "stem_norm", x, train))
     if self.stem == "imagenet":
@@ -177,7 +177,7 @@ def _of_depth(depth: int) -> Callable[..., ResNet]:
 
 _WIDE = {"channels": (64, 128, 256, 512), "stem_channels": 64}
 
-# Each takes num_classes, and any attribute of ResNet to change, such as stem="imagenet".
+# Each takes num_classes, and attributes of ResNet to override, such as stem="imagenet".
 resnet20, resnet32, resnet44, resnet56, resnet110 = map(_of_depth, (20, 32, 44, 56, 110))
 resnet18 = functools.partial(ResNet, depths=(2, 2, 2, 2), **_WIDE)
 resnet34 = functools.partial(ResNet, depths=(3, 4, 6, 3), **_WIDE)

@@ -1,4 +1,4 @@
-"""What stands on a transformer: classifiers, the score of every token, an encoder-decoder."""
+"""Transformer heads: classification, (masked) language modelling, encoder-decoder."""
 
 import flax.linen as nn
 import jax
@@ -14,15 +14,15 @@ from dlx.models.transformer import Transformer
 def pool(
     x: Float[Array, "... T D"], mask: Bool[Array, "... T"] | None = None, *, how: str = "mean"
 ) -> Float[Array, "... D"]:
-  """One vector for a sequence: the mean, or the largest, of its valid tokens, or the first.
+  """One vector per sequence: the mean or maximum over valid tokens, or the first token.
 
   Args:
     x: `(..., T, D)`.
-    mask: True at valid tokens, at least one in each sequence; all when None.
+    mask: True at valid tokens, at least one in each sequence; None if all are valid.
     how: "mean", "max" or "first".
 
   Raises:
-    ValueError: `how` is none of these.
+    ValueError: `how` has another value.
   """
   if how == "first":
     return x[..., 0, :]
@@ -36,7 +36,7 @@ def pool(
 
 
 class Classifier(nn.Module):
-  """A transformer, pooled, and a linear layer.
+  """A transformer encoder, pooling and a linear layer.
 
   Attributes:
     transformer: the encoder.
@@ -60,14 +60,14 @@ class Classifier(nn.Module):
 
 
 class Ensemble(nn.Module):
-  """A network and a classifier of n-grams, which answer with the mean of their logits.
+  """An ensemble: the mean of a network's and an n-gram classifier's logits.
 
-  Each has a loss of its own in training: with one loss of the mean, a text that the n-grams
-  have fitted would have no gradient for the network.
+  In training each member needs a loss of its own: the loss of the mean gives the network no
+  gradient for a document that the n-grams already fit.
 
   Attributes:
-    network: reads the sequence.
-    ngrams: counts what occurs in it; None for the network alone.
+    network: the transformer classifier.
+    ngrams: the n-gram classifier; None for the network alone.
   """
 
   network: Classifier
@@ -76,7 +76,7 @@ class Ensemble(nn.Module):
   def member_logits(
       self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
   ) -> list[Float[Array, "... K"]]:
-    """The logits of each of them."""
+    """The logits of each member, `(..., K)` each; arguments as for `__call__`."""
     members = [self.network] if self.ngrams is None else [self.network, self.ngrams]
     return [member(ids, mask, train=train) for member in members]
 
@@ -89,14 +89,15 @@ class Ensemble(nn.Module):
 
 
 class LanguageModel(nn.Module):
-  """A transformer and the score of every token at every place.
+  """A transformer and logits over the vocabulary at every position.
 
-  A causal one is a language model: place t has the scores of token t + 1. Otherwise it
-  tells what stood at the places that were masked. The output layer is the embedding.
+  With a causal transformer, position t has the logits of token t + 1. Otherwise this is a
+  masked language model, which predicts the token at each position. The output layer is tied
+  to the embedding.
 
   Attributes:
     transformer: an encoder or a decoder.
-    mlm_transform: a linear layer, gelu and a norm before the output layer, as BERT has.
+    mlm_transform: apply a linear layer, gelu and a norm before the output layer, as BERT.
   """
 
   transformer: Transformer
@@ -113,9 +114,9 @@ class LanguageModel(nn.Module):
       positions: Int[Array, "... M"] | None = None,
       train: bool = False,
   ) -> Float[Array, "... T V"]:
-    """Logits `(..., T, V)`, or of M places `(..., M, V)`; the rest is as for Transformer."""
+    """Logits `(..., T, V)`, or `(..., M, V)` at M given positions; the rest as Transformer."""
     x = self.transformer(ids, mask, context, context_mask, train=train)
-    if positions is not None:  # The output layer is the most of the work.
+    if positions is not None:  # The output layer dominates the cost.
       x = jnp.take_along_axis(x, positions[..., None], -2)
     if self.mlm_transform:
       d = x.shape[-1]
@@ -127,11 +128,11 @@ class LanguageModel(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-  """Reads one sequence and scores the tokens of another: translation, summaries.
+  """A conditional language model, for translation and summarization.
 
   Attributes:
-    encoder: reads the source, without a causal mask.
-    decoder: a causal one; its blocks attend to the encoder's states.
+    encoder: encodes the source, without a causal mask.
+    decoder: a causal language model whose blocks attend to the encoder's states.
   """
 
   encoder: Transformer
@@ -146,6 +147,6 @@ class EncoderDecoder(nn.Module):
       *,
       train: bool = False,
   ) -> Float[Array, "... T V"]:
-    """Logits `(..., T, V)` of the token after each of ids, given the source."""
+    """Logits `(..., T, V)` of the token after each of ids, given the source `(..., S)`."""
     states = self.encoder(source, source_mask, train=train)
     return self.decoder(ids, mask, states, source_mask, train=train)

@@ -1,20 +1,20 @@
-"""Transformers: blocks of attention and feed-forward layers, an encoder or a decoder of them.
+"""Transformers: blocks of attention and feed-forward layers, stacked as encoder or decoder.
 
   x -> x + attention(norm(x)) -> x + cross_attention(norm(x), context) -> x + f(norm(x))
 
-The cross-attention is there only with a context. With `norm_first=False` the norm comes
-after the sum, norm(x + f(x)), as in the first transformers and in BERT; then a network
-needs a warm-up of the rate. f is W2 gelu(W1 x), or gated, W2 (silu(W3 x) * W1 x).
+Cross-attention is used only with a context. With `norm_first=False` the norm follows the
+sum, norm(x + f(x)), as in the original transformer and in BERT; such a network needs a
+warm-up of the learning rate. f is W2 gelu(W1 x), or gated, W2 (silu(W3 x) * W1 x).
 
-With a window of w > 1 tokens a block begins with a convolution, x -> x + gelu(W y), where y_t is
-norm(x) at t - w // 2 and the w - 1 tokens after that, side by side: it tells which word stands
-before which, and positions are not needed.
+With `conv_width=w > 1` a block starts with a convolution over tokens, x -> x + gelu(W y),
+where y_t concatenates norm(x) at the w positions from t - w // 2 on. It encodes the order of
+neighbouring tokens, so that the network works without position embeddings.
 
-With an adapter, each f(x) that is added becomes f(x) + U gelu(V f(x)), a bottleneck of few
-features that starts at 0: trained alone, it turns a finished network to another task.
+With an adapter, each residual f(x) becomes f(x) + U gelu(V f(x)), a bottleneck whose output
+starts at 0. Training only the adapters fine-tunes a pretrained network for another task.
 
-A mask of valid tokens keeps padding out of every attention, so a text's result does not
-depend on how far it is padded.
+A mask of valid tokens excludes padding from every attention, so that a sequence's result
+does not depend on its padding.
 
 Source: Vaswani et al., "Attention is all you need" (2017); Xiong et al., "On layer
   normalization in the transformer architecture" (2020) for the norm that comes first;
@@ -34,20 +34,20 @@ POSITIONS = ("sinusoidal", "learned", "rotary", "none")
 
 
 class Block(nn.Module):
-  """Attention, cross-attention where there is a context, and a feed-forward layer.
+  """Self-attention, cross-attention if there is a context, and a feed-forward layer.
 
   Attributes:
     num_heads: N.
-    d_ff: features between the two feed-forward layers.
-    norm_first: the norm before each of them, or after the sum.
-    gated: silu(W3 x) * W1 x in place of gelu(W1 x).
-    rotary: turn queries and keys of the self-attention by their positions.
+    d_ff: number of hidden features of the feed-forward layer.
+    norm_first: apply the norm before each layer, or else after the sum.
+    gated: use silu(W3 x) * W1 x instead of gelu(W1 x).
+    rotary: use rotary position embeddings in the self-attention.
     is_causal: token t attends to tokens 0 to t only.
-    dropout_rate: of what is added to x.
+    dropout_rate: of each residual branch.
     eps: of the norms.
-    adapter_size: features of the adapters' bottleneck, 0 for none.
-    conv_width: how many neighbouring tokens the convolution sees (the past ones when is_causal);
-      1 for no convolution.
+    adapter_size: number of features of the adapters' bottleneck, 0 for no adapters.
+    conv_width: kernel size of the token convolution, which reads only tokens up to t if
+      is_causal; 1 for no convolution.
   """
 
   num_heads: int
@@ -73,13 +73,14 @@ class Block(nn.Module):
   ) -> Float[Array, "... T D"]:
     """Maps x to the same shape.
 
-    With the collection "attention" mutable, it gets what each head attends to, "weights".
+    If the collection "attention" is mutable, it receives the attention weights of each head
+    as "weights".
 
     Args:
       x: `(..., T, D)`.
       mask: True at valid tokens, `(..., T)`.
-      context: what the cross-attention reads, `(..., T_context, D_context)`.
-      context_mask: True at its valid tokens, `(..., T_context)`.
+      context: input of the cross-attention, `(..., T_context, D_context)`.
+      context_mask: True at valid tokens of the context, `(..., T_context)`.
       train: draw dropout masks, from the key "dropout".
     """
     d = x.shape[-1]
@@ -114,7 +115,7 @@ class Block(nn.Module):
     return self._add("feed_forward_norm", x, self._feed_forward, train)
 
   def _param(self, x, *args):
-    """Parameters in the dtype of x, in which the block computes."""
+    """Parameters in the dtype of x."""
     return jax.tree.map(lambda p: p.astype(x.dtype), self.param(*args))
 
   def _add(self, name, x, f, train):
@@ -139,20 +140,20 @@ class Block(nn.Module):
     return y + linear.apply(up, inner)
 
   def _convolve(self, x, mask):
-    """gelu(W y) with y_t the window of tokens around t, zeros beyond the ends of the text."""
+    """gelu(W y), y_t the tokens in the window around t, with zeros beyond both ends."""
     if mask is not None:
       x = jnp.where(mask[..., None], x, 0)
     length, d = x.shape[-2:]
     before = self.conv_width - 1 if self.is_causal else self.conv_width // 2
     ends = [(0, 0)] * (x.ndim - 2) + [(before, self.conv_width - 1 - before), (0, 0)]
     x = jnp.pad(x, ends)
-    near = jnp.concatenate([x[..., i : i + length, :] for i in range(self.conv_width)], -1)
+    windows = jnp.concatenate([x[..., i : i + length, :] for i in range(self.conv_width)], -1)
     params = self._param(x, "window", linear.init, self.conv_width * d, d)
-    return activations.gelu(linear.apply(params, near), approximate=False)
+    return activations.gelu(linear.apply(params, windows), approximate=False)
 
   def _feed_forward(self, x):
     shape, d = x.shape, x.shape[-1]
-    x = x.reshape(-1, d)  # See linear.apply; here for the activation between two of them, too.
+    x = x.reshape(-1, d)  # As in linear.apply, and for the activation in between, too.
     y = linear.apply(self._param(x, "feed_forward_in", linear.init, d, self.d_ff), x)
     if self.gated:
       gate = self._param(x, "feed_forward_gate", linear.init, d, self.d_ff)
@@ -164,18 +165,19 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-  """Token ids to vectors: an embedding with positions, then blocks.
+  """Maps token ids to hidden states: an embedding with positions, then blocks.
 
   Attributes:
     vocab_size: V.
     d_model: D.
-    num_layers, num_heads, d_ff: of the blocks.
-    positions: "sinusoidal" and "learned" are added to the embedding, "rotary" turns
-      queries and keys, "none" leaves a bag of tokens or of windows.
-    max_length: of learned positions.
-    num_segments: of BERT's segment embedding, 0 for none.
-    norm_first, gated, is_causal, dropout_rate, eps, adapter_size, conv_width: of the blocks.
-    dtype: in which the blocks compute, "bfloat16" say; None is that of the embedding.
+    num_layers: number of blocks.
+    num_heads, d_ff: see Block.
+    positions: "sinusoidal" and "learned" embeddings are added to the token embedding,
+      "rotary" ones are applied to queries and keys, "none" encodes no positions.
+    max_length: number of learned positions.
+    num_segments: size of BERT's segment embedding, 0 for none.
+    norm_first, gated, is_causal, dropout_rate, eps, adapter_size, conv_width: see Block.
+    dtype: the dtype that the blocks compute in, such as "bfloat16"; the embedding's if None.
   """
 
   vocab_size: int
@@ -208,14 +210,14 @@ class Transformer(nn.Module):
     """Maps ids `(..., T)` to hidden states `(..., T, D)`, at least float32.
 
     Args:
-      ids: tokens.
-      mask: True at valid tokens; what stands at the others has no influence on these.
+      ids: token ids.
+      mask: True at valid tokens, `(..., T)`; invalid positions do not affect valid ones.
       context, context_mask: for the blocks' cross-attention.
       train: draw dropout masks, from the key "dropout".
 
     Raises:
-      ValueError: positions is none of POSITIONS, or the ids are longer than learned
-        positions reach.
+      ValueError: positions is not one of POSITIONS, or there are more ids than learned
+        positions.
     """
     if self.positions not in POSITIONS:
       raise ValueError(f"positions: expected {', '.join(POSITIONS)}, got {self.positions!r}")
@@ -258,7 +260,7 @@ class Transformer(nn.Module):
         )
       rows = self.param("positions", embedding.init, self.max_length, self.d_model)
       x = x + rows["embedding"][: ids.shape[-1]]
-    if self.num_segments:  # All tokens are of the first one.
+    if self.num_segments:  # All tokens belong to the first segment.
       segments = self.param("segments", embedding.init, self.num_segments, self.d_model)
       x = x + segments["embedding"][0]
     return x

@@ -1,4 +1,4 @@
-"""Published encoders: equal to the transformers library's, and one line for what is wrong."""
+"""Pretrained encoders: equal to the transformers library's, and one line for each error."""
 
 import json
 
@@ -62,7 +62,7 @@ def hidden_states(directory, ids, mask):
 
 
 def by_hand(w, ids, mask):
-  """BERT as its paper and its authors' code have it, in numpy, one head at a time."""
+  """BERT by its paper and its authors' code, in numpy, one head at a time."""
   from scipy.special import erf
 
   def norm(name, x):
@@ -121,7 +121,7 @@ def test_minilm_has_the_hidden_states_of_the_transformers_library():
   np.testing.assert_allclose(found[mask], expected[mask], atol=1e-5)
 
 
-def test_what_is_no_encoder_is_told_apart(folder, tmp_path):
+def test_other_folders_are_not_encoders(folder, tmp_path):
   assert not bert.is_folder(tmp_path / "nothing")
   assert bert.is_folder(folder())
   (tmp_path / "config.json").write_text('{"experiment": "experiments.gru_lm"}')
@@ -137,12 +137,12 @@ def test_what_is_no_encoder_is_told_apart(folder, tmp_path):
     ({"vocab_size": 31}, r"word_embeddings.weight has the shape \(30, 8\), expected \(31, 8\)"),
     ({"num_hidden_layers": 3}, "no tensor encoder.layer.2.attention.self.query.weight"),
 ])  # fmt: skip
-def test_a_folder_that_does_not_fit_is_refused(folder, config, message):
+def test_an_unsupported_or_inconsistent_folder_is_refused(folder, config, message):
   with pytest.raises(UserError, match=message):
     bert.read_params(folder(config))
 
 
-def test_missing_misshapen_and_damaged_weights_are_named(folder):
+def test_missing_and_corrupted_weights_are_named(folder):
   weights = tensors()
   del weights["encoder.layer.1.output.dense.bias"]
   with pytest.raises(UserError, match="no tensor encoder.layer.1.output.dense.bias"):

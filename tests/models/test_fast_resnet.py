@@ -1,4 +1,4 @@
-"""The fast residual network: whitening, sizes, and what is trained."""
+"""The fast residual network: whitening, sizes, trained parameters, dtypes."""
 
 import functools
 
@@ -17,7 +17,7 @@ def normalized(count=64, size=16):
   return ((images / 255.0 - 0.5) / 0.25).astype(np.float32)
 
 
-def test_whitening_makes_patches_uncorrelated_with_equal_variance():
+def test_whitening_decorrelates_patches_and_equalizes_variance():
   x = normalized()
   kernel = fast_resnet.whitening(x, eps=0.0)
   assert kernel.shape == (2, 2, 3, 24)
@@ -27,24 +27,24 @@ def test_whitening_makes_patches_uncorrelated_with_equal_variance():
   np.testing.assert_array_equal(y[:, 12:], -y[:, :12])
 
 
-def test_eps_bounds_the_gain_of_what_does_not_occur():
-  grey = np.repeat(normalized()[..., :1], 3, -1)  # Eight of twelve directions are empty.
+def test_eps_bounds_the_gain_of_directions_without_variance():
+  grey = np.repeat(normalized()[..., :1], 3, -1)  # Eight of twelve directions have no variance.
   kernel = fast_resnet.whitening(grey, eps=1e-2)
   assert np.linalg.norm(kernel.reshape(12, 24), axis=0).max() <= 10.0 + 1e-3
 
 
 @pytest.mark.parametrize("depth, count", [
-    # Whitening bias, convolutions, scale and bias of norms, head; the widths' sums by hand.
+    # Whitening bias, convolutions, scale and bias of norms, head.
     (1, 24 + 9 * (24 * 64 + 64**2 + 64 * 256 + 3 * 256**2) + 2 * 2 * 576 + 256 * 10 + 10),
     (2, 24 + 9 * (24 * 64 + 2 * 64**2 + 64 * 256 + 5 * 256**2) + 3 * 2 * 576 + 256 * 10 + 10),
 ])  # fmt: skip
-def test_parameters_are_counted_by_hand(depth, count):
+def test_the_number_of_parameters_is_that_counted_by_hand(depth, count):
   model = fast_resnet.FastResNet(10, depth=depth)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
   assert sum(p.size for p in jax.tree.leaves(shapes["params"])) == count
 
 
-def test_the_whitening_is_not_trained_and_every_parameter_is():
+def test_every_parameter_has_a_gradient_and_the_whitening_has_none():
   model, x = fast_resnet.FastResNet(3, widths=(4, 8, 8)), jnp.asarray(normalized(8, 32))
   variables = jax.jit(model.init)(jax.random.key(0), x)
   variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening(np.asarray(x)))}
@@ -59,7 +59,7 @@ def test_the_whitening_is_not_trained_and_every_parameter_is():
     assert grad.any(), jax.tree_util.keystr(path)
 
 
-def test_bfloat16_is_close_and_keeps_float32_parameters():
+def test_bfloat16_logits_are_close_and_float32():
   model, x = fast_resnet.FastResNet(3, widths=(4, 8, 8)), jnp.asarray(normalized(8, 32))
   variables = jax.jit(model.init)(jax.random.key(0), x)
   variables["whitening"] = {"kernel": jnp.asarray(fast_resnet.whitening(np.asarray(x)))}

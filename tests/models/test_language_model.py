@@ -1,4 +1,4 @@
-"""The recurrent language model: causality, its state, its modes and its parameters."""
+"""The recurrent language model: causality, state, dropout and parameters."""
 
 import functools
 
@@ -14,7 +14,7 @@ IDS = np.array([[1, 5, 0, 3, 3, 6], [2, 2, 4, 0, 1, 5]], np.int32)
 
 
 def make(cell="gru", num_layers=2, **options):
-  """(model, params with every entry drawn)."""
+  """(model, params with every entry random)."""
   model = RecurrentLanguageModel(VOCAB, D, H, num_layers, cell=cell, **options)
   params = model.init(jax.random.key(0), IDS[:, :1])["params"]
   rng = np.random.default_rng(0)
@@ -32,20 +32,20 @@ forms = pytest.mark.parametrize("cell, options", FORMS, ids=["rnn", "lstm", "gru
 
 @forms
 @pytest.mark.parametrize("residual", [False, True])
-def test_logits_before_a_changed_token_stay_and_those_after_it_change(cell, options, residual):
+def test_a_changed_token_changes_the_logits_from_it_on_only(cell, options, residual):
   model, params = make(cell, residual=residual, **options)
   before = np.asarray(apply(model, params, IDS)[0])
-  for place in range(T):
+  for t in range(T):
     ids = IDS.copy()
-    ids[:, place] = (ids[:, place] + 1) % VOCAB
+    ids[:, t] = (ids[:, t] + 1) % VOCAB
     after = np.asarray(apply(model, params, ids)[0])
-    np.testing.assert_array_equal(after[:, :place], before[:, :place])
-    assert (after[:, place:] != before[:, place:]).any(-1).all()
+    np.testing.assert_array_equal(after[:, :t], before[:, :t])
+    assert (after[:, t:] != before[:, t:]).any(-1).all()
 
 
 @forms
-def test_gradients_reach_the_tokens_up_to_their_step_only(x64, cell, options):
-  # Ids all different, so that a row of the table is a place in the sequence.
+def test_the_gradient_of_a_logit_reaches_tokens_up_to_its_step_only(x64, cell, options):
+  # The ids are distinct, so that a row of the embedding is a position in the sequence.
   model, params = make(cell, **options)
   ids = np.array([3, 0, 5, 1, 6, 2])
 
@@ -60,7 +60,7 @@ def test_gradients_reach_the_tokens_up_to_their_step_only(x64, cell, options):
 
 
 @forms
-def test_two_halves_with_the_state_carried_are_the_whole(cell, options):
+def test_two_halves_with_carried_state_equal_the_whole_sequence(cell, options):
   model, params = make(cell, **options)
   whole, last = apply(model, params, IDS)
   first, carries = apply(model, params, IDS[:, :3])
@@ -71,28 +71,28 @@ def test_two_halves_with_the_state_carried_are_the_whole(cell, options):
 
 
 @forms
-def test_a_lone_sequence_is_a_batch_of_one(cell, options):
+def test_a_single_sequence_equals_its_row_of_a_batch(cell, options):
   model, params = make(cell, **options)
   batched, carries = apply(model, params, IDS)
   for i in range(2):
-    logits, lone_carries = apply(model, params, IDS[i])
+    logits, single_carries = apply(model, params, IDS[i])
     assert logits.shape == (T, VOCAB)
     np.testing.assert_allclose(logits, batched[i], atol=2e-6)
-    for lone, whole in zip(jax.tree.leaves(lone_carries), jax.tree.leaves(carries)):
-      np.testing.assert_allclose(lone, whole[i], atol=2e-6)
+    for single, whole in zip(jax.tree.leaves(single_carries), jax.tree.leaves(carries)):
+      np.testing.assert_allclose(single, whole[i], atol=2e-6)
   assert apply(model, params, IDS[None, :, None])[0].shape == (1, 2, 1, T, VOCAB)
 
 
 @forms
-def test_few_tokens_and_many_take_the_same_numbers(cell, options):
-  """Below the size of the vocabulary the table is read another way."""
+def test_few_tokens_and_many_have_the_same_logits(cell, options):
+  """With fewer tokens than the vocabulary has, the embedding is computed differently."""
   model, params = make(cell, **options)
   many = apply(model, params, np.tile(IDS[:, :3], (4, 1)))[0]
   few = apply(model, params, IDS[:1, :3])[0]
   np.testing.assert_allclose(few[0], many[0], atol=2e-6)
 
 
-def test_without_training_there_is_no_chance_and_in_training_there_is():
+def test_dropout_is_random_in_training_and_absent_in_evaluation():
   model, params = make(dropout_rate=0.5, recurrent_dropout_rate=0.3)
   plain, _ = make()
 
@@ -108,34 +108,34 @@ def test_without_training_there_is_no_chance_and_in_training_there_is():
 
 
 @pytest.mark.parametrize("rates", [{"dropout_rate": 0.5}, {"recurrent_dropout_rate": 0.5}])
-def test_each_kind_of_dropout_draws_by_itself(rates):
+def test_each_kind_of_dropout_works_alone(rates):
   model, params = make(num_layers=1, **rates)
   draws = [
       apply(model, params, IDS, train=True, rngs={"dropout": jax.random.key(s)})[0] for s in (1, 2)
   ]
   assert np.abs(np.asarray(draws[0] - draws[1])).max() > 1e-3
-  silent, _ = make(num_layers=1)
-  logits = apply(silent, params, IDS, train=True, rngs={"dropout": jax.random.key(1)})[0]
-  np.testing.assert_allclose(logits, apply(silent, params, IDS)[0], atol=1e-6)
+  without, _ = make(num_layers=1)
+  logits = apply(without, params, IDS, train=True, rngs={"dropout": jax.random.key(1)})[0]
+  np.testing.assert_allclose(logits, apply(without, params, IDS)[0], atol=1e-6)
 
 
-def test_dropout_before_the_output_draws_a_mask_at_every_step():
+def test_dropout_before_the_output_has_a_new_mask_at_every_step():
   model, params = make(num_layers=1, dropout_rate=0.5)
-  # With an identity output and states far from zero, a dropped unit is a zero logit.
+  # With an identity as output layer, a dropped unit is a zero logit.
   identity = {"kernel": jnp.eye(H, VOCAB), "bias": jnp.zeros(VOCAB)}
   params = {**params, "output": identity}
   logits = apply(model, params, np.tile(IDS, (8, 1)), train=True,
                  rngs={"dropout": jax.random.key(0)})[0][..., :H]  # fmt: skip
   dropped = np.asarray(logits == 0)
   assert 0.3 < dropped.mean() < 0.7
-  kept_on = (dropped[:, 1:] == dropped[:, :-1]).mean()
-  assert 0.35 < kept_on < 0.65, "a unit's mask at one step says nothing of the next"
+  equal = (dropped[:, 1:] == dropped[:, :-1]).mean()
+  assert 0.35 < equal < 0.65, "the masks of consecutive steps should be independent"
 
 
 @pytest.mark.parametrize("cell, gates, biases", [
     ("rnn", 1, ["bias"]), ("lstm", 4, ["bias"]), ("gru", 3, ["bias", "hidden_bias"]),
 ])  # fmt: skip
-def test_parameters_have_their_names_and_shapes(cell, gates, biases):
+def test_names_and_shapes_of_parameters(cell, gates, biases):
   model = RecurrentLanguageModel(VOCAB, D, H, 2, cell=cell)
   params = model.init(jax.random.key(0), IDS)["params"]
   shapes = jax.tree.map(lambda p: p.shape, params, is_leaf=lambda p: hasattr(p, "shape"))
@@ -152,7 +152,7 @@ def test_parameters_have_their_names_and_shapes(cell, gates, biases):
   assert sorted(CELLS) == ["gru", "lstm", "rnn"]
 
 
-def test_parameters_come_from_the_key_alone():
+def test_initial_parameters_depend_on_the_key_only():
   model = RecurrentLanguageModel(VOCAB, D, H, 2)
   first = model.init(jax.random.key(0), IDS)["params"]
   again = model.init(jax.random.key(0), IDS[0, :1])["params"]

@@ -35,7 +35,7 @@ def small(**options):
     ("resnet50", 224, "imagenet", 25_557_032),
     ("resnet18", 32, "cifar", 11.17e6), ("wrn28_10", 32, "cifar", 36.5e6),
 ])  # fmt: skip
-def test_parameters_are_as_many_as_published(name, size, stem, published):
+def test_the_number_of_parameters_is_the_published_one(name, size, stem, published):
   classes = 1000 if stem == "imagenet" else 10
   model = getattr(resnet, name)(classes, stem=stem)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
@@ -45,8 +45,8 @@ def test_parameters_are_as_many_as_published(name, size, stem, published):
 
 
 @pytest.mark.parametrize("stem, size", [("cifar", 4), ("imagenet", 1)])
-def test_each_stage_but_the_first_halves_the_image(stem, size):
-  """The cifar stem keeps 8x8, imagenet's leaves 2x2; the second stage halves once."""
+def test_every_stage_after_the_first_halves_the_image(stem, size):
+  """The cifar stem keeps 8x8, imagenet's gives 2x2; the second stage halves once."""
   model, seen = small(stem=stem), []
   x = images(2, 8, 8, 3)
 
@@ -61,15 +61,15 @@ def test_each_stage_but_the_first_halves_the_image(stem, size):
   assert seen[-1] == (2, size, size, 8) and logits.shape == (2, 3)
 
 
-def test_a_stem_that_is_neither_is_named():
+def test_an_unknown_stem_is_refused():
   with pytest.raises(ValueError, match="stem: expected 'cifar' or 'imagenet', got 'tiny'"):
     small(stem="tiny").init(jax.random.key(0), images(1, 8, 8, 3))
 
 
 @each_block
-def test_a_block_whose_last_layer_is_zero_carries_its_input(options):
+def test_a_block_with_a_zero_last_layer_is_the_identity(options):
   block = resnet.Block(8, **options)
-  x = jnp.abs(images(2, 4, 4, 8))  # The last relu changes nothing.
+  x = jnp.abs(images(2, 4, 4, 8))  # The last relu keeps it.
   variables = jax.jit(functools.partial(block.init, train=False))(jax.random.key(0), x)
   last = "conv1" if not options.get("bottleneck") else "conv2"
   params = {**variables["params"]}
@@ -80,7 +80,7 @@ def test_a_block_whose_last_layer_is_zero_carries_its_input(options):
 
 
 @each_block
-def test_evaluation_treats_each_image_by_itself_and_training_does_not(options):
+def test_images_are_independent_in_evaluation_but_not_in_training(options):
   model, x = small(**options), images(4, 8, 8, 3)
   variables = jax.jit(model.init)(jax.random.key(0), x)
   train = jax.jit(functools.partial(model.apply, train=True, mutable="batch_stats"))
@@ -109,7 +109,7 @@ def test_statistics_move_towards_the_batch_in_training_only():
 
 
 @each_block
-def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_in_float32(options):
+def test_bfloat16_images_are_computed_in_bfloat16_with_float32_parameters(options):
   model, x = small(**options), images(4, 8, 8, 3)
   variables = jax.jit(model.init)(jax.random.key(0), x)
   train = jax.jit(functools.partial(model.apply, train=True, mutable="batch_stats"))

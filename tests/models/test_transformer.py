@@ -1,4 +1,4 @@
-"""Transformers: against PyTorch's, padding and the future without influence, shapes, errors."""
+"""Transformers: equality with PyTorch, padding, causality, heads, shapes, errors."""
 
 import functools
 
@@ -19,7 +19,7 @@ def small(**options):
 
 
 def make(model, *args, seed=0):
-  """(params with biases and scales that are not 0 and 1, apply)."""
+  """(params with biases other than 0 and scales other than 1, apply)."""
   params = jax.jit(model.init)(jax.random.key(seed), *args)["params"]
   leaves, structure = jax.tree.flatten(params)
   rngs = jax.random.split(jax.random.key(seed + 1), len(leaves))
@@ -42,7 +42,7 @@ each_kind = pytest.mark.parametrize(
 
 
 @each_kind
-def test_padding_changes_nothing(options):
+def test_padding_does_not_change_the_result(options):
   params, apply = make(small(**options), IDS)
   padded = jnp.concatenate([jnp.where(MASK, IDS, 7), jnp.full((3, 4), 9)], -1)
   longer = jnp.concatenate([MASK, jnp.zeros((3, 4), bool)], -1)
@@ -52,14 +52,14 @@ def test_padding_changes_nothing(options):
   np.testing.assert_allclose(ours[1, :4], alone[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("window", [1, 3])
+@pytest.mark.parametrize("conv_width", [1, 3])
 @pytest.mark.parametrize("positions", transformer.POSITIONS)
-def test_a_causal_decoder_does_not_see_the_future(positions, window):
-  model = small(is_causal=True, positions=positions, conv_width=window)
+def test_a_causal_decoder_does_not_depend_on_later_tokens(positions, conv_width):
+  model = small(is_causal=True, positions=positions, conv_width=conv_width)
   params, _ = make(model, IDS)
 
   def output(table, t):
-    """The t-th output, as a function of what stands at each place (each a row of its own)."""
+    """The t-th output, as a function of the embedding (whose row i is the token at i)."""
     changed = {**params, "embedding": {"embedding": table}}
     return model.apply({"params": changed}, jnp.arange(6))[t].sum()
 
@@ -69,15 +69,15 @@ def test_a_causal_decoder_does_not_see_the_future(positions, window):
     np.testing.assert_array_equal(seen, np.arange(6) <= t)
 
 
-def test_without_positions_the_order_of_tokens_does_not_matter_and_with_them_it_does():
+def test_the_order_of_tokens_matters_exactly_with_positions():
   for positions in transformer.POSITIONS:
     params, apply = make(small(positions=positions), IDS)
-    turned = apply(params, IDS[:, ::-1])[:, ::-1]
-    assert np.allclose(apply(params, IDS), turned, atol=1e-5) == (positions == "none"), positions
+    reversed_ = apply(params, IDS[:, ::-1])[:, ::-1]
+    assert np.allclose(apply(params, IDS), reversed_, atol=1e-5) == (positions == "none"), positions
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
-def test_a_block_is_the_encoder_layer_of_pytorch(norm_first):
+def test_a_block_equals_pytorchs_encoder_layer(norm_first):
   torch = pytest.importorskip("torch")
   block = transformer.Block(2, 12, norm_first)
   x = np.random.default_rng(1).normal(size=(3, 6, 8)).astype(np.float32)
@@ -106,28 +106,28 @@ def test_a_block_is_the_encoder_layer_of_pytorch(norm_first):
   np.testing.assert_allclose(found[MASK], expected[MASK], atol=1e-5)
 
 
-@pytest.mark.parametrize("window, is_causal", [(3, False), (4, False), (3, True)])
-def test_the_convolution_of_a_block_is_numpy_s_word_by_word(window, is_causal):
-  block = transformer.Block(2, 12, conv_width=window, is_causal=is_causal)
+@pytest.mark.parametrize("width, is_causal", [(3, False), (4, False), (3, True)])
+def test_the_token_convolution_equals_a_loop_in_numpy(width, is_causal):
+  block = transformer.Block(2, 12, conv_width=width, is_causal=is_causal)
   x = np.random.default_rng(1).normal(size=(3, 6, 8)).astype(np.float32)
   params, apply = make(block, x)
-  # With nothing added by what follows, x + gelu(W [neighbours of norm(x)]) is left.
+  # With the later residual branches at 0, the result is x + gelu(W [neighbours of norm(x)]).
   for name in ("attention", "feed_forward_out"):
     params[name] = jax.tree.map(jnp.zeros_like, params[name])
   found = apply(params, x, MASK)
   scale, bias = params["window_norm"]["scale"], params["window_norm"]["bias"]
   for row, n, y in zip(x, (6, 4, 1), found):
     y_norm = (row - row.mean(-1, keepdims=True)) / np.sqrt(row.var(-1, keepdims=True) + 1e-5)
-    text = (y_norm * scale + bias)[:n]
+    tokens = (y_norm * scale + bias)[:n]
     for t in range(n):
-      first = t - (window - 1 if is_causal else window // 2)
-      near = [text[i] if 0 <= i < n else np.zeros(8) for i in range(first, first + window)]
+      first = t - (width - 1 if is_causal else width // 2)
+      near = [tokens[i] if 0 <= i < n else np.zeros(8) for i in range(first, first + width)]
       inner = np.concatenate(near) @ params["window"]["kernel"] + params["window"]["bias"]
       expected = row[t] + jax.scipy.stats.norm.cdf(inner) * inner
       np.testing.assert_allclose(y[t], expected, atol=1e-5)
 
 
-def test_sown_weights_are_those_of_each_head_and_ignore_padding():
+def test_sown_attention_weights_are_per_head_and_zero_at_padding():
   model = small(num_layers=2)
   params, _ = make(model, IDS)
   _, sown = model.apply({"params": params}, IDS, MASK, mutable="attention")
@@ -138,7 +138,7 @@ def test_sown_weights_are_those_of_each_head_and_ignore_padding():
     assert not np.asarray(weights)[~np.broadcast_to(MASK[:, None, None], weights.shape)].any()
 
 
-def test_dropout_is_drawn_in_training_only():
+def test_dropout_is_random_in_training_only():
   model = small(dropout_rate=0.5)
   params, apply = make(model, IDS)
   train = jax.jit(functools.partial(model.apply, train=True))
@@ -147,7 +147,7 @@ def test_dropout_is_drawn_in_training_only():
   np.testing.assert_array_equal(apply(params, IDS), apply(params, IDS))
 
 
-def test_unknown_positions_and_too_long_texts_are_named():
+def test_unknown_positions_and_too_long_inputs_are_refused():
   with pytest.raises(ValueError, match="positions: expected sinusoidal.*got 'alibi'"):
     small(positions="alibi").init(jax.random.key(0), IDS)
   with pytest.raises(ValueError, match="at most max_length=4 tokens, got 6"):
@@ -163,7 +163,7 @@ def test_pooling_by_hand(how):
     np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
-def test_a_classifier_gives_a_padded_text_its_own_logits():
+def test_the_logits_of_a_classifier_do_not_depend_on_padding():
   model = sequence_heads.Classifier(small(), 3)
   params, apply = make(model, IDS)
   together = apply(params, IDS, MASK)
@@ -172,7 +172,7 @@ def test_a_classifier_gives_a_padded_text_its_own_logits():
     np.testing.assert_allclose(together[i], apply(params, IDS[i : i + 1, :n])[0], atol=1e-5)
 
 
-def test_a_token_model_ties_its_output_to_the_embedding():
+def test_a_language_model_ties_its_output_to_the_embedding():
   model = sequence_heads.LanguageModel(small(is_causal=True))
   params, apply = make(model, IDS)
   assert apply(params, IDS).shape == (3, 6, 11)
@@ -183,7 +183,7 @@ def test_a_token_model_ties_its_output_to_the_embedding():
   assert {"transform", "transform_norm"} < set(make(masked, IDS)[0])
 
 
-def test_an_encoder_decoder_reads_the_source_but_not_its_padding_nor_its_own_future():
+def test_an_encoder_decoder_depends_on_the_source_but_not_on_padding_or_later_tokens():
   model = sequence_heads.EncoderDecoder(
       small(), sequence_heads.LanguageModel(small(is_causal=True))
   )
@@ -201,7 +201,7 @@ def test_an_encoder_decoder_reads_the_source_but_not_its_padding_nor_its_own_fut
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
-def test_adapters_change_nothing_before_they_are_trained_and_then_something(norm_first):
+def test_adapters_start_as_the_identity_and_then_change_the_result(norm_first):
   model, plain = small(adapter_size=3, norm_first=norm_first), small(norm_first=norm_first)
   params = jax.jit(model.init)(jax.random.key(0), IDS)["params"]
   block = {name for name in params["block0"] if "adapter" in name}
@@ -216,7 +216,7 @@ def test_adapters_change_nothing_before_they_are_trained_and_then_something(norm
 
 
 @each_kind
-def test_blocks_in_half_precision_stay_close_and_the_result_is_wide(options):
+def test_bfloat16_blocks_are_close_and_return_float32(options):
   params, apply = make(small(**options), IDS)
   half = small(**options, dtype="bfloat16").apply({"params": params}, IDS, MASK)
   assert half.dtype == jnp.float32
@@ -224,16 +224,16 @@ def test_blocks_in_half_precision_stay_close_and_the_result_is_wide(options):
   assert 1e-5 < np.abs(half - wide)[MASK].max() < 0.1 * np.abs(wide).max()
 
 
-def test_a_token_model_scores_chosen_places_alone():
+def test_a_language_model_computes_logits_at_given_positions():
   model = sequence_heads.LanguageModel(small(), mlm_transform=True)
   params, apply = make(model, IDS)
-  places = jnp.array([[1, 3], [0, 0], [5, 2]])
-  some = model.apply({"params": params}, IDS, MASK, positions=places)
-  expected = np.take_along_axis(np.asarray(apply(params, IDS, MASK)), places[..., None], 1)
+  positions = jnp.array([[1, 3], [0, 0], [5, 2]])
+  some = model.apply({"params": params}, IDS, MASK, positions=positions)
+  expected = np.take_along_axis(np.asarray(apply(params, IDS, MASK)), positions[..., None], 1)
   np.testing.assert_allclose(some, expected, atol=1e-5)
 
 
-def test_experts_answer_with_the_mean_of_their_logits():
+def test_an_ensemble_averages_the_logits_of_its_members():
   network = sequence_heads.Classifier(small(), 3)
   model = sequence_heads.Ensemble(network, ngrams.NGrams(3, 2, 64))
   variables = jax.jit(model.init)(jax.random.key(0), IDS)
