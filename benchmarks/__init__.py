@@ -1,1 +1,1 @@
-"""Timings of dlx beside other libraries: python -m benchmarks.gradients, ..."""
+"""Timings of dlx and other libraries: python -m benchmarks.gradients, ..."""

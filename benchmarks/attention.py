@@ -1,9 +1,9 @@
-"""Attention, causal and with padding, beside jax.grad, jax.nn and PyTorch.
+"""Attention, causal and with padding, compared with jax.grad, jax.nn and PyTorch.
 
   python -m benchmarks.attention [--rounds=7] [--only=causal] [--output=attention.json]
 
-The terms are those of benchmarks.gradients: forward and backward in float32 from the same
-values, equal results first, turns in rounds, the minimum counts.
+The method is that of benchmarks.gradients: forward and backward in float32 on the same values,
+after a check of equal results; the minimum over rounds in which the rows take turns.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""The layers of the gradient benchmark in Flax Linen, with dlx's values."""
+"""The layers of benchmarks.gradients in Flax Linen, with dlx's parameters."""
 
 from flax import linen as nn
 import jax
@@ -12,7 +12,7 @@ def _dense(kernel, bias=None):
 def recurrent(params: dict, xs: jax.Array, *, gates: int) -> jax.Array:
   """The states of Flax's GRU (3 gates) or LSTM (4) under nn.RNN.
 
-  Flax has one bias a gate: dlx's hidden_bias of r and z is added to its bias.
+  Flax has one bias per gate, so dlx's hidden_bias of r and z is added to the bias.
   """
   hidden = params["hidden"].shape[0]
   split = {name: jnp.split(value, gates, axis=-1) for name, value in params.items()}

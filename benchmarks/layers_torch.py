@@ -1,6 +1,6 @@
-"""The layers of the gradient benchmark in PyTorch, with dlx's values.
+"""The layers of benchmarks.gradients in PyTorch, with dlx's parameters.
 
-Each function takes (inputs, d_out) as numpy arrays and gives a call that computes
+Each function takes (inputs, d_out) as numpy arrays and returns a call that computes
 (output, cotangents of the inputs), in dlx's layouts and names.
 """
 
@@ -22,7 +22,7 @@ def _backward(out, d_out, leaves):
 
 
 def _image(a):
-  """(N, H, W, C) -> (N, C, H, W), in channels_last memory, which is as it lies."""
+  """(N, H, W, C) -> (N, C, H, W), without a copy: the memory format is channels_last."""
   return torch.tensor(a).permute(0, 3, 1, 2)
 
 
@@ -34,7 +34,7 @@ def convolution(inputs: tuple, d_out: np.ndarray, *, strides: int) -> Callable:
   kernel = kernel.contiguous(memory_format=torch.channels_last).requires_grad_()
   bias = torch.tensor(params["bias"]).requires_grad_()
   x, d_out = _image(x).requires_grad_(), _image(d_out)
-  # SAME pads less in front of an even size with strides 2.
+  # SAME padding pads less before than after an even size with strides 2.
   total = max((d_out.shape[-1] - 1) * strides + window - x.shape[-1], 0)
   low, high = total // 2, total - total // 2
 
@@ -50,7 +50,7 @@ def convolution(inputs: tuple, d_out: np.ndarray, *, strides: int) -> Callable:
 
 
 def max_pooling(inputs: tuple, d_out: np.ndarray, *, window: int) -> Callable:
-  """max_pool2d with windows side by side."""
+  """max_pool2d with strides of the window's size."""
   (x,), d_out = inputs, _image(d_out)
   x = _image(x).requires_grad_()
 

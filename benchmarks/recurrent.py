@@ -1,19 +1,19 @@
-"""The GRU language model in dlx, Flax Linen and PyTorch, side by side on this machine.
+"""The GRU language model in dlx, Flax Linen and PyTorch, on the same machine.
 
   python -m benchmarks.recurrent --output=recurrent.json
 
 The model is an embedding (65 x D), one GRU layer (D -> H), a linear layer (H -> 65) and
-the mean cross-entropy, trained by Adam in float32. Two measurements: the loss alone,
-and loss + gradients + update. The rows of one size start from the same weights, and
-the program first makes sure that the three libraries compute the same loss from them.
+the mean cross-entropy, trained by Adam in float32. Two things are measured: the loss alone,
+and loss, gradients and update. The rows of one size start from the same weights, and the
+program first checks that the three libraries compute the same loss from them.
 
-Terms, equal for all: a row is timed as one call of several steps (in JAX one jitted
-lax.scan with a donated state, as dlx trains; in PyTorch a Python loop), the rows take
-turns in rounds, and the minimum over rounds counts. Nothing else may run meanwhile.
-Compile time is apart. With N = B T tokens a forward pass needs 2 N (3HD + 3HH + 65 H)
-FLOPs, products only, and loss + gradients three times that; the share of peak compares
-them with a 2048 x 2048 product measured in the same run. They are the model's FLOPs,
-the same for all rows: dlx looks the product 3HD, a fifth of them, up in a table instead.
+Method, the same for all rows: a row is timed as one call of several steps (in JAX one jitted
+lax.scan with a donated state, as in dlx's training; in PyTorch a Python loop). The rows take
+turns in rounds, and the result is the minimum over rounds, without compile time. Nothing
+else should run on the machine. With N = B T tokens the products of a forward pass need
+2 N (3HD + 3HH + 65 H) FLOPs, and those of loss and gradients three times that; the share of
+peak compares them with a 2048 x 2048 product measured in the same run. These FLOPs are the
+same for all rows, although dlx replaces the product 3HD, a fifth of them, by a table lookup.
 """
 
 import functools
@@ -37,13 +37,14 @@ except ImportError:
 
 
 VOCAB = 65
-# Of the table: the number's name and format.
+# Columns of the table: name and format.
 COLUMNS = {"ms_per_step": ".2f", "tokens_per_second": ",.0f", "share_of_peak": ".0%"}
 COLUMNS |= {"compile_seconds": ".1f", "dlx_divided_by_this": ".2f"}
 
 
 class Size(NamedTuple):
-  """Of a batch (B, T), of the layers (D, H), and how many steps one call runs."""
+  """The sizes of a batch (B, T) and of the layers (D, H), and the steps of one call."""
+
   batch: int
   length: int
   d: int
@@ -58,13 +59,13 @@ SIZES = (Size(64, 128, 128, 512, 5), Size(32, 64, 64, 256, 20))
 
 
 def flops(size: Size, measurement: str) -> int:
-  """Of one step: the products of the forward pass, three times for training."""
+  """FLOPs of one step: the products of the forward pass, times three for training."""
   products = size.hidden * (3 * size.d + 3 * size.hidden + VOCAB)
   return 2 * size.batch * size.length * products * {"forward": 1, "training": 3}[measurement]
 
 
 def make_params(size: Size) -> dict:
-  """dlx's weights with reset_after, with biases that are not all zero.
+  """dlx's parameters with reset_after and random biases.
 
   Flax has no hidden bias for the gates r and z, so these are zero.
   """
@@ -77,20 +78,20 @@ def make_params(size: Size) -> dict:
 
 
 def make_tokens(size: Size) -> np.ndarray:
-  """Ids (steps, B, T + 1): a step's inputs and, one later, its targets."""
+  """Ids (steps, B, T + 1): the inputs of a step and, shifted by one, its targets."""
   shape = (size.steps, size.batch, size.length + 1)
   return np.random.default_rng(0).integers(VOCAB, size=shape, dtype=np.int32)
 
 
 def dlx_loss(params: dict, tokens: jax.Array, *, reset_after: bool = True) -> jax.Array:
-  """The loss of ids (B, T + 1) by dlx's layers."""
+  """The loss of ids (B, T + 1) with dlx's layers."""
   layer = embedding.through(params["embedding"], params["gru"])
   _, ys = gru.scan(layer, tokens[:, :-1], reset_after=reset_after)
   return losses.cross_entropy(linear.apply(params["out"], ys), tokens[:, 1:])
 
 
 def flax_params(params: dict) -> dict:
-  """dlx's weights under Flax's names."""
+  """dlx's parameters under Flax's names."""
   gates = {name: np.split(value, 3, axis=-1) for name, value in params["gru"].items()}
   cell = {}
   for i, gate in enumerate("rzn"):
@@ -101,7 +102,7 @@ def flax_params(params: dict) -> dict:
 
 
 def flax_loss(params: dict, tokens: jax.Array) -> jax.Array:
-  """The loss of ids (B, T + 1) by Flax Linen's layers."""
+  """The loss of ids (B, T + 1) with Flax Linen's layers."""
   d, hidden = params["gru"]["in"]["kernel"].shape
   x = nn.Embed(VOCAB, d).apply({"params": params["embedding"]}, tokens[:, :-1])
   unroll = nn.RNN(nn.GRUCell(hidden, parent=None))
@@ -111,7 +112,7 @@ def flax_loss(params: dict, tokens: jax.Array) -> jax.Array:
 
 
 class TorchModel:
-  """The same model of PyTorch's layers, with dlx's weights."""
+  """The same model with PyTorch's layers and dlx's parameters."""
 
   def __init__(self, params: dict):
     weights = params["gru"]
@@ -129,7 +130,7 @@ class TorchModel:
         parameter.copy_(torch.tensor(np.array(value)))
 
   def loss(self, tokens):
-    """The loss of ids (B, T + 1), an int64 tensor."""
+    """The loss of ids (B, T + 1), given as an int64 tensor."""
     lookup, unroll, out = self.layers
     logits = out(unroll(lookup(tokens[:, :-1]))[0])
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())

@@ -1,21 +1,21 @@
-"""A training step of residual networks in dlx, Flax Linen and PyTorch, side by side.
+"""A training step of residual networks in dlx, Flax Linen and PyTorch.
 
   python -m benchmarks.resnet --output=resnet.json
 
-Networks on images of 32 x 32: resnet20 and resnet18 with the CIFAR stem in batches of
-128, and the fast network of the `cpu` preset in batches of 500. A step is the loss
-(cross-entropy), its gradients and the update by gradient descent with Nesterov's
-momentum and weight decay on the kernels, in float32; PyTorch has a further row under
-bfloat16 autocast. The rows of a network start from the same weights, and the program
-first makes sure that the three libraries compute the same loss from them.
+Networks for 32 x 32 images: resnet20 and resnet18 with the CIFAR stem and batches of 128,
+and the fast network of the `cpu` preset with batches of 500. A step is the cross-entropy
+loss, its gradients and an update by SGD with Nesterov momentum and weight decay on the
+kernels, in float32; PyTorch has another row under bfloat16 autocast. The rows of a network
+start from the same weights, and the program first checks that the three libraries compute
+the same loss from them.
 
-Terms: a row is timed as one call of a few steps, the rows take turns in rounds, and the
-minimum over rounds counts. Nothing else may run meanwhile. dlx runs its steps inside one
-compiled lax.scan, as it trains. Flax has each step as a compiled call of its own, since
-jax's own gradients of convolutions are many times slower inside a loop (jax issue
-12868); PyTorch has channels_last and oneDNN. Compile time is apart. The share of peak
-counts the products of the model, three times those of the forward pass, against a
-2048 x 2048 float32 product of the same run.
+Method: a row is timed as one call of a few steps. The rows take turns in rounds, and the
+result is the minimum over rounds, without compile time. Nothing else should run on the
+machine. dlx runs its steps inside one compiled lax.scan, as in its training. Flax runs each
+step as a separate compiled call, because jax's own gradients of convolutions are many times
+slower inside a loop (jax issue 12868). PyTorch uses channels_last and oneDNN. The share of
+peak compares the model's products, three times those of the forward pass, with a 2048 x 2048
+float32 product of the same run.
 """
 
 from collections.abc import Callable
@@ -51,23 +51,23 @@ COLUMNS |= {"compile_seconds": ".1f", "dlx_divided_by_this": ".2f"}
 
 
 class Network(NamedTuple):
-  """A network in dlx and its twins' class name and sizes; a batch; steps in one call."""
+  """A network in dlx; its class name and sizes in Flax and PyTorch; batch size; steps per call."""
 
   name: str
   model: object
-  twin: str
+  class_name: str
   sizes: tuple
   batch: int
   steps: int
 
   def flax(self):
     """The network in Flax."""
-    return getattr(resnet_flax, self.twin)(CLASSES, *self.sizes)
+    return getattr(resnet_flax, self.class_name)(CLASSES, *self.sizes)
 
   def torch(self, params: dict, variables: dict):
-    """The network in PyTorch, with dlx's values."""
+    """The network in PyTorch, with dlx's parameters."""
     return resnet_torch.load(
-        getattr(resnet_torch, self.twin)(CLASSES, *self.sizes), params, variables
+        getattr(resnet_torch, self.class_name)(CLASSES, *self.sizes), params, variables
     )
 
 
@@ -111,7 +111,7 @@ def jax_loss(apply: Callable, params: dict, variables: dict, images, labels):
 
 
 def applies(network: Network) -> dict[str, Callable]:
-  """The networks of dlx and Flax, in training; both take dlx's params and variables."""
+  """The networks of dlx and Flax in training mode; both take dlx's params and variables."""
   ours = functools.partial(network.model.apply, train=True)
   return {"dlx": ours, "Flax": network.flax().apply}
 
@@ -134,7 +134,7 @@ def check_equal(network: Network) -> dict[str, float]:
 
 
 def flops(network: Network) -> float:
-  """Of one step: the forward pass as XLA counts it before compiling, three times."""
+  """FLOPs of one step: three times the forward pass, as XLA counts it before compiling."""
   params, variables = make_state(network)
   images = jax.ShapeDtypeStruct((network.batch, 32, 32, 3), jnp.float32)
   forward = jax.jit(lambda x: network.model.apply({"params": params, **variables}, x))
@@ -175,7 +175,7 @@ def _jax_call(apply: Callable, network: Network, *, scan: bool):
 
 
 def _torch_batch(images, labels):
-  images = torch.tensor(images).permute(0, 3, 1, 2)  # channels_last, as it lies.
+  images = torch.tensor(images).permute(0, 3, 1, 2)  # Without a copy: channels_last.
   return images, torch.tensor(labels, dtype=torch.long)
 
 
@@ -185,7 +185,7 @@ def torch_loss(model, images, labels):
 
 
 def _torch_call(network: Network, *, half: bool):
-  """The same for PyTorch, which compiles nothing."""
+  """The same for PyTorch, without compilation."""
   model = network.torch(*make_state(network))
   trained = [p for p in model.parameters() if p.requires_grad]
   groups = [

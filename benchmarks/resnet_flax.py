@@ -1,13 +1,13 @@
-"""The residual networks of the benchmark in plain Flax Linen, under dlx's names."""
+"""The residual networks of benchmarks.resnet in plain Flax Linen, with dlx's names."""
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
 
-def _conv(name: str, channels: int, window: int, strides: int = 1) -> nn.Conv:
-  low = (window - 1) // 2
-  return nn.Conv(channels, (window, window), strides, ((low, low),) * 2, use_bias=False, name=name)
+def _conv(name: str, channels: int, size: int, strides: int = 1) -> nn.Conv:
+  low = (size - 1) // 2
+  return nn.Conv(channels, (size, size), strides, ((low, low),) * 2, use_bias=False, name=name)
 
 
 def _norm(name: str) -> nn.BatchNorm:
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """Of basic blocks, with the CIFAR stem."""
+  """A ResNet of basic blocks with the CIFAR stem."""
 
   num_classes: int
   depths: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""The residual networks of the benchmark in PyTorch, under dlx's names."""
+"""The residual networks of benchmarks.resnet in PyTorch, with dlx's names."""
 
 import numpy as np
 import torch
@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 
-def _conv(c_in: int, channels: int, window: int, strides: int = 1) -> nn.Conv2d:
-  return nn.Conv2d(c_in, channels, window, strides, (window - 1) // 2, bias=False)
+def _conv(c_in: int, channels: int, size: int, strides: int = 1) -> nn.Conv2d:
+  return nn.Conv2d(c_in, channels, size, strides, (size - 1) // 2, bias=False)
 
 
 class Block(nn.Module):
@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """Of basic blocks, with the CIFAR stem."""
+  """A ResNet of basic blocks with the CIFAR stem."""
 
   def __init__(self, num_classes: int, depths: tuple[int, ...], channels: tuple[int, ...]):
     super().__init__()
@@ -83,7 +83,7 @@ class FastResNet(nn.Module):
 
 
 def load(model: nn.Module, params: dict, variables: dict) -> nn.Module:
-  """The model with dlx's values, its images and kernels stored with the channels last."""
+  """The model with dlx's parameters, in the channels_last memory format."""
   params = dict(params)
   if "whitening" in variables:
     kernel, bias = variables["whitening"]["kernel"], params.pop("whitening_bias")

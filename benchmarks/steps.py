@@ -1,4 +1,4 @@
-"""Calls of several steps, forward or training by Adam, in JAX and in PyTorch."""
+"""Calls that run several steps, forward or training with Adam, in JAX and in PyTorch."""
 
 from collections.abc import Callable
 import functools
@@ -23,9 +23,9 @@ def jax_call(loss_fn: Callable, params: dict, batches, measurement: str):
 
   Args:
     loss_fn: `loss_fn(params, batch) -> loss`.
-    params: of the first step.
-    batches: arrays with the steps as first dimension.
-    measurement: "forward", or "training" for gradients and an update by Adam, too.
+    params: initial parameters.
+    batches: arrays whose first dimension is the step.
+    measurement: "forward" for the loss, "training" for loss, gradients and an update.
   """
   optimizer = optax.adam(LEARNING_RATE)
 
@@ -37,7 +37,7 @@ def jax_call(loss_fn: Callable, params: dict, batches, measurement: str):
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return (optax.apply_updates(params, updates), opt_state), loss
 
-  params = jax.tree.map(jnp.array, params)  # a copy, because the state is donated
+  params = jax.tree.map(jnp.array, params)  # A copy, because the state is donated.
   state = params, optimizer.init(params)
   steps = jax.jit(functools.partial(lax.scan, step), donate_argnums=0)
   start = time.perf_counter()
@@ -52,10 +52,10 @@ def jax_call(loss_fn: Callable, params: dict, batches, measurement: str):
 
 
 def torch_call(parameters, loss_fn: Callable, batches, measurement: str):
-  """The same for PyTorch, which compiles nothing.
+  """The same for PyTorch, without compilation.
 
   Args:
-    parameters: of the model.
+    parameters: the parameters of the model.
     loss_fn: `loss_fn(batch) -> loss`.
     batches, measurement: as for jax_call.
   """

@@ -1,16 +1,16 @@
-"""A transformer encoder in dlx, Flax Linen and PyTorch, side by side on this machine.
+"""A transformer encoder in dlx, Flax Linen and PyTorch, on the same machine.
 
   python -m benchmarks.transformer --output=transformer.json
 
-Six blocks of width 384 with 12 heads, 1,536 features between the feed-forward layers,
-gelu, the norm after the sum and no dropout (MiniLM's shape), on 32 sequences of 128
-vectors; the loss is the mean squared distance to given vectors. Two measurements in
-float32: the loss alone (PyTorch in inference mode, so with its fast path), and loss,
-gradients and an update by Adam. The rows start from the same weights, and the program
-first makes sure that the three libraries compute the same loss from them.
+Six blocks of width 384 with 12 heads, 1,536 hidden feed-forward features, gelu, the norm
+after the sum and no dropout (MiniLM's shape), on 32 sequences of 128 vectors. The loss is the
+mean squared error to given vectors. Two things are measured in float32: the loss alone
+(PyTorch in inference mode, which enables its fast path), and loss, gradients and an update by
+Adam. The rows start from the same weights, and the program first checks that the three
+libraries compute the same loss from them.
 
-Terms: as for benchmarks.recurrent. The share of peak counts the products of the blocks,
-2 B T (4 D^2 + 2 D F + 2 T D) a block, three times that in training.
+The method is that of benchmarks.recurrent. The share of peak counts the products of the
+blocks, 2 B T (4 D^2 + 2 D F + 2 T D) FLOPs per block, three times that in training.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ COLUMNS |= {"compile_seconds": ".1f", "dlx_divided_by_this": ".2f"}
 
 
 class Size(NamedTuple):
-  """Of a batch (B, T), of the blocks, and how many steps one call runs."""
+  """The sizes of a batch (B, T) and of the blocks, and the steps of one call."""
 
   batch: int = 32
   length: int = 128
@@ -47,7 +47,7 @@ class Size(NamedTuple):
   steps: int = 2
 
   def flops(self, measurement: str) -> int:
-    """Of one step."""
+    """FLOPs of one step."""
     products = 4 * self.d_model**2 + 2 * self.d_model * self.d_ff + 2 * self.length * self.d_model
     forward = 2 * self.batch * self.length * self.num_layers * products
     return forward * {"forward": 1, "training": 3}[measurement]
@@ -72,7 +72,7 @@ def make_batches(size: Size) -> np.ndarray:
 
 
 def dlx_loss(size: Size):
-  """`loss(params, batch)` of dlx's blocks."""
+  """`loss(params, batch)` with dlx's blocks."""
 
   def loss(params, batch):
     x, target = batch
@@ -84,7 +84,7 @@ def dlx_loss(size: Size):
 
 
 class FlaxBlock(nn.Module):
-  """The same block of Flax Linen's layers."""
+  """The same block with Flax Linen's layers."""
 
   size: Size
 
@@ -100,7 +100,7 @@ class FlaxBlock(nn.Module):
 
 
 def flax_params(size: Size, params: list[dict]) -> list[dict]:
-  """dlx's params in Flax's shapes: the heads have an axis of their own."""
+  """dlx's params in Flax's shapes, which have a separate axis for the heads."""
   heads = (size.num_heads, size.d_model // size.num_heads)
 
   def block(params):
@@ -115,7 +115,7 @@ def flax_params(size: Size, params: list[dict]) -> list[dict]:
 
 
 def flax_loss(size: Size):
-  """`loss(params, batch)` of Flax's blocks."""
+  """`loss(params, batch)` with Flax's blocks."""
 
   def loss(params, batch):
     x, target = batch
@@ -127,7 +127,7 @@ def flax_loss(size: Size):
 
 
 def torch_model(size: Size, params: list[dict]):
-  """torch.nn.TransformerEncoder with dlx's weights."""
+  """torch.nn.TransformerEncoder with dlx's parameters."""
   layer = torch.nn.TransformerEncoderLayer(
       size.d_model, size.num_heads, size.d_ff, 0.0, "gelu", batch_first=True
   )

@@ -1,4 +1,4 @@
-"""The recurrent benchmark compares equal things, and its program runs."""
+"""The recurrent benchmark compares equal computations, and its program runs."""
 
 import json
 
@@ -20,7 +20,7 @@ def one_torch_thread(monkeypatch):
     recurrent.torch.set_num_threads(1)
 
 
-def test_flops_are_those_of_the_products():
+def test_flops_are_those_of_the_matrix_products():
   tokens = 2 * 3
   products = tokens * (4 * 15 + 5 * 15 + 5 * 65)
   assert recurrent.flops(TINY, "forward") == 2 * products
@@ -57,7 +57,7 @@ def test_torch_computes_the_same_loss_and_gradients():
     np.testing.assert_allclose(gradient, parameter.grad, atol=1e-6)
 
 
-def test_other_weights_are_refused(monkeypatch):
+def test_different_weights_are_refused(monkeypatch):
   flax_params = recurrent.flax_params
 
   def wrong(params):

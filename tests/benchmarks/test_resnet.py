@@ -1,4 +1,4 @@
-"""The benchmark of residual networks compares equal things, and its program runs."""
+"""The benchmark of residual networks compares equal computations, and its program runs."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_the_libraries_compute_the_same_loss_and_gradients(network):
   np.testing.assert_allclose(ours["head"]["kernel"], model.head.weight.grad.T, atol=1e-4)
 
 
-def test_other_weights_are_refused(monkeypatch):
+def test_different_weights_are_refused(monkeypatch):
   ours = resnet.applies(TINY)["dlx"]
 
   def scaled(variables, images, **options):
@@ -66,10 +66,10 @@ def test_other_weights_are_refused(monkeypatch):
     resnet.check_equal(TINY)
 
 
-def test_flops_are_those_of_the_convolutions_and_little_more():
+def test_flops_are_mostly_those_of_the_convolutions():
   products = 32 * 32 * (9 * 3 * 4 + 2 * 9 * 4 * 4) + 16 * 16 * (9 * 4 * 8 + 9 * 8 * 8 + 4 * 8)
   least = 3 * 2 * TINY.batch * (products + 8 * 10)
-  # Windows at the border have fewer products; norms and sums are a few FLOPs a number.
+  # Kernels at the border have fewer products; norms and sums add a few FLOPs per element.
   assert 0.9 * least < resnet.flops(TINY) < 1.4 * least
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks of attention and of the encoder compare equal things, and their programs run."""
+"""The attention and encoder benchmarks compare equal computations, and their programs run."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ def quick(monkeypatch):
     transformer.torch.set_num_threads(1)
 
 
-def test_flops_are_those_of_the_products():
+def test_flops_are_those_of_the_matrix_products():
   tokens, projections, feed_forward = 2 * 3, 4 * 8 * 8, 2 * 8 * 12
   scores_and_mean = 2 * 3 * 8  # For each token: three keys, eight features, twice.
   products = 2 * tokens * (projections + feed_forward + scores_and_mean)
@@ -52,7 +52,7 @@ def test_torch_computes_the_same_loss_and_gradients():
       np.testing.assert_allclose(layer.get_parameter(name).grad, value, atol=1e-5)
 
 
-def test_the_encoders_program_prints_and_writes_rows(tmp_path, monkeypatch, capsys):
+def test_the_encoder_program_prints_and_writes_rows(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(transformer, "Size", lambda: TINY)
   output = tmp_path / "rows.json"
   with flagsaver.as_parsed(rounds="1", output=str(output)):
@@ -63,7 +63,7 @@ def test_the_encoders_program_prints_and_writes_rows(tmp_path, monkeypatch, caps
   assert "same loss" in capsys.readouterr().out
 
 
-def test_the_attentions_program_has_both_masks(tmp_path, monkeypatch, capsys):
+def test_the_attention_program_measures_both_masks(tmp_path, monkeypatch, capsys):
   problems = [functools.partial(p, *(2, 2, 5, 4)) for p in (
       functools.partial(gradients.scaled_dot_product, wanted={}, is_causal=causal)
       for causal in (True, False)
