@@ -31,7 +31,7 @@ h' = (1 - z) * h + z * n, so
 Through time, d_h of a step is added to the cotangent of the output before it. The
 cotangent of b_r is that of a_r summed over steps and examples, and so on; U_r's is
 sum_t h_{t-1}^T d_ar_t, U_n's has d_q in place of d_an, or r * h in place of h (see
-through_time for the sums).
+bptt for the sums).
 
 Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014)
   for the cell; the derivation is the chain rule above.
@@ -40,7 +40,7 @@ Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" 
 import jax
 import jax.numpy as jnp
 
-from dlx.gradients import linear, through_time
+from dlx.gradients import bptt, linear
 
 _sigmoid = jax.nn.sigmoid
 
@@ -131,20 +131,20 @@ def _params_vjp(params, x, h, d_gates, extra):
   d_ar, d_az, d_an = d_gates
   if "hidden_bias" in params:
     d_products = jnp.concatenate([d_ar, d_az, extra], axis=-1)
-    d_hidden, d_hidden_bias = through_time.contract_and_sum(h, d_products)
+    d_hidden, d_hidden_bias = bptt.contract_and_sum(h, d_products)
     d_rz_bias = d_hidden_bias[: 2 * h.shape[-1]]
     d_params = {"hidden": d_hidden, "hidden_bias": d_hidden_bias}
   else:
     d_rz = jnp.concatenate([d_ar, d_az], axis=-1)
-    d_rz, d_rz_bias = through_time.contract_and_sum(h, d_rz)
+    d_rz, d_rz_bias = bptt.contract_and_sum(h, d_rz)
     d_hidden = jnp.concatenate([d_rz, linear.contract(extra, d_an)], axis=-1)
     d_params = {"hidden": d_hidden}
   # Eight equal rows: a product of a single row takes XLA's slow way on CPU.
   d_n_bias = linear.contract(jnp.ones((*d_an.shape[:-1], 8), d_an.dtype), d_an)[0]
   d_params["bias"] = jnp.concatenate([d_rz_bias, d_n_bias])
   d_a = jnp.concatenate(d_gates, axis=-1)
-  d_params["input"], d_x = through_time.gate_inputs_vjp(params["input"], x, d_a)
-  return through_time.like(d_params, params), d_x
+  d_params["input"], d_x = bptt.gate_inputs_vjp(params["input"], x, d_a)
+  return bptt.like(d_params, params), d_x
 
 
 def cell_vjp(params, carry, x, *, d_out, reset_after=False):
@@ -168,9 +168,9 @@ def cell_vjp(params, carry, x, *, d_out, reset_after=False):
       reset_after and the presence of hidden_bias disagree.
   """
   expect_form(params, reset_after)
-  gates = through_time.gate_inputs(params["input"], x, 3)
+  gates = bptt.gate_inputs(params["input"], x, 3)
   h, saved = step(params, carry, gates)
-  through_time.expect_cotangents(("carry", "y"), d_out, (h, h))
+  bptt.expect_cotangents(("carry", "y"), d_out, (h, h))
   step_vjp, hidden_t = _transposed(params)
   d_h, *d = step_vjp(d_out[0] + d_out[1], carry, saved, hidden_t)
   d_params, d_x = _params_vjp(params, x, carry, *d)
@@ -186,14 +186,14 @@ def unroll_fwd(params, xs, carry, valid, *, reverse):
     valid: `(T, ..., 1)` or None.
     reverse: from the last step to the first.
   """
-  gates = through_time.gate_inputs(params["input"], xs, 3)
+  gates = bptt.gate_inputs(params["input"], xs, 3)
   one_step = _step_after if "hidden_bias" in params else _step_before
   kernels, biases = _kernels(params), jnp.split(params["bias"], 3)
 
   def body(h, a):
     return one_step(kernels, biases, h, a)
 
-  last, (hs, values) = through_time.forward(body, gates, carry, valid=valid, reverse=reverse)
+  last, (hs, values) = bptt.forward(body, gates, carry, valid=valid, reverse=reverse)
   return (last, hs), (params, xs, carry, valid, hs, values)
 
 
@@ -202,14 +202,14 @@ def unroll_vjp(saved, d_out, *, reverse):
   params, xs, carry, valid, hs, values = saved
   d_last, d_hs = d_out
   one_step_vjp, hidden_t = _transposed(params)
-  before = through_time.before(carry, hs, reverse=reverse)
+  before = bptt.before(carry, hs, reverse=reverse)
 
   def step_vjp(d_h, x):
     d_y, h, values = x
     d_h, *d = one_step_vjp(d_h + d_y, h, values, hidden_t)
     return d_h, d
 
-  d_carry, d = through_time.backward(
+  d_carry, d = bptt.backward(
       step_vjp, (d_hs, before, values), d_last, valid=valid, reverse=reverse
   )
   d_params, d_xs = _params_vjp(params, xs, before, *d)
@@ -238,7 +238,7 @@ def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False, reset_aft
       reset_after and the presence of hidden_bias disagree.
   """
   expect_form(params, reset_after)
-  return through_time.scan_vjp(
+  return bptt.scan_vjp(
       unroll_fwd,
       unroll_vjp,
       params,

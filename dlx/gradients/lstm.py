@@ -21,7 +21,7 @@ s' = s (1 - s) and tanh' = 1 - tanh^2 the chain rule from the last line up is
 
 The way from d_c' to d_c has no matrix and, with f near 1, loses nothing: that is why
 the cell remembers. Through time, d_h of a step is added to the cotangent of the
-output before it, and d_W, d_U and d_b are sums over the steps (see through_time).
+output before it, and d_W, d_U and d_b are sums over the steps (see bptt).
 
 Source: Hochreiter and Schmidhuber, "Long short-term memory" (1997), and Gers,
   Schmidhuber, Cummins (2000) for the cell; the derivation is the chain rule above.
@@ -30,7 +30,7 @@ Source: Hochreiter and Schmidhuber, "Long short-term memory" (1997), and Gers,
 import jax
 import jax.numpy as jnp
 
-from dlx.gradients import through_time
+from dlx.gradients import bptt
 
 _sigmoid = jax.nn.sigmoid
 
@@ -88,12 +88,12 @@ def cell_vjp(params, carry, x, *, d_out):
   """
   (d_c, d_h), d_y = d_out
   c, h = carry
-  gates = through_time.gate_inputs(params["input"], x, 4)
+  gates = bptt.gate_inputs(params["input"], x, 4)
   (new_c, new_h), gates = step(params, carry, gates)
-  through_time.expect_cotangents(("c", "h", "y"), d_out, (new_c, new_h, new_h))
+  bptt.expect_cotangents(("c", "h", "y"), d_out, (new_c, new_h, new_h))
   d_carry, d_a = _step_vjp(d_c, d_h + d_y, c, new_c, gates, params["hidden"].T)
-  d_params, d_x = through_time.params_vjp(params, x, h, d_a)
-  return d_params, through_time.like(d_carry, carry), d_x
+  d_params, d_x = bptt.params_vjp(params, x, h, d_a)
+  return d_params, bptt.like(d_carry, carry), d_x
 
 
 def unroll_fwd(params, xs, carry, valid, *, reverse):
@@ -105,8 +105,8 @@ def unroll_fwd(params, xs, carry, valid, *, reverse):
     valid: `(T, ..., 1)` or None.
     reverse: from the last step to the first.
   """
-  inputs = through_time.gate_inputs(params["input"], xs, 4)
-  last, (states, gates) = through_time.forward(
+  inputs = bptt.gate_inputs(params["input"], xs, 4)
+  last, (states, gates) = bptt.forward(
       lambda state, a: step(params, state, a), inputs, carry, valid=valid, reverse=reverse
   )
   return (last, states[1]), (params, xs, carry, valid, states, gates)
@@ -117,17 +117,17 @@ def unroll_vjp(saved, d_out, *, reverse):
   params, xs, carry, valid, states, gates = saved
   d_last, d_hs = d_out
   hidden_t = params["hidden"].T
-  before_c, before_h = through_time.before(carry, states, reverse=reverse)
+  before_c, before_h = bptt.before(carry, states, reverse=reverse)
 
   def step_vjp(d_carry, x):
     d_y, *values = x
     d_c, d_h = d_carry
     return _step_vjp(d_c, d_h + d_y, *values, hidden_t)
 
-  d_carry, d_a = through_time.backward(
+  d_carry, d_a = bptt.backward(
       step_vjp, (d_hs, before_c, states[0], gates), d_last, valid=valid, reverse=reverse
   )
-  d_params, d_xs = through_time.params_vjp(params, xs, before_h, d_a)
+  d_params, d_xs = bptt.params_vjp(params, xs, before_h, d_a)
   return d_params, d_xs, d_carry
 
 
@@ -150,7 +150,7 @@ def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False):
   Raises:
     ValueError: a part of d_out does not have the shape or the dtype of its output.
   """
-  return through_time.scan_vjp(
+  return bptt.scan_vjp(
       unroll_fwd,
       unroll_vjp,
       params,

@@ -8,7 +8,7 @@ cotangent of v and * the elementwise product,
   d_U = h^T d_a      d_W = x^T d_a      d_b = d_a
 
 Through time, d_h of a step is added to the cotangent of the output before it, and
-d_W, d_U and d_b are sums over the steps (see through_time).
+d_W, d_U and d_b are sums over the steps (see bptt).
 
 Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating
   errors" (1986), for the step; Werbos (1990) for time.
@@ -16,7 +16,7 @@ Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagati
 
 import jax.numpy as jnp
 
-from dlx.gradients import through_time
+from dlx.gradients import bptt
 
 
 def step(params, h, gates):
@@ -47,10 +47,10 @@ def cell_vjp(params, carry, x, *, d_out):
   Raises:
     ValueError: a part of d_out does not have the shape or the dtype of its output.
   """
-  h = step(params, carry, through_time.gate_inputs(params["input"], x, 1))
-  through_time.expect_cotangents(("carry", "y"), d_out, (h, h))
+  h = step(params, carry, bptt.gate_inputs(params["input"], x, 1))
+  bptt.expect_cotangents(("carry", "y"), d_out, (h, h))
   d_h, d_a = _step_vjp(d_out[0] + d_out[1], h, params["hidden"].T)
-  d_params, d_x = through_time.params_vjp(params, x, carry, d_a)
+  d_params, d_x = bptt.params_vjp(params, x, carry, d_a)
   return d_params, d_h.astype(carry.dtype), d_x
 
 
@@ -63,8 +63,8 @@ def unroll_fwd(params, xs, carry, valid, *, reverse):
     valid: `(T, ..., 1)` or None.
     reverse: from the last step to the first.
   """
-  gates = through_time.gate_inputs(params["input"], xs, 1)
-  last, (hs, _) = through_time.forward(
+  gates = bptt.gate_inputs(params["input"], xs, 1)
+  last, (hs, _) = bptt.forward(
       lambda h, a: (step(params, h, a), None), gates, carry, valid=valid, reverse=reverse
   )
   return (last, hs), (params, xs, carry, valid, hs)
@@ -80,11 +80,11 @@ def unroll_vjp(saved, d_out, *, reverse):
     d_y, h = x
     return _step_vjp(d_h + d_y, h, hidden_t)
 
-  d_carry, d_a = through_time.backward(
+  d_carry, d_a = bptt.backward(
       step_vjp, (d_hs, hs), d_last, valid=valid, reverse=reverse
   )
-  before = through_time.before(carry, hs, reverse=reverse)
-  d_params, d_xs = through_time.params_vjp(params, xs, before, d_a)
+  before = bptt.before(carry, hs, reverse=reverse)
+  d_params, d_xs = bptt.params_vjp(params, xs, before, d_a)
   return d_params, d_xs, d_carry
 
 
@@ -107,7 +107,7 @@ def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False):
   Raises:
     ValueError: a part of d_out does not have the shape or the dtype of its output.
   """
-  return through_time.scan_vjp(
+  return bptt.scan_vjp(
       unroll_fwd,
       unroll_vjp,
       params,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from dlx import platform
 from dlx.gradients import attention as gradients
 from dlx.gradients import blocked_attention
 from dlx.layers import fused_attention, linear, positional, shapes
@@ -125,15 +126,19 @@ def dot_product_attention(
 def choose(
     query_shape: tuple[int, ...], key_shape: tuple[int, ...], dtype=jnp.float32
 ) -> str:
-  """The implementation that "auto" stands for, by the kind of device, shapes and dtype.
+  """The implementation that "auto" selects, given the platform, the shapes and the dtype.
 
-  On a CPU long sequences go in blocks; on a GPU cuDNN's kernel is taken where it fits,
-  which is in half precision. All else is the plain form, which XLA compiles well.
+  On CPU, long sequences are processed in blocks. On GPU, cuDNN's kernel is used where it
+  applies, which is in half precision. Everything else is the plain form.
   """
-  if jax.default_backend() == "gpu":
-    return "cudnn" if fused_attention.fits(query_shape, dtype) else "autodiff"
-  long = query_shape[-2] * key_shape[-2] >= 512 * 512
-  return "blocked" if jax.default_backend() == "cpu" and long else "autodiff"
+  implementation = platform.choices()["attention"]
+  if implementation == "blocked":
+    suits = query_shape[-2] * key_shape[-2] >= 512 * 512
+  elif implementation == "cudnn":
+    suits = fused_attention.fits(query_shape, dtype)
+  else:
+    suits = True
+  return implementation if suits else "autodiff"
 
 
 def block_sizes(query_shape: tuple[int, ...], key_shape: tuple[int, ...]) -> tuple[int, int]:

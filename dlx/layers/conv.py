@@ -9,6 +9,7 @@ from jax.nn import initializers
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dlx import platform
 from dlx.gradients import blocked_conv, windows
 from dlx.layers import shapes
 
@@ -158,7 +159,7 @@ def apply(
   _expect_fit(params, x, groups)
   kernel = params["kernel"]
   w = windows.over(x.shape[-3:-1], kernel.shape[:2], strides, padding, dilation)
-  by_hand = implementation == "auto" and jax.default_backend() == "cpu"
+  by_hand = implementation == "auto" and platform.choices()["conv"] == "hand-derived"
   convolve = _convolve_by_hand if by_hand else _convolve
   return _images(functools.partial(convolve, w, groups), params, x)
 

@@ -1,15 +1,17 @@
-"""Choosing the next token from logits, and generating by a scan over steps."""
+"""Sampling of the next token from logits, and autoregressive generation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import functools
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 
-def greedy(logits: Float[Array, "... vocab"]) -> Int[Array, "..."]:
-  """The id of the largest logit (the first of equal ones)."""
+def greedy(logits: Float[Array, "... V"]) -> Int[Array, "..."]:
+  """The argmax of the logits (the first one at ties), int32."""
   return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
@@ -17,8 +19,8 @@ def _at_least_float32(logits):
   return jnp.promote_types(logits.dtype, jnp.float32)
 
 
-def keep_top_k(logits: Float[Array, "... vocab"], k: int) -> Float[Array, "... vocab"]:
-  """Sets all but the k largest logits to -inf; logits equal to the k-th stay too.
+def keep_top_k(logits: Float[Array, "... V"], k: int) -> Float[Array, "... V"]:
+  """Sets all but the k largest logits to -inf; ties with the k-th largest are kept.
 
   Raises:
     ValueError: k is below 1.
@@ -29,11 +31,11 @@ def keep_top_k(logits: Float[Array, "... vocab"], k: int) -> Float[Array, "... v
   return jnp.where(logits < smallest, -jnp.inf, logits)
 
 
-def keep_top_p(logits: Float[Array, "... vocab"], p: float) -> Float[Array, "... vocab"]:
-  """Keeps the smallest set of likeliest ids whose probability reaches p (the nucleus).
+def keep_top_p(logits: Float[Array, "... V"], p: float) -> Float[Array, "... V"]:
+  """Keeps the smallest set of most probable ids whose probability reaches p (the nucleus).
 
-  An id stays when the ids likelier than it have, together, less than p; the
-  likeliest id always stays.
+  An id is kept if the total probability of all more probable ids is less than p, so the
+  most probable id is always kept. All other logits become -inf.
 
   Raises:
     ValueError: p is outside (0, 1].
@@ -42,7 +44,7 @@ def keep_top_p(logits: Float[Array, "... vocab"], p: float) -> Float[Array, "...
   """
   if not 0 < p <= 1:
     raise ValueError(f"top_p: expected 0 < top_p <= 1, got {p}")
-  if p == 1:  # All; a sum of float32 probabilities would reach 1 before the last id.
+  if p == 1:  # All ids: a sum of float32 probabilities may reach 1 before the last one.
     return logits
   order = jnp.argsort(-logits, axis=-1)
   ordered = jnp.take_along_axis(logits, order, axis=-1)
@@ -54,20 +56,21 @@ def keep_top_p(logits: Float[Array, "... vocab"], p: float) -> Float[Array, "...
 
 def sample(
     rng: jax.Array,
-    logits: Float[Array, "... vocab"],
+    logits: Float[Array, "... V"],
     *,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Int[Array, "..."]:
-  """Draws ids from softmax(logits / temperature), cut to top_k and then to top_p.
+  """Draws ids from softmax(logits / temperature), restricted to top_k and then to top_p.
 
   Args:
     rng: a typed key.
-    logits: `(..., vocab)`.
-    temperature: 1 draws from the model, below 1 sharper; 0 is `greedy`.
-    top_k: keep the k likeliest ids.
-    top_p: keep the nucleus of probability p, after the temperature.
+    logits: `(..., V)`.
+    temperature: 1 samples from the model's distribution, less than 1 from a sharper one;
+      0 is `greedy`.
+    top_k: keep the k most probable ids.
+    top_p: keep the nucleus of probability p, computed after the temperature.
 
   Returns:
     int32 ids, `(...)`.
@@ -80,7 +83,7 @@ def sample(
   if temperature == 0:
     return greedy(logits)
   logits = logits.astype(_at_least_float32(logits))
-  # From the largest down, so that a tiny temperature gives -inf and not inf - inf.
+  # Relative to the largest, so that a tiny temperature gives -inf and not inf - inf.
   logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
   if top_k is not None:
     logits = keep_top_k(logits, top_k)
@@ -93,22 +96,22 @@ def generate(
     rng: jax.Array,
     step: Callable,
     carry,
-    logits: Float[Array, "... vocab"],
+    logits: Float[Array, "... V"],
     length: int,
     **options,
-) -> tuple[Int[Array, "... length"], tuple]:
-  """Draws `length` tokens, each from the logits that the one before it led to.
+) -> tuple[Int[Array, "... T"], tuple]:
+  """Generates T = `length` tokens, feeding each one back into the model.
 
   Args:
     rng: a typed key.
     step: `step(carry, ids) -> (carry, logits)`, one step of the model.
     carry: the model's state after the prompt.
-    logits: what the model says after the prompt, `(..., vocab)`.
-    length: how many tokens.
+    logits: the model's output after the prompt, `(..., V)`.
+    length: the number of tokens.
     **options: temperature, top_k, top_p of `sample`.
 
   Returns:
-    (ids, (carry, logits)): int32 ids `(..., length)`, and what to go on from.
+    (ids, (carry, logits)): int32 ids `(..., T)`, and the state from which to continue.
   """
 
   def draw(state, rng):
@@ -118,3 +121,45 @@ def generate(
 
   state, ids = lax.scan(draw, (carry, logits), jax.random.split(rng, length))
   return jnp.moveaxis(ids, 0, -1), state
+
+
+def pieces(
+    rng: jax.Array,
+    step: Callable,
+    variables,
+    state: tuple,
+    length: int,
+    *,
+    piece: int = 250,
+    **options,
+) -> Iterator[np.ndarray]:
+  """Generates `length` tokens in pieces, so that they can be shown while they are drawn.
+
+  Every piece is one call of the same compiled `generate`. The piece that starts at token t
+  uses the key fold_in(rng, t). This function runs on the host and is not itself traced.
+
+  Args:
+    rng: a typed key.
+    step: `step(variables, carry, ids) -> (carry, logits)`, one step of the model.
+    variables: the model's; an argument of the compiled function, not a constant in it.
+    state: (carry, logits) after the prompt, as for `generate`.
+    length: the number of tokens in total.
+    piece: the number of tokens per piece; the last one is cut.
+    **options: temperature, top_k, top_p of `sample`.
+
+  Yields:
+    int32 ids, `(..., piece)`; fewer in the last piece.
+
+  Raises:
+    ValueError: piece is below 1, or as for `sample`; at the first piece.
+  """
+  if piece < 1:
+    raise ValueError(f"piece: expected at least 1, got {piece}")
+
+  @jax.jit
+  def draw(variables, state, rng):
+    return generate(rng, functools.partial(step, variables), *state, piece, **options)
+
+  for start in range(0, length, piece):
+    ids, state = draw(variables, state, jax.random.fold_in(rng, start))
+    yield np.asarray(ids)[..., : length - start]

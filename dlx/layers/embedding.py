@@ -55,19 +55,19 @@ def logits(params: dict[str, Array], x: Float[Array, "... d"]) -> Float[Array, "
   return x @ params["embedding"].T
 
 
-def through(params: dict[str, Array], layer: dict[str, Array]) -> dict[str, Array]:
-  """Moves the embedding into the layer that reads it: `layer` for ids instead of vectors.
+def fold(params: dict[str, Array], layer: dict[str, Array]) -> dict[str, Array]:
+  """Folds the embedding into the layer after it, which then takes ids instead of vectors.
 
-  With E the table and W the layer's `input` kernel, E[ids] W = (E W)[ids]: the layer
-  with the kernel E W, given ids, computes what it computes from looked-up vectors.
-  It multiplies vocab_size rows instead of one per token, so it is faster when there
-  are more tokens than ids, as there are with characters. Gradients reach E and W.
+  With E the table and W the layer's `input` kernel, E[ids] W = (E W)[ids]: the layer with
+  the kernel E W gives the same outputs from ids as the layer with W from their vectors.
+  The product has V rows instead of one per token, so folding is faster when a batch has
+  more tokens than the vocabulary has ids, as with characters. E and W receive gradients.
 
   Args:
-    params: `embedding (vocab_size, d)`.
-    layer: the params of a recurrent layer, `input (d, ...)` among them.
+    params: `embedding (V, D)`.
+    layer: the params of a recurrent layer, with `input (D, ...)`.
 
   Returns:
-    The layer's params with `input (vocab_size, ...)`.
+    The layer's params with `input (V, ...)`.
   """
   return {**layer, "input": params["embedding"] @ layer["input"]}

@@ -38,7 +38,7 @@ def _step(params, carry, gates):
   return (c, h), h
 
 
-_unroll = unroll.with_rule(gradients)
+_unroll = unroll.with_custom_vjp(gradients)
 
 
 def cell(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
+from dlx import platform
 from dlx.gradients import pooling as gradients
 from dlx.gradients import windows
 from dlx.layers import shapes
@@ -83,7 +84,7 @@ def max_pool(
   """
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
   w = _windows(x, window, strides, padding)
-  by_hand = implementation == "auto" and jax.default_backend() == "cpu"
+  by_hand = implementation == "auto" and platform.choices()["max_pool"] == "hand-derived"
   return (_max_pool_by_hand if by_hand else _max_pool)(w, x)
 
 

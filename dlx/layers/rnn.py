@@ -33,7 +33,7 @@ def _step(params, h, gates):
   return h, h
 
 
-_unroll = unroll.with_rule(gradients)
+_unroll = unroll.with_custom_vjp(gradients)
 
 
 def cell(

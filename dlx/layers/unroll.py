@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.gradients import through_time
+from dlx.gradients import bptt
 from dlx.layers import shapes
 
 
@@ -70,7 +70,7 @@ def dtype(params: dict[str, Array], xs: Array) -> jnp.dtype:
 def gate_inputs(
     params: dict[str, Array], xs: Float[Array, "... D"] | Int[Array, "..."], gates: int
 ) -> tuple[Float[Array, "... H"], ...]:
-  """The input product x W of all steps, one array per gate, by `through_time`.
+  """The input product x W of all steps, one array per gate, by `bptt`.
 
   The product of a one-hot x is a row of W, so integer xs are looked up.
 
@@ -78,7 +78,7 @@ def gate_inputs(
     ValueError: the last dimension of xs is not that of the kernel.
   """
   expect_inputs(params, xs)
-  return through_time.gate_inputs(params["input"], xs, gates)
+  return bptt.gate_inputs(params["input"], xs, gates)
 
 
 def expect_inputs(params: dict[str, Array], xs: Float[Array, "... D"] | Int[Array, "..."]) -> None:
@@ -103,7 +103,7 @@ def valid_steps(
     return None
   lengths = jnp.asarray(lengths)
   shapes.expect_shape("lengths", lengths, batch_shape(xs))
-  return through_time.valid_steps(lengths, xs.shape[0])
+  return bptt.valid_steps(lengths, xs.shape[0])
 
 
 def zero_padding(valid: Bool[Array, "T ... 1"] | None, xs: Array) -> Array:
@@ -113,7 +113,7 @@ def zero_padding(valid: Bool[Array, "T ... 1"] | None, xs: Array) -> Array:
   """
   if valid is not None and is_ids(xs):
     valid = valid[..., 0]
-  return through_time.zero_padding(valid, xs)
+  return bptt.zero_padding(valid, xs)
 
 
 def scan(
@@ -128,11 +128,11 @@ def scan(
   Returns:
     (carry, ys), ys with zeros where a step is not valid.
   """
-  carry, (_, ys) = through_time.forward(step, inputs, carry, valid=valid, reverse=reverse)
+  carry, (_, ys) = bptt.forward(step, inputs, carry, valid=valid, reverse=reverse)
   return carry, zero_padding(valid, ys)
 
 
-def with_rule(gradients: ModuleType) -> Callable:
+def with_custom_vjp(gradients: ModuleType) -> Callable:
   """`(reverse, params, xs, carry, valid) -> (last carry, ys)` with a hand-derived gradient.
 
   Args:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlx import platform
 from dlx.gradients import blocked_conv, windows
 from dlx.gradients import conv as gradients
 from dlx.layers import conv
@@ -147,7 +148,7 @@ def test_eager_vmap_and_second_order_agree_with_autodiff(x64, monkeypatch):
   check(*(jax.jit(functools.partial(curvature, way))(inputs) for way in ("auto", "autodiff")))
 
 
-def test_forward_mode_is_kept_by_autodiff_and_where_there_is_no_cpu(monkeypatch):
+def test_autodiff_and_accelerators_keep_forward_mode():
   (params, x), _, _ = draw("same", jnp.float32)
 
   def slope(way):
@@ -156,8 +157,8 @@ def test_forward_mode_is_kept_by_autodiff_and_where_there_is_no_cpu(monkeypatch)
   slope("autodiff")
   with pytest.raises(TypeError, match="custom_vjp"):
     slope("auto")
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  slope("auto")
+  with platform.lowering_for("gpu"):
+    slope("auto")
 
 
 @pytest.mark.parametrize("case", ["same", "strides", "one_by_one"])

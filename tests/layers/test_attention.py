@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlx import platform
 from dlx.layers import attention
 
 eager_and_jit = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
@@ -206,12 +207,13 @@ def test_bfloat16_stays_bfloat16_and_close(implementation):
   np.testing.assert_allclose(out.astype(jnp.float32), wide, atol=0.01 * np.abs(wide).max())
 
 
-def test_auto_takes_blocks_for_long_sequences_on_cpu_only(monkeypatch):
+def test_auto_is_blocked_for_long_sequences_on_cpu_only():
   short, long = (2, 8, 64, 64), (2, 8, 2048, 64)
   assert attention.choose(short, short) == "autodiff"
   assert attention.choose(long, long) == "blocked"
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert attention.choose(long, long) == "autodiff"
+  for name in ("gpu", "tpu"):
+    with platform.lowering_for(name):
+      assert attention.choose(long, long) == "autodiff"
 
 
 @pytest.mark.parametrize("t, size", [(1, 16), (16, 16), (17, 32), (300, 160), (2048, 256)])

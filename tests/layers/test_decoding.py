@@ -1,4 +1,4 @@
-"""Decoding: the sets that are kept, the frequencies drawn, and generation step by step."""
+"""Decoding: the ids kept by top-k and top-p, sampling frequencies, and generation."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def kept_ids(logits):
 
 
 def chi_square(ids, probabilities):
-  """sum (seen - expected)^2 / expected over the ids of nonzero probability."""
+  """sum (seen - expected)^2 / expected over the ids with nonzero probability."""
   seen = np.bincount(np.asarray(ids).ravel(), minlength=len(probabilities))
   possible = probabilities > 0
   assert seen[~possible].sum() == 0
@@ -26,7 +26,7 @@ def chi_square(ids, probabilities):
 
 
 @eager_and_jit
-def test_greedy_takes_the_largest_and_the_first_of_equals(compile_):
+def test_greedy_is_the_argmax_and_the_first_one_at_ties(compile_):
   ids = compile_(decoding.greedy)(jnp.array([[1.0, 3.0, 2.0], [5.0, 7.0, 7.0], [0.0, 0.0, 0.0]]))
   assert ids.dtype == jnp.int32
   np.testing.assert_array_equal(ids, [1, 1, 0])
@@ -36,19 +36,19 @@ def test_greedy_takes_the_largest_and_the_first_of_equals(compile_):
     "k, expected",
     [(1, {1}), (2, {1, 3}), (3, {1, 3, 4}), (5, {0, 1, 2, 3, 4}), (9, {0, 1, 2, 3, 4})],
 )
-def test_top_k_keeps_the_k_likeliest_unchanged(k, expected):
+def test_top_k_keeps_the_k_most_probable_ids_unchanged(k, expected):
   logits = np.asarray(decoding.keep_top_k(jnp.asarray(LOGITS), k))
   assert kept_ids(logits) == [expected]
   np.testing.assert_array_equal(logits[sorted(expected)], LOGITS[sorted(expected)])
   assert np.all(logits[sorted(set(range(5)) - expected)] == -np.inf)
 
 
-def test_top_k_keeps_what_equals_the_kth():
+def test_top_k_keeps_ties_with_the_kth():
   assert kept_ids(decoding.keep_top_k(jnp.array([2.0, 1.0, 2.0, 0.0, 1.0]), 3)) == [{0, 1, 2, 4}]
 
 
-# Sorted: 1 (0.4), 3 (0.3), 4 (0.15), 0 (0.1), 2 (0.05); what is likelier than each adds to
-# 0, 0.4, 0.7, 0.85, 0.95.
+# Sorted: 1 (0.4), 3 (0.3), 4 (0.15), 0 (0.1), 2 (0.05). The total probability of all more
+# probable ids is 0, 0.4, 0.7, 0.85, 0.95.
 @pytest.mark.parametrize(
     "p, expected",
     [
@@ -71,7 +71,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p_unchanged(p, expected):
 
 
 @eager_and_jit
-def test_the_kept_sets_are_found_row_by_row(compile_):
+def test_top_k_and_top_p_act_on_each_row(compile_):
   rows = jnp.stack([jnp.asarray(LOGITS), jnp.asarray(LOGITS[::-1])])[None]
   np.testing.assert_array_equal(
       np.isfinite(compile_(lambda rows: decoding.keep_top_k(rows, 2))(rows)),
@@ -96,13 +96,13 @@ def test_temperature_zero_is_greedy_for_every_key():
         ({}, PROBABILITIES),
         ({"temperature": 0.5}, PROBABILITIES**2),
         ({"temperature": 2.0, "top_k": 3}, PROBABILITIES**0.5 * [0, 1, 0, 1, 1]),
-        # The nucleus is taken after the temperature: 0.4^2, 0.3^2 are 0.56, 0.32 of the whole.
+        # The nucleus is computed after the temperature: 0.4^2, 0.3^2 are 0.56, 0.32 of the total.
         ({"temperature": 0.5, "top_p": 0.8}, PROBABILITIES**2 * [0, 1, 0, 1, 0]),
-        # ... and after top_k: of 0.4 and 0.3 the first is 0.57.
+        # ... and after top_k: 0.4 is 0.57 of 0.4 + 0.3.
         ({"top_k": 2, "top_p": 0.5}, PROBABILITIES * [0, 1, 0, 0, 0]),
     ],
 )
-def test_frequencies_are_those_of_the_softmax_of_what_is_kept(options, weights):
+def test_sampling_frequencies_match_the_softmax_of_the_kept_logits(options, weights):
   logits = jnp.broadcast_to(LOGITS, (200, 100, 5))
   draw = jax.jit(lambda key, logits: decoding.sample(key, logits, **options))
   ids = draw(jax.random.key(0), logits)
@@ -145,7 +145,7 @@ def test_generate_is_a_loop_of_sample_and_step(compile_):
   assert len({tuple(row) for row in np.asarray(ids)}) > 1
 
 
-def test_generate_at_temperature_zero_follows_the_likeliest_path():
+def test_generate_at_temperature_zero_takes_the_argmax_at_every_step():
   table = np.random.default_rng(0).normal(size=(5, 5)).astype(np.float32)
   carry, logits, expected = np.ones(5, np.float32), LOGITS, []
   for _ in range(8):
@@ -159,13 +159,58 @@ def test_generate_at_temperature_zero_follows_the_likeliest_path():
   assert len(set(expected)) > 1
 
 
-def test_generation_goes_on_from_the_state_it_returns():
+def test_generation_continues_from_the_returned_state():
   table = jnp.asarray(np.random.default_rng(0).normal(size=(5, 5)), jnp.float32)
   step, first, rng = counter_step(table), (jnp.ones(5), jnp.asarray(LOGITS)), jax.random.key(0)
   whole, _ = decoding.generate(rng, step, *first, 6, temperature=0)
   one, state = decoding.generate(rng, step, *first, 2, temperature=0)
   two, _ = decoding.generate(rng, step, *state, 4, temperature=0)
   np.testing.assert_array_equal(np.concatenate([one, two]), whole)
+
+
+def table_step(table, carry, ids):
+  return counter_step(table)(carry, ids)
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("length, sizes", [(8, [4, 4]), (9, [4, 4, 1]), (3, [3]), (0, [])])
+def test_pieces_are_one_generate_each_and_the_last_is_cut(batch, length, sizes):
+  table = jnp.asarray(np.random.default_rng(0).normal(size=(5, 5)), jnp.float32)
+  state = jnp.ones((*batch, 5)), jnp.broadcast_to(LOGITS, (*batch, 5))
+  rng, options = jax.random.key(3), {"temperature": 0.8, "top_k": 4}
+  drawn = list(decoding.pieces(rng, table_step, table, state, length, piece=4, **options))
+  assert [ids.shape for ids in drawn] == [(*batch, size) for size in sizes]
+  for i, ids in enumerate(drawn):
+    piece_rng = jax.random.fold_in(rng, 4 * i)
+    expected, state = decoding.generate(piece_rng, counter_step(table), *state, 4, **options)
+    assert isinstance(ids, np.ndarray) and ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, expected[..., : ids.shape[-1]])
+
+
+def test_pieces_at_temperature_zero_are_one_uninterrupted_generation():
+  table = jnp.asarray(np.random.default_rng(0).normal(size=(5, 5)), jnp.float32)
+  state, rng = (jnp.ones(5), jnp.asarray(LOGITS)), jax.random.key(0)
+  whole, _ = decoding.generate(rng, counter_step(table), *state, 11, temperature=0)
+  drawn = decoding.pieces(rng, table_step, table, state, 11, piece=4, temperature=0)
+  np.testing.assert_array_equal(np.concatenate(list(drawn)), whole)
+
+
+def test_all_pieces_share_one_compiled_function_that_takes_the_variables():
+  traced = []
+
+  def step(variables, carry, ids):
+    traced.append(isinstance(variables, jax.core.Tracer))
+    return table_step(variables, carry, ids)
+
+  table, state = jnp.eye(5), (jnp.ones(5), jnp.asarray(LOGITS))
+  assert len(list(decoding.pieces(jax.random.key(0), step, table, state, 11, piece=4))) == 3
+  assert traced == [True]
+
+
+def test_pieces_of_less_than_one_token_are_refused():
+  state = jnp.ones(5), jnp.asarray(LOGITS)
+  with pytest.raises(ValueError, match="piece: expected at least 1, got 0"):
+    next(decoding.pieces(jax.random.key(0), table_step, jnp.eye(5), state, 8, piece=0))
 
 
 @pytest.mark.parametrize(

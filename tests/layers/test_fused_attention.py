@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlx import platform
 from dlx.layers import attention, fused_attention
 
 
@@ -75,11 +76,11 @@ def test_the_kernel_gets_a_mask_of_all_pairs_as_it_wants(monkeypatch, shape):
         (jnp.bfloat16, 60, "autodiff"),  # or for those that are no multiple of eight.
     ],
 )
-def test_on_a_gpu_the_kernel_is_chosen_where_it_fits(monkeypatch, dtype, d, chosen):
+def test_auto_is_cudnn_on_gpu_where_its_kernel_applies(monkeypatch, dtype, d, chosen):
   shape = (2, 8, 512, d)
   assert attention.choose(shape, shape, dtype) != "cudnn"
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert attention.choose(shape, shape, dtype) == chosen
+  with platform.lowering_for("gpu"):
+    assert attention.choose(shape, shape, dtype) == chosen
   called = []
 
   def attend(query, key, value, **options):
@@ -88,5 +89,6 @@ def test_on_a_gpu_the_kernel_is_chosen_where_it_fits(monkeypatch, dtype, d, chos
 
   monkeypatch.setattr(fused_attention, "attend", attend)
   x = jnp.ones((1, 2, 3, d), dtype)
-  attention.dot_product_attention(x, x, x, is_causal=True)
+  with platform.lowering_for("gpu"):
+    attention.dot_product_attention(x, x, x, is_causal=True)
   assert called == ([{"mask": None, "is_causal": True, "scale": None}] if chosen == "cudnn" else [])

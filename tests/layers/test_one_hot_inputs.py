@@ -19,7 +19,7 @@ def tree_close(actual, expected, tolerance=1e-12):
 
 @CELLS
 @pytest.mark.parametrize("ids", [IDS, IDS[0], IDS[:, :2]], ids=["batch", "single", "few"])
-def test_ids_give_what_one_hot_vectors_give(x64, cell, ids):
+def test_ids_and_one_hot_vectors_give_the_same_outputs(x64, cell, ids):
   params = cell.init(jax.random.key(0), 7, 4)
   lengths = np.full(ids.shape[:-1], 2)
   expected = cell.scan(params, jnp.eye(7)[ids], lengths=lengths)
@@ -27,24 +27,24 @@ def test_ids_give_what_one_hot_vectors_give(x64, cell, ids):
 
 
 @CELLS
-def test_embedding_through_the_layer_is_lookup_then_layer(x64, cell):
+def test_the_folded_embedding_gives_the_outputs_and_gradients_of_lookup(x64, cell):
   table = embedding.init(jax.random.key(0), 7, 3)
   layer = cell.init(jax.random.key(1), 3, 4)
 
   def by_lookup(table, layer):
     return cell.scan(layer, embedding.lookup(table, IDS))[1]
 
-  def through(table, layer):
-    return cell.scan(embedding.through(table, layer), jnp.asarray(IDS))[1]
+  def folded(table, layer):
+    return cell.scan(embedding.fold(table, layer), jnp.asarray(IDS))[1]
 
   expected, expected_vjp = jax.vjp(by_lookup, table, layer)
-  actual, actual_vjp = jax.jit(lambda *a: jax.vjp(through, *a))(table, layer)
+  actual, actual_vjp = jax.jit(lambda *a: jax.vjp(folded, *a))(table, layer)
   tree_close(actual, expected)
   cotangent = jnp.cos(jnp.arange(expected.size, dtype=expected.dtype)).reshape(expected.shape)
   tree_close(actual_vjp(cotangent), expected_vjp(cotangent))
 
 
-def test_an_id_outside_the_kernel_gives_nan_not_a_neighbours_row():
+def test_an_id_outside_the_kernel_gives_nan_not_another_row():
   params = gru.init(jax.random.key(0), 7, 4)
   _, ys = gru.scan(params, jnp.array([1, 7, 2]))
   assert np.isfinite(ys[0]).all() and np.isnan(ys[1]).all()

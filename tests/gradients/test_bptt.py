@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlx.gradients import bptt
 from dlx.gradients import gru as gru_gradients
 from dlx.gradients import lstm as lstm_gradients
 from dlx.gradients import rnn as rnn_gradients
-from dlx.gradients import through_time
 from dlx.layers import gru, lstm, rnn
 
 B, T, D, H = 3, 4, 2, 3
@@ -141,7 +141,7 @@ def test_cotangents_have_the_dtypes_of_their_inputs(layer, rules, options):
 def test_the_state_before_a_step_is_that_after_the_step_that_ran_before_it():
   after = jnp.array([[1.0], [2.0], [3.0]])
   first = jnp.array([9.0])
-  before = functools.partial(through_time.before, first, after)
+  before = functools.partial(bptt.before, first, after)
   np.testing.assert_array_equal(before(reverse=False), [[9], [1], [2]])
   np.testing.assert_array_equal(before(reverse=True), [[2], [3], [9]])
 
@@ -149,7 +149,7 @@ def test_the_state_before_a_step_is_that_after_the_step_that_ran_before_it():
 def test_products_and_sums_are_over_all_leading_dimensions():
   rng = np.random.default_rng(0)
   x, y = rng.normal(size=(4, 2, 3)), rng.normal(size=(4, 2, 5))
-  product, total = jax.jit(through_time.contract_and_sum)(jnp.asarray(x), jnp.asarray(y))
+  product, total = jax.jit(bptt.contract_and_sum)(jnp.asarray(x), jnp.asarray(y))
   expected = sum(np.outer(x[i], y[i]) for i in np.ndindex(4, 2))
   np.testing.assert_allclose(product, expected, atol=1e-13)
   np.testing.assert_allclose(total, sum(y[i] for i in np.ndindex(4, 2)), atol=1e-13)
@@ -159,8 +159,8 @@ def test_the_gradient_of_ids_is_that_of_one_hot_vectors():
   rng = np.random.default_rng(0)
   kernel, d_a = jnp.asarray(rng.normal(size=(5, 6))), jnp.asarray(rng.normal(size=(4, 2, 6)))
   ids = jnp.asarray([[0, 3], [3, 3], [1, 0], [3, 4]])  # 2 never occurs.
-  d_kernel, d_xs = through_time.gate_inputs_vjp(kernel, ids, d_a)
-  expected, _ = through_time.gate_inputs_vjp(kernel, jnp.eye(5)[ids], d_a)
+  d_kernel, d_xs = bptt.gate_inputs_vjp(kernel, ids, d_a)
+  expected, _ = bptt.gate_inputs_vjp(kernel, jnp.eye(5)[ids], d_a)
   np.testing.assert_allclose(d_kernel, expected, atol=1e-13)
   assert d_xs is None
   np.testing.assert_array_equal(d_kernel[2], 0)
