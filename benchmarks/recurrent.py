@@ -85,7 +85,7 @@ def make_tokens(size: Size) -> np.ndarray:
 
 def dlx_loss(params: dict, tokens: jax.Array, *, reset_after: bool = True) -> jax.Array:
   """The loss of ids (B, T + 1) with dlx's layers."""
-  layer = embedding.through(params["embedding"], params["gru"])
+  layer = embedding.fold(params["embedding"], params["gru"])
   _, ys = gru.scan(layer, tokens[:, :-1], reset_after=reset_after)
   return losses.cross_entropy(linear.apply(params["out"], ys), tokens[:, 1:])
 

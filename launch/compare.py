@@ -1,4 +1,4 @@
-"""Draws runs on one picture, and prints what their configs and results differ in.
+"""Compares runs: their curves in one figure, and a table of config differences and results.
 
   python -m launch.compare [--metric=loss] [--output=compare.png] DIR DIR ...
 """
@@ -7,16 +7,16 @@ import pathlib
 
 from absl import flags
 
+from dlx.errors import UserError
 from launch.cli import program
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("metric", "loss", "What is drawn: that of training, and of validation.")
-flags.DEFINE_string("output", "compare.png", "The picture.")
+flags.DEFINE_string("metric", "loss", "The metric to draw, of training and validation.")
+flags.DEFINE_string("output", "compare.png", "The figure.")
 
 
 def main(*workdirs: str) -> None:
   """Compares runs."""
-  from dlx.errors import UserError
   from dlx.reports import comparison
 
   if len(workdirs) < 2:
@@ -30,7 +30,7 @@ def main(*workdirs: str) -> None:
   from rich.console import Console
 
   Console(highlight=False).print(comparison.table(runs, FLAGS.metric))
-  print(f"{FLAGS.output} is drawn")
+  print(f"{FLAGS.output} is written")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""Trains one config with many values: a grid, random draws, or both.
+"""Trains a config with many values: a grid, random draws, or both.
 
   python -m launch.sweep --config=FILE:PRESET [--config.KEY=VALUE ...] --workdir=DIR
       --grid=optimizer.learning_rate=1e-3,3e-3 --grid=seed=0,1,2
       [--log_uniform=optimizer.weight_decay=1e-3,1 --count=8] [--jobs=1]
       [--metric=loss] [--best=min] [--dry_run]
 
-Each run is a folder below --workdir, and launch.train with the values in its name; the
-same command goes on where it stopped. At the end there are sweep.csv, sorted by the best
-validation value of each run, and sweep.png.
+Each run is a folder below --workdir, named by its values. The same command resumes the sweep. It
+writes sweep.csv, sorted by the best validation value of each run, and sweep.png.
 
   --through="launch.clusters.slurm --gpus_per_node=1 --submit"
 
-gives each run to a launcher of jobs (launch.clusters.slurm, launch.clusters.kubernetes, launch.clusters.tpu run)
-instead, once; the same command later shows those that have finished.
+submits each run as a job (launch.clusters.slurm, launch.clusters.kubernetes, or
+"launch.clusters.tpu run") instead, once; the same command later shows the finished ones.
 """
 
 import csv
@@ -25,84 +24,88 @@ import time
 
 from absl import flags
 
-from launch.cli import program
+from dlx.errors import UserError
+from launch.cli import configs, program, search_space
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of the runs.")
 flags.DEFINE_multi_string("grid", [], "KEY=VALUE,VALUE,...; all combinations are run.")
-flags.DEFINE_multi_string("uniform", [], "KEY=LOW,HIGH; numbers drawn between the two.")
-flags.DEFINE_multi_string("log_uniform", [], "KEY=LOW,HIGH; their logarithms are drawn.")
-flags.DEFINE_integer("count", 1, "How many draws, for each combination of the grid.")
-flags.DEFINE_integer("draw_seed", 0, "Of the draws.")
-flags.DEFINE_integer("jobs", 1, "How many runs at a time.", lower_bound=1)
-flags.DEFINE_string("through", None, "A launcher of jobs with its flags, which gets the runs.")
+flags.DEFINE_multi_string("uniform", [], "KEY=LOW,HIGH; uniform draws.")
+flags.DEFINE_multi_string("log_uniform", [], "KEY=LOW,HIGH; uniform draws of the logarithm.")
+flags.DEFINE_integer("count", 1, "Number of draws, for each combination of the grid.")
+flags.DEFINE_integer("draw_seed", 0, "Seed of the draws.")
+flags.DEFINE_integer("jobs", 1, "Number of runs at a time.", lower_bound=1)
+flags.DEFINE_string("through", None, "A cluster launcher with its flags, which submits the runs.")
 flags.DEFINE_string("metric", "loss", "The validation metric that sorts the runs.")
-flags.DEFINE_enum("best", "min", ["min", "max"], "What is good.")
-flags.DEFINE_bool("dry_run", False, "Print the commands, and run nothing.")
+flags.DEFINE_enum("best", "min", ["min", "max"], "Whether smaller or larger values of the metric are better.")
+flags.DEFINE_bool("dry_run", False, "Print the commands instead of running them.")
 
 
-def commands(root: pathlib.Path, points: list[dict[str, str]], own: list[str]):
-  """[(folder, command)] of every point.
+def commands(root: pathlib.Path, trials: list[dict[str, str]], own: list[str]):
+  """[(folder, command)] of every trial.
 
   Raises:
-    UserError: a key is unknown, a value is of the wrong type, or two points have one name.
+    UserError: a key is unknown, a value has the wrong type, or two trials have the same name.
   """
-  from dlx.errors import UserError
-  from launch.cli import configs
-  from launch.cli import search_space as points_lib
-
   found = []
-  for point in points:
-    values = [f"--config.{key}={value}" for key, value in point.items()]
-    configs.check_flags(["sweep", *own, *values])
-    folder = root / points_lib.name(point)
+  for trial in trials:
+    values = [f"--config.{key}={value}" for key, value in trial.items()]
+    kept = [flag for flag in own if flag.partition("=")[0].removeprefix("--config.") not in trial]
+    configs.check_flags(["sweep", *kept, *values])
+    folder = root / search_space.name(trial)
     if any(folder == other for other, _ in found):
-      raise UserError(f"{folder.name} comes twice; the values of a key must differ")
-    train = [*own, *values, f"--workdir={folder}"]
+      raise UserError(f"{folder.name} occurs twice; the values of a key must differ")
+    train = [*kept, *values, f"--workdir={folder}"]
     program = [*shlex.split(FLAGS.through), "--"] if FLAGS.through else ["launch.train"]
     found.append((folder, [sys.executable, "-m", *program, *train]))
   return found
 
 
-def is_done(folder: pathlib.Path, total_steps: int) -> bool:
+def is_done(folder: pathlib.Path) -> bool:
   """Whether a run has reached its last step and validated it."""
+  from dlx import presets
   from dlx.runs import metric_log
+  from dlx.runs import workdir as workdirs
 
   lines = metric_log.read(folder / metric_log.METRICS)
-  return bool(lines) and lines[-1]["step"] >= total_steps and "loss" not in lines[-1]
+  if not lines or "loss" in lines[-1]:
+    return False
+  steps_per_epoch = workdirs.read_data(folder)["steps_per_epoch"]
+  config = presets.in_steps(workdirs.read_config(folder), steps_per_epoch)
+  return lines[-1]["step"] >= config.training.total_steps
 
 
 def run_all(jobs: list[tuple[pathlib.Path, list[str]]], at_once: int) -> dict[str, str]:
-  """Runs the commands, some at a time; {name of a run that failed: its last line}.
+  """Runs the commands, `at_once` at a time; returns {name of a failed run: its last line}.
 
-  A signal is passed on, so that every run saves.
+  Signals are passed on, so that every run saves.
   """
-  from dlx.training.signals import Interrupted, Interrupts
+  from dlx.training.signals import Preempted, Preemption
 
   waiting, running, failed = list(jobs), {}, {}
-  with Interrupts() as interrupts:
+  with Preemption() as preemption:
     while waiting or running:
-      if interrupts.received:
+      if preemption.received:
         waiting.clear()
         for process in running:
           process.send_signal(signal.SIGTERM)
       while waiting and len(running) < at_once:
         folder, train = waiting.pop(0)
         with _log(folder).open("a") as log:
-          # In a group of its own: a Ctrl-C in the terminal comes from here alone, once.
+          # In its own session: Ctrl-C reaches it through this program, once.
           process = subprocess.Popen(train, stdout=log, stderr=log, start_new_session=True)
         running[process] = folder
         print(f"{folder.name}: started", flush=True)
       time.sleep(0.2)
       for process in [p for p in running if p.poll() is not None]:
         folder, state = running.pop(process), "done"
-        if interrupts.received:
+        if preemption.received:
           state = "stopped"
         elif process.returncode:
           state = failed[folder.name] = _last_line(_log(folder))
         print(f"{folder.name}: {state}", flush=True)
-    if interrupts.received:
-      raise Interrupted("every run has saved; the same command resumes", interrupts.received)
+    if preemption.received:
+      raise Preempted("every run has saved; the same command resumes", preemption.received)
   return failed
 
 
@@ -130,34 +133,31 @@ def write_table(path: pathlib.Path, runs: list, keys: list[str], metric: str, be
   return rows
 
 
-def main() -> None:
+def main(config) -> None:
   """Runs the sweep, and shows its table."""
-  from dlx.errors import UserError
-  from launch.cli import search_space as points_lib
-
+  del config  # Each trial parses the same flags with its own values.
   root = pathlib.Path(program.required("workdir"))
   own = [a for a in sys.argv[1:] if a.startswith(("--config=", "--config."))]
-  points = points_lib.make(
+  trials = search_space.make(
       FLAGS.grid, FLAGS.uniform, FLAGS.log_uniform, count=FLAGS.count, seed=FLAGS.draw_seed
   )
-  jobs = commands(root, points, own)
+  jobs = commands(root, trials, own)
   if FLAGS.dry_run:
     print("\n".join(shlex.join(["python", *train[1:]]) for _, train in jobs))
     return
-  total_steps = FLAGS.config.training.total_steps
   try:
     root.mkdir(parents=True, exist_ok=True)
   except OSError as e:
     raise UserError(f"--workdir={root} cannot be written: {e.strerror}") from None
-  waiting = [job for job in jobs if not is_done(job[0], total_steps)]
-  if FLAGS.through:  # A job that was handed over has a log of that here.
+  waiting = [job for job in jobs if not is_done(job[0])]
+  if FLAGS.through:  # Submitted jobs have a log of the submission here.
     waiting = [job for job in waiting if not _log(job[0]).exists()]
   failed = run_all(waiting, FLAGS.jobs)
   if FLAGS.through:
-    for name in failed:  # It was not handed over.
+    for name in failed:  # It was not submitted.
       _log(root / name).unlink()
-    print(f"{len(waiting) - len(failed)} handed over; the same command shows what has finished")
-  _show(root, [folder for folder, _ in jobs if folder.name not in failed], list(points[0]))
+    print(f"{len(waiting) - len(failed)} submitted; the same command shows the finished runs")
+  _show(root, [folder for folder, _ in jobs if folder.name not in failed], list(trials[0]))
   if failed:
     raise UserError(
         f"{len(failed)} of {len(jobs)} runs failed: "

@@ -7,74 +7,14 @@ environment. Elsewhere each process is told all three:
   python -m launch.train --distributed --coordinator=HOST:PORT --num_processes=2 --process_id=1 ...
 """
 
-import contextlib
-import ctypes
-import os
-import signal
 import socket
-import sys
 import time
-
-from absl import flags
-
-FLAGS = flags.FLAGS
-flags.DEFINE_bool("distributed", False, "Train with the other processes of this job.")
-flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where jax cannot find out.")
-flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-flags.DEFINE_integer("process_id", None, "Which one this is, from 0.")
 
 SECONDS_TO_MEET = 60  # Until all processes must have started.
 SECONDS_OF_SILENCE = 30  # After which a process is taken for dead.
 
 
-def guard() -> None:
-  """Goes on in a child process; this one waits for it and ends as it does.
-
-  When another process dies, jax's runtime may abort this one from a thread in C++, which
-  Python cannot catch. So the training is a child, and its parent says what has happened.
-  Signals are handed on; a parent that is killed takes the child with it.
-  """
-  parent, child = os.getpid(), os.fork()
-  if not child:
-    os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on.
-    if sys.platform == "linux":
-      pr_set_pdeathsig = 1
-      ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-      if os.getppid() != parent:
-        os._exit(1)
-    sys.excepthook = _die
-    return
-
-  def hand_on(number, frame):
-    del frame
-    with contextlib.suppress(ProcessLookupError):
-      os.kill(child, number)
-
-  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-    signal.signal(number, hand_on)
-  code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-  if code == -signal.SIGABRT:
-    from dlx.distributed.processes import ProcessLost
-
-    print(ProcessLost(), file=sys.stderr)
-    os._exit(1)
-  os._exit(128 - code if code < 0 else code)
-
-
-def _die(*exception) -> None:
-  """Ends a process with a defect at once: at a usual end it would wait for the others."""
-  sys.__excepthook__(*exception)
-  sys.stderr.flush()
-  os._exit(1)
-
-
-def is_wanted(arguments: list[str]) -> bool:
-  """Whether --distributed is among the arguments, before any flag is parsed."""
-  forms = ("distributed", "distributed=true", "distributed=1")
-  return any(argument.lstrip("-") in forms for argument in arguments)
-
-
-def start() -> None:
+def initialize(coordinator=None, num_processes=None, process_id=None) -> None:
   """Joins the other processes.
 
   Raises:
@@ -84,7 +24,7 @@ def start() -> None:
 
   from dlx.errors import UserError
 
-  coordinator, count, number, devices = _explicit() or _detected()
+  coordinator, count, number, devices = _explicit(coordinator, num_processes, process_id) or _detected()
   if count < 2:
     return
   host, _, port = coordinator.rpartition(":")
@@ -112,23 +52,11 @@ def start() -> None:
     ) from None
 
 
-def end(code: int) -> None:
-  """Ends this process; a failure is not kept from the others by waiting for them."""
-  import jax
-
-  sys.stdout.flush()
-  if code in (1, 2) and jax.distributed.is_initialized():
-    time.sleep(1)  # For the others to say the same, where all have failed alike.
-    sys.stderr.flush()
-    os._exit(code)
-  sys.exit(code)
-
-
-def _explicit() -> tuple[str, int, int, None] | None:
+def _explicit(coordinator, num_processes, process_id) -> tuple[str, int, int, None] | None:
   """What the flags say; None when they say nothing."""
   from dlx.errors import UserError
 
-  values = {name: FLAGS[name].value for name in ("coordinator", "num_processes", "process_id")}
+  values = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
   missing = [f"--{name}" for name, value in values.items() if value is None]
   if len(missing) == len(values):
     return None

@@ -16,7 +16,7 @@ import numpy as np
 from dlx.errors import UserError
 
 
-class ProcessLost(Exception):
+class PeerLost(Exception):
   """Another process of this run has ended, so that nothing more can be computed with it."""
 
   def __init__(self):
@@ -26,7 +26,7 @@ class ProcessLost(Exception):
     )
 
 
-def is_first() -> bool:
+def is_primary() -> bool:
   """Whether this process writes what is written once: metrics, pictures, the folder's files."""
   return jax.process_index() == 0
 
@@ -49,7 +49,7 @@ def gather(text: str) -> list[str]:
   return [bytes(row).rstrip(b"\0").decode() for row in rows]
 
 
-def together(function: Callable[[], None]) -> None:
+def raise_together(function: Callable[[], None]) -> None:
   """Calls the function; when it fails on any process, it fails on all.
 
   Raises:
@@ -65,9 +65,9 @@ def together(function: Callable[[], None]) -> None:
       raise UserError(message)
 
 
-def on_first(function: Callable[[], None]) -> None:
+def on_primary(function: Callable[[], None]) -> None:
   """Calls the function on the first process alone; when it fails there, it fails on all."""
-  together(lambda: function() if is_first() else None)
+  raise_together(lambda: function() if is_primary() else None)
 
 
 def check_equal(values: dict) -> None:
@@ -87,12 +87,12 @@ def check_equal(values: dict) -> None:
 
 
 @contextlib.contextmanager
-def noticing_losses() -> Iterator[None]:
-  """Turns the errors by which jax's collectives tell of a dead process into ProcessLost."""
+def detect_peer_failure() -> Iterator[None]:
+  """Turns the errors by which jax's collectives tell of a dead process into PeerLost."""
   try:
     yield
   except (ValueError, RuntimeError) as e:
     said = ("Gloo", "coordination service", "NCCL", "UNAVAILABLE")
     if jax.process_count() > 1 and any(word in str(e) for word in said):
-      raise ProcessLost() from e
+      raise PeerLost() from e
     raise

@@ -59,7 +59,7 @@ class RecurrentLanguageModel(nn.Module):
 
     xs = ids
     if ids.size >= self.vocab_size:
-      layers = [embedding.through(table, layers[0]), *layers[1:]]
+      layers = [embedding.fold(table, layers[0]), *layers[1:]]
     else:
       xs = embedding.lookup(table, ids)
 

@@ -20,7 +20,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
   Raises:
     UserError: another run has it.
   """
-  if not processes.is_first():
+  if not processes.is_primary():
     yield
     return
   with (workdir / LOCK).open("w") as file:

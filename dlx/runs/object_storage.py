@@ -64,10 +64,10 @@ def opened_to_train(address: str) -> Iterator[pathlib.Path]:
       new.take(lambda line: print(line, file=sys.stderr, flush=True))
       _claims[root] = new
 
-  processes.together(lambda: lock.check(place))
+  processes.raise_together(lambda: lock.check(place))
   try:
-    processes.on_first(claim)
-    processes.together(lambda: _fill(place, address))
+    processes.on_primary(claim)
+    processes.raise_together(lambda: _fill(place, address))
     yield place
   finally:
     if root in _claims:
@@ -84,7 +84,7 @@ def _fill(place: pathlib.Path, address: str) -> pathlib.Path:
     (place / ADDRESS).write_text(address.rstrip("/"))
   except OSError as e:
     raise UserError(f"{place}, where files of {address} go first: {e.strerror}") from None
-  fetch(place)
+  download(place)
   return place
 
 
@@ -100,7 +100,7 @@ def checkpoints(workdir: pathlib.Path) -> pathlib.Path | str:
   return f"{address}/checkpoints" if address else workdir / "checkpoints"
 
 
-def fetch(workdir: pathlib.Path) -> None:
+def download(workdir: pathlib.Path) -> None:
   """Brings new files of the bucket; nothing for a folder that stands for none.
 
   Raises:
@@ -120,7 +120,7 @@ def fetch(workdir: pathlib.Path) -> None:
         _changed(workdir / inner)  # It is there as it is here: `put` leaves it alone.
 
 
-def put(workdir: pathlib.Path) -> None:
+def upload(workdir: pathlib.Path) -> None:
   """Copies files to the bucket that are not there as they are here; see `fetch`.
 
   Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from dlx import doctor, presets
+from dlx import doctor, platform, presets
 from dlx.data import batches
 from dlx.distributed import processes
 from dlx.errors import UserError
@@ -53,10 +53,11 @@ def train(
   with _opened(workdir) as folder:
     processes.on_primary(lambda: workdirs.check(folder, config, override=override))
     doctor.check()
-    if hasattr(experiment, "train"):
-      experiment.train(config, folder)
-    else:
-      _train(experiment, config, folder, steps)
+    with platform.lowering_for(jax.devices()[0].platform):
+      if hasattr(experiment, "train"):  # An experiment may bring its own.
+        experiment.train(config, folder)
+      else:
+        _train(experiment, config, folder, steps)
     if processes.is_primary():
       object_storage.upload(folder)
   return folder
@@ -82,7 +83,7 @@ def _train(experiment, config, workdir: pathlib.Path, profile: range) -> None:
   program = make_program(task, training, config.seed, mesh)
   check_shapes(task, program, data)  # Errors of an experiment come before anything is written.
 
-  record = {"platform": mesh.devices.flat[0].platform}
+  record = {"implementations": platform.choices()}
   workdirs.create(workdir, config, data, epoch, record)
 
   def measure(variables, *, everything):

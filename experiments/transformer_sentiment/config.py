@@ -18,7 +18,7 @@ import jax
 
 from dlx import presets, settings
 from dlx.models import trainable
-from dlx.settings import Rule, count, flag, matching, number, one_of, positive, rate, run, text
+from dlx.settings import Rule, count, flag, matching, one_of, positive, rate, run, text
 
 # Of a new encoder; init_from brings its own.
 ENCODER = {

@@ -105,7 +105,8 @@ def make(config, assets) -> Task:
     return Loss(sum(each) / len(each), {"accuracy": accuracy})
 
   def full_logits(variables, batch, rng):
-    return model.apply(variables, batch["ids"], bucketing.token_mask(batch["ids"], batch["lengths"]))
+    mask = bucketing.token_mask(batch["ids"], batch["lengths"])
+    return model.apply(variables, batch["ids"], mask)
 
   def logits_fn(variables, batch):
     return bucketing.truncated(full_logits, lengths)(variables, batch, None)

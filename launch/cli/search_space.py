@@ -1,4 +1,4 @@
-"""The points of a sweep: values of config keys, from grids and from random draws."""
+"""The trials of a sweep: values of config keys, from grids and from random draws."""
 
 from collections.abc import Sequence
 import itertools
@@ -64,7 +64,7 @@ def make(
   keys = [key for key, *_ in [*grids, *ranges]]
   for key in keys:
     if keys.count(key) > 1:
-      raise UserError(f"{key} is named twice; give all its values at once")
+      raise UserError(f"{key} is given twice; give all its values in one flag")
   if not keys:
     raise UserError("nothing varies: give --grid=KEY=VALUE,VALUE or --log_uniform=KEY=LOW,HIGH")
   if count < 1:
@@ -73,21 +73,21 @@ def make(
   for _ in range(count if ranges else 1):
     draw = {}
     for key, low, high, logarithmic in ranges:
-      share = rng.random()
+      fraction = rng.random()
       if logarithmic:
-        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+        value = math.exp(math.log(low) + fraction * (math.log(high) - math.log(low)))
       else:
-        value = low + share * (high - low)
+        value = low + fraction * (high - low)
       draw[key] = f"{value:.4g}"
     draws.append(draw)
   chosen = itertools.product(*([(key, value) for value in values] for key, values in grids))
   return [{**dict(pairs), **draw} for pairs in chosen for draw in draws]
 
 
-def name(point: dict[str, str]) -> str:
-  """A point's folder: "learning_rate=1e-3,seed=0", keys by their last part where that tells."""
-  last = [key.rpartition(".")[2] for key in point]
+def name(trial: dict[str, str]) -> str:
+  """A trial's folder: "learning_rate=1e-3,seed=0", keys by their last part if it is unique."""
+  last = [key.rpartition(".")[2] for key in trial]
   return ",".join(
       f"{short if last.count(short) == 1 else key}={value}".replace("/", "_")
-      for short, (key, value) in zip(last, point.items())
+      for short, (key, value) in zip(last, trial.items())
   )
