@@ -201,7 +201,8 @@ def in_steps(
         count = settings_lib.steps(get(config, key), steps_per_epoch)
       except ValueError as e:
         raise UserError(f"config.{key}: {e}") from None
-      get(result, ".".join(sections))[name] = count
+      section = get(result, ".".join(sections)) if sections else result
+      section[name] = count
   if "optimizer" in result and result.training.total_steps:
     warmup, total = result.optimizer.get("warmup_steps", 0), result.training.total_steps
     if warmup >= total:

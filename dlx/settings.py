@@ -184,6 +184,23 @@ def optimizers(*names: str, **changes) -> dict[str, Setting]:
   return _section("optimizer", used, changes)
 
 
+def image_data(*datasets: str, **changes) -> dict[str, Setting]:
+  """The settings of dlx.data.images.from_options; `changes` replaces defaults.
+
+  Args:
+    *datasets: names of dlx.data.images; the first is the default.
+    **changes: replaces defaults.
+  """
+  settings = {
+      "images": text(),  # A folder, which replaces the dataset.
+      "dataset": one_of(*datasets),
+      "size": count(None, low=4, optional=True),  # Pixels; None: the dataset's own.
+      "num_validation": count(5000),  # Images taken from the training split.
+      "batch_size": count(128),
+  }
+  return _section("data", settings, changes)
+
+
 def _section(name: str, settings: dict, changes: dict) -> dict[str, Setting]:
   """The settings under "name."; a default that is replaced keeps its type and range."""
   if unknown := changes.keys() - settings.keys():

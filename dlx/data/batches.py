@@ -98,12 +98,15 @@ def in_streams(sequences: dict[str, np.ndarray], streams: int) -> dict[str, np.n
 
 
 def make_epochs(batch_size: int) -> Callable:
-  """`batch_fn` of shuffled epochs: B examples of every array, each example once per epoch."""
+  """`batch_fn` of shuffled epochs: B examples of every array, each example once per epoch.
+
+  A batch also has the scalar "step", for losses that change with time.
+  """
 
   def batch_fn(train, step, rngs):
     count = len(next(iter(train.values())))
     indices, _ = shuffled(rngs.run, step, num_examples=count, batch_size=batch_size)
-    return {name: array[indices] for name, array in train.items()}
+    return {**{name: array[indices] for name, array in train.items()}, "step": step}
 
   return batch_fn
 

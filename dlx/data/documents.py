@@ -82,6 +82,14 @@ def load(
   return Splits(*split(train, num_validation), test)
 
 
+def from_options(options) -> Splits[Documents]:
+  """`load` with options dataset, file, text_column, label_column and num_validation."""
+  return load(
+      options.dataset, file=options.file, text_column=options.text_column,
+      label_column=options.label_column, num_validation=options.num_validation,
+  )  # fmt: skip
+
+
 def unlabelled(source: str) -> tuple[str, ...]:
   """The documents of a source that have no label: those of imdb_reviews, else ().
 

@@ -101,6 +101,14 @@ def load(
   return Splits(*train_validation_split(train, num_validation), test)
 
 
+def from_options(options) -> Splits[Images]:
+  """`load` with the values of dlx.settings.image_data: dataset, images, size, num_validation."""
+  return load(
+      options.dataset, folder=options.images, size=options.size,
+      num_validation=options.num_validation,
+  )  # fmt: skip
+
+
 def _check_size(size: int | None, expected: int, name) -> None:
   if size not in (None, expected):
     raise UserError(f"size: expected {expected} or None for {name}, got {size}")

@@ -22,10 +22,7 @@ from dlx.training import encoders
 def load(config, assets=None) -> Data:
   """Documents as rows of token ids, sorted by length; the encoder's shapes and tokenizer."""
   options = config.data
-  parts = documents.load(
-      options.dataset, file=options.file, text_column=options.text_column,
-      label_column=options.label_column, num_validation=options.num_validation,
-  )  # fmt: skip
+  parts = documents.from_options(options)
   unlabelled = () if options.file else documents.unlabelled(options.dataset)
   texts = parts.train.texts + unlabelled
   known = assets or encoders.make_assets(config, texts)

@@ -17,14 +17,12 @@ MNIST's IDX files); --config.init_from=WORKDIR starts from a trained run.
 import jax
 
 from dlx import presets, settings
-from dlx.settings import Rule, count, number, one_of, run, text
+from dlx.settings import Rule, count, number, one_of, run
 
 SETTINGS = {
-    "data.images": text(),  # A folder, which replaces the dataset.
-    "data.dataset": one_of("cifar10", "fashion_mnist", "mnist", "shapes", "gray_shapes"),
-    "data.size": count(None, low=16, optional=True),  # Pixels; None: the dataset's own.
-    "data.num_validation": count(5000),  # Images taken from the training split.
-    "data.batch_size": count(500),
+    **settings.image_data(
+        "cifar10", "fashion_mnist", "mnist", "shapes", "gray_shapes", batch_size=500
+    ),
     "augmentation.crop_padding": count(2, low=0),  # See dlx.data.augmentation; 0 is off.
     "augmentation.flip": one_of("alternating", "random", "none"),
     "augmentation.cutout": count(0, low=0),

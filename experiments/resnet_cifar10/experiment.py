@@ -19,12 +19,7 @@ _SAMPLE = 5000  # Training images from which the pixels' statistics are estimate
 
 def load(config, assets=None) -> Data:
   """uint8 images with labels; the class names, and statistics of the pixels."""
-  options = config.data
-  splits = image_data.load(
-      options.dataset, folder=options.images, size=options.size,
-      num_validation=options.num_validation,
-  )  # fmt: skip
-  pretrained = None
+  splits, pretrained = image_data.from_options(config.data), None
   if config.init_from:
     run = dlx.load_run(config.init_from)
     assets = assets or {**run.assets, "classes": list(splits.train.classes)}

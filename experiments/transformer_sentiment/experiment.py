@@ -17,10 +17,7 @@ from dlx.training import encoders, finetuning, optimizers
 def load(config, assets=None) -> Data:
   """Documents as rows of token ids, sorted by length; classes, encoder and n-gram counts."""
   options = config.data
-  parts = documents.load(
-      options.dataset, file=options.file, text_column=options.text_column,
-      label_column=options.label_column, num_validation=options.num_validation,
-  )  # fmt: skip
+  parts = documents.from_options(options)
   classes = list(parts.train.classes)
   known = assets or {"classes": classes, **encoders.make_assets(config, parts.train.texts)}
   tokenizer = tokens.from_json(known["tokenizer"])
