@@ -129,9 +129,56 @@ def shuffled(
   """
   steps = num_examples // batch_size
   epoch = step // steps
-  order = jax.random.permutation(jax.random.fold_in(rng, epoch), num_examples)
-  indices = jax.lax.dynamic_slice_in_dim(order, step % steps * batch_size, batch_size)
-  return indices, epoch
+  positions = step % steps * batch_size + jnp.arange(batch_size)
+  return permuted(jax.random.fold_in(rng, epoch), positions, num_examples), epoch
+
+
+_SORTED = 1024  # Up to this size, a permutation of all elements costs less than a step.
+_ROUNDS = 8
+
+
+def permuted(
+    rng: jax.Array, positions: Int[Array, "B"], num_elements: int
+) -> Int[Array, "B"]:
+  """The elements at some positions of a random permutation of 0, ..., N - 1.
+
+  Only B elements are computed, where `jax.random.permutation` sorts all N. A Feistel network
+  permutes the numbers below a power of 4, half of their bits at a time:
+
+    (l, r) -> (r, l xor f_k(r)),  k = 1, ..., 8
+
+  with f_k a hash keyed by rng. A result that is not below N is permuted again, until it is
+  (cycle walking), which gives a permutation of 0, ..., N - 1. Small N are sorted: there the
+  network has too few bits to be even.
+
+  Args:
+    rng: a typed key: of the permutation.
+    positions: each in 0, ..., N - 1.
+    num_elements: N.
+
+  Source: Luby and Rackoff, "How to construct pseudorandom permutations from pseudorandom
+    functions" (1988); Black and Rogaway, "Ciphers with arbitrary finite domains" (2002).
+  """
+  if num_elements <= _SORTED:
+    return jax.random.permutation(rng, num_elements)[positions]
+  half = -(-(num_elements - 1).bit_length() // 2)
+  mask = jnp.uint32(2**half - 1)
+  keys = jax.random.bits(rng, (_ROUNDS,), jnp.uint32)
+
+  def permute(x):
+    left, right = x >> half, x & mask
+    for key in keys:
+      h = (right ^ key) * jnp.uint32(0x9E3779B1)  # The mixing of MurmurHash3.
+      h = (h ^ (h >> 15)) * jnp.uint32(0x85EBCA77)
+      left, right = right, left ^ ((h ^ (h >> 13)) & mask)
+    return (left << half) | right
+
+  x = jax.lax.while_loop(
+      lambda x: (x >= num_elements).any(),
+      lambda x: jnp.where(x >= num_elements, permute(x), x),
+      permute(positions.astype(jnp.uint32)),
+  )
+  return x.astype(jnp.int32)
 
 
 def by_length(
@@ -159,7 +206,7 @@ def by_length(
   start_rng, cut_rng, order_rng, mix_rng = jax.random.split(jax.random.fold_in(rng, epoch), 4)
   start = jax.random.randint(start_rng, (), 0, num_examples - count * batch_size + 1)
   cut = jax.random.randint(cut_rng, (), 0, reach)
-  batch = jax.random.permutation(order_rng, count)[step % count]
+  batch = permuted(order_rng, (step % count)[None], count)[0]
   group = (batch + cut) // reach
   first = group * reach - cut  # Its first batch; the groups at both ends are smaller.
   positions = first * batch_size + jnp.arange(reach * batch_size)
