@@ -142,7 +142,7 @@ def _strips(x, d_y, w, rows):
 
 
 def _kernel_vjp(x, d_y, w, groups):
-  """d_K (h, w, C_in / groups, C_out) from x and d_y, (B, H, W, C)."""
+  """d_K (h, w, C_in / groups, C_out) of x (B, H, W, C_in), d_y (B, H_out, W_out, C_out)."""
   n, c, k = x.shape[0], x.shape[-1], d_y.shape[-1]
   moved, numbers = _plan(c, k, w)
   lanes = math.gcd(n, max(2, jax.device_count()))
