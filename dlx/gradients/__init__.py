@@ -1,1 +1,4 @@
-"""Derivatives derived by hand, one file per layer family."""
+"""Hand-derived vector-Jacobian products, one file per layer family.
+
+dlx/layers/__init__.py has the letters of shapes.
+"""

@@ -1,24 +1,24 @@
 """The gradient of attention, derived by hand.
 
-Notation: Q, K, V are the queries, keys and values of one head, a row for each position;
+Notation: Q, K, V are the queries, keys and values of one head, one row per position;
 c is the scale, M the mask, A the weights and O the output,
 
   S = c Q K^T,   A = softmax of each row of S over the keys that M allows,   O = A V
 
 and d_v is the cotangent of v (the derivative of the loss with respect to v), in the
-shape of v. From the last equation up:
+shape of v. Backward from the last equation:
 
-- O_tj = sum_s A_ts V_sj. A product's rule: d_V = A^T d_O, d_A = d_O V^T.
+- O_tj = sum_s A_ts V_sj. By the rule of a product, d_V = A^T d_O, d_A = d_O V^T.
 - A_ts = e^S_ts / sum_u e^S_tu, row by row. From dA_ts/dS_tu = A_ts ([s = u] - A_tu),
 
     d_S_tu = sum_s d_A_ts dA_ts/dS_tu = A_tu (d_A_tu - sum_s A_ts d_A_ts)
 
-  so d_S = A * (d_A - rowsum(A * d_A)), with * elementwise. Where M forbids, A = 0 and
-  so d_S = 0: the mask needs no line of its own. A row in which nothing is allowed has
-  A = 0, hence O = 0 and no gradient.
-- S_ts = c sum_i Q_ti K_si. A product's rule again: d_Q = c d_S K, d_K = c d_S^T Q.
+  so d_S = A * (d_A - rowsum(A * d_A)), with * elementwise. Where M masks, A = 0 and so
+  d_S = 0: the mask needs no extra term. A fully masked row has A = 0, hence O = 0 and
+  zero gradients.
+- S_ts = c sum_i Q_ti K_si. By the rule of a product, d_Q = c d_S K, d_K = c d_S^T Q.
 
-The scores and the softmax are in at least float32, other products in the dtype of
+The scores and the softmax are computed in at least float32, other products in the dtype of
 their inputs.
 
 Source: Vaswani et al., "Attention is all you need" (2017), for the function;
@@ -31,18 +31,18 @@ from dlx.gradients import checks, linear, softmax
 
 
 def dot(x, y):
-  """x y with the sums, and the result, in at least float32."""
+  """x y, accumulated and returned in at least float32."""
   dtype = jnp.promote_types(jnp.result_type(x, y), jnp.float32)
   return jnp.matmul(x, y, preferred_element_type=dtype)
 
 
 def transpose(x):
-  """The last two dimensions change places."""
+  """Swaps the last two dimensions."""
   return jnp.swapaxes(x, -1, -2)
 
 
 def allowed(mask, is_causal, num_queries, num_keys):
-  """Where a query may attend: `mask`, and no later key if `is_causal`; None is everywhere."""
+  """`mask`, combined with the causal mask if `is_causal`; None if nothing is masked."""
   if not is_causal:
     return mask
   causal = jnp.arange(num_keys) <= jnp.arange(num_queries)[:, None]
@@ -57,7 +57,7 @@ def weights(query, key, *, mask=None, is_causal=False, scale=None):
 
 
 def _scores_vjp(a, d_a):
-  """d_S from A and d_A, row by row."""
+  """d_S from A and d_A."""
   return a * (d_a - (a * d_a).sum(-1, keepdims=True))
 
 
@@ -71,7 +71,7 @@ def _product_vjp(query, key, d_s, scale):
 def weights_vjp(query, key, *, d_out, mask=None, is_causal=False, scale=None):
   """The vector-Jacobian product of `dlx.layers.attention.weights`, A = softmax(c Q K^T).
 
-  The last two steps of the module's text, with d_A given:
+  The last two steps of the module's derivation, with d_A given:
 
     d_S = A * (d_A - rowsum(A * d_A)),   d_Q = c d_S K,   d_K = c d_S^T Q
 
@@ -100,7 +100,7 @@ def dot_product_attention_vjp(
 ):
   """The vector-Jacobian product of `dlx.layers.attention.dot_product_attention`, O = A V.
 
-  All three steps of the module's text:
+  All three steps of the module's derivation:
 
     d_V = A^T d_O,   d_A = d_O V^T,   d_S = A * (d_A - rowsum(A * d_A)),
     d_Q = c d_S K,   d_K = c d_S^T Q
@@ -129,12 +129,12 @@ def dot_product_attention_vjp(
 
 
 def split_heads(x, num_heads):
-  """(..., T, N D) -> (..., N, T, D): head n has the columns n D to (n + 1) D - 1."""
+  """(..., T, N D) -> (..., N, T, D): head n has columns n D to (n + 1) D - 1."""
   return jnp.swapaxes(x.reshape(*x.shape[:-1], num_heads, -1), -2, -3)
 
 
 def merge_heads(x):
-  """(..., N, T, D) -> (..., T, N D): undoes `split_heads`."""
+  """(..., N, T, D) -> (..., T, N D), the inverse of `split_heads`."""
   x = jnp.swapaxes(x, -2, -3)
   return x.reshape(*x.shape[:-2], -1)
 
@@ -151,21 +151,20 @@ def multi_head_vjp(
 
   With m the context (x itself in self-attention), the layer is
 
-    q = x W_q + b_q,   k = m W_k + b_k,   v = m W_v + b_v    (T, N D), cut into N heads
+    q = x W_q + b_q,   k = m W_k + b_k,   v = m W_v + b_v    (T, N D), split into N heads
     O^n = softmax(q^n k^n^T / sqrt(D)) v^n                   for each head n
     y = [O^1 ... O^N] W_o + b_o
 
-  Backward, the output projection gives d_W_o, d_b_o and d_[O^1 ... O^N] by the linear
-  rule; cut into heads like the output, that is d_O^n, from which the attention rule has
-  d_q^n, d_k^n and d_v^n. Side by side again, they go through the linear rule of each
-  projection. Cutting and joining only move numbers: their rules are each other. The
-  context reaches y through keys and values, and its cotangents add; in self-attention x
-  is read three times and all three add.
+  Backward, the linear rule of the output projection gives d_W_o, d_b_o and d_[O^1 ... O^N].
+  Split into heads, the latter is d_O^n, from which the attention rule gives d_q^n, d_k^n and
+  d_v^n. Concatenated, they go through the linear rule of each projection. Splitting and
+  merging heads are permutations, each other's transpose. The context reaches y through keys
+  and values, so its two cotangents are added; in self-attention x has three, all added.
 
   Args:
-    params: `query`, `key`, `value`, `out`, each a linear layer's.
+    params: `query`, `key`, `value`, `out`, each the params of a linear layer.
     x: `(..., T, d_model)`.
-    context: `(..., T_context, d_context)`; None is self-attention.
+    context: `(..., T_context, d_context)`; None for self-attention.
     d_out: d_y, `(..., T, d_model)`, in the dtype of y.
     num_heads, mask, is_causal: as in the layer.
 

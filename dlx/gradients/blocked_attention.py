@@ -1,32 +1,32 @@
-"""Attention over blocks of queries and keys, and its gradient, in linear memory.
+"""Attention in blocks of queries and keys, and its gradient, in linear memory.
 
-The T x T weights are never whole in memory: a block of scores is computed, used, and
-forgotten. Notation as in dlx/gradients/attention.py, with the scale already in Q.
+The T x T weights are never materialized: a block of scores is computed, used and discarded.
+Notation as in dlx/gradients/attention.py, with the scale already in Q.
 
-Forward. The softmax of a row can be built from blocks of keys. After some of them let m
-be the largest score, l = sum e^(S - m) and o = sum e^(S - m) V over the keys so far. A
-further block with scores S' has m' = max(m, max S'), and
+Forward. The softmax of a row can be accumulated over blocks of keys. Let m be the largest
+score so far, l = sum e^(S - m) and o = sum e^(S - m) V over the keys so far. The next block
+with scores S' has m' = max(m, max S'), and
 
   l' = l e^(m - m') + sum e^(S' - m'),   o' = o e^(m - m') + e^(S' - m') V'
 
-and at the end O = o / l. All that is saved is O and, one number a row,
+and at the end O = o / l. The residuals are O and, one number per row,
 
-  L = m + log l = log sum e^S      (+inf for a row in which no key is allowed)
+  L = m + log l = log sum e^S      (+inf for a fully masked row)
 
-Backward. A block's weights come back from its scores without any softmax, A = e^(S - L),
-and the row sum that d_S needs is known before the first block, because
+Backward. A block's weights are recomputed from its scores without a softmax, A = e^(S - L),
+and the row sum that d_S needs is known in advance, because
 rowsum(A * d_A) = rowsum(A * (d_O V^T)) = rowsum(d_O * (A V)) = rowsum(d_O * O) =: delta.
-L is an output too, with dL/dS = A (a second derivative needs its cotangent), so
+L is an output too (second derivatives need its cotangent), with dL/dS = A, so
 
   d_S = A * (d_O V^T - delta + d_L),   d_Q += d_S K,   d_K += d_S^T Q,   d_V += A^T d_O
 
-over all pairs of blocks. Blocks above the diagonal are left out if causal, and only
-blocks that the diagonal, the end of the keys, or a mask cuts are compared with a mask.
+over all pairs of blocks. If causal, blocks above the diagonal are skipped, and a mask is
+applied only to blocks that intersect the diagonal, the end of the keys or a given mask.
 
-Everything is a loop over slices of the time axes: leading dimensions stay whole, so
-that a batch that is split over devices stays split. For XLA's matrix products on CPU,
-which are three times slower with a transposed left operand, the backward pass works on
-S^T = K Q^T, and adds up d_Q^T = K^T d_S^T. All is in at least float32.
+The loops slice the time axes only and keep leading dimensions whole, so that a batch that is
+sharded over devices stays sharded. XLA's matrix products on CPU are three times slower with
+a transposed left operand, so the backward pass computes S^T = K Q^T and accumulates
+d_Q^T = K^T d_S^T. Everything is computed in at least float32.
 
 Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018) for
   the forward pass; Dao et al., "FlashAttention" (2022), appendix B, for the backward.
@@ -45,7 +45,7 @@ from dlx.gradients.attention import allowed, transpose
 
 @dataclasses.dataclass(frozen=True)
 class _Blocks:
-  """Which blocks there are, and what of a block is allowed."""
+  """The grid of blocks, and the mask of each."""
 
   mask: jax.Array | None
   is_causal: bool
@@ -63,15 +63,15 @@ class _Blocks:
     return -(-self.num_keys // self.k)
 
   def of_row(self, i):
-    """(full, end): blocks 0 to full - 1 are allowed whole, full to end - 1 in part."""
+    """(full, end): blocks 0 to full - 1 are not masked, full to end - 1 partially."""
     full, end = self.num_keys // self.k, self.columns
-    if self.is_causal:  # Whole up to the block's first query, some up to its last.
+    if self.is_causal:  # Unmasked up to the block's first query, partially up to its last.
       full = jnp.minimum(full, (i * self.q + 1) // self.k)
       end = jnp.minimum(end, -(-(i + 1) * self.q // self.k))
     return (0 if self.mask is not None else full), end
 
   def of_column(self, j):
-    """(start, full): blocks start to full - 1 are allowed in part, all others whole."""
+    """(start, full): blocks start to full - 1 are partially masked, later ones not at all."""
     start, full = 0, 0
     if self.is_causal:
       start = jnp.minimum(self.rows, j * self.k // self.q)
@@ -100,7 +100,7 @@ class _Blocks:
 
 
 def _at(x, i, size, axis=-2):
-  """Block i of `size` steps along an axis."""
+  """Block i with `size` steps along an axis."""
   return lax.dynamic_slice_in_dim(x, i * size, size, axis)
 
 
@@ -110,7 +110,7 @@ def _put(x, block, i, axis=-2):
 
 
 def _pad(x, size, axis=-2, value=0):
-  """x with the axis filled up to a multiple of `size`."""
+  """x with the axis padded to a multiple of `size`."""
   widths = [(0, 0)] * x.ndim
   widths[axis] = (0, -x.shape[axis] % size)
   return jnp.pad(x, widths, constant_values=value) if any(widths[axis]) else x
@@ -126,14 +126,14 @@ def _make_blocks(query, key, mask, is_causal, sizes):
 
 
 def attend(query, key, value, mask=None, *, is_causal=False, sizes):
-  """(O, L) of the module's text, L the logarithm of each row's sum of exponentials.
+  """(O, L) as in the module's derivation, L the logsumexp of each row of scores.
 
   Args:
     query: the scale times Q, `(..., T_query, D)`.
     key: `(..., T_key, D)`.
     value: `(..., T_key, D_value)`.
     mask: True where attention is allowed, broadcasts to (..., T_query, T_key).
-    is_causal: no key later than the query.
+    is_causal: mask keys later than the query.
     sizes: the numbers of queries and of keys in a block.
 
   Returns:
@@ -160,7 +160,7 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
       return o, new_m, total * shrink + e.sum(-1, keepdims=True)
 
     full, end = blocks.of_row(i)
-    # The smallest number, not -inf: m - m' is then never inf - inf.
+    # The smallest finite number instead of -inf, so that m - m' is never inf - inf.
     state = (
         jnp.zeros((*leading, blocks.q, value.shape[-1]), dtype),
         jnp.full((*leading, blocks.q, 1), jnp.finfo(dtype).min),
@@ -178,11 +178,11 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
 
 
 def attend_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=False, sizes):
-  """Cotangents of query, key and value of `attend`, by the module's text.
+  """The cotangents of query, key and value of `attend`, by the module's derivation.
 
   Args:
     query, key, value, mask, is_causal, sizes: as for `attend`.
-    out, lse: what it returned.
+    out, lse: the outputs of `attend`.
     d_out, d_lse: their cotangents.
 
   Returns:
@@ -229,9 +229,9 @@ def attend_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=Fal
 
 
 def saved_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=False):
-  """`attend_vjp` with all blocks as one: a formula that jax differentiates again.
+  """`attend_vjp` with a single block, which jax can differentiate.
 
-  Takes and returns what `attend_vjp` does, and holds all weights.
+  It has the arguments and results of `attend_vjp`, and materializes all weights.
   """
   dtypes = query.dtype, key.dtype, value.dtype
   query, key, value, out, d_out = (x.astype(lse.dtype) for x in (query, key, value, out, d_out))
@@ -249,9 +249,10 @@ def saved_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=Fals
 def dot_product_attention_vjp(
     query, key, value, *, d_out, mask=None, is_causal=False, scale=None, sizes=(128, 128)
 ):
-  """`dlx.gradients.attention.dot_product_attention_vjp` over blocks: the same cotangents.
+  """`dlx.gradients.attention.dot_product_attention_vjp`, computed in blocks.
 
-  The forward pass for O and L, then the backward pass; c Q in place of Q gives c d_Q.
+  The forward pass computes O and L, then the backward pass; with c Q for Q, d_Q is c times
+  its result.
 
   Args:
     query, key, value, d_out, mask, is_causal, scale: as there.

@@ -1,23 +1,23 @@
-"""The gradient of convolution in the form that is fast on CPU.
+"""The gradient of convolution, computed in blocks, which is faster on CPU.
 
-The numbers are those of dlx/gradients/conv.py, which derives them.
+dlx/gradients/conv.py has the derivation.
 
-d_x is one convolution of d_y, strides filled up with zeros, with the kernel back to
-front. XLA runs that as fast as a forward convolution, also inside a loop.
+d_x is one convolution of d_y, dilated by the strides, with the flipped kernel. XLA runs it
+as fast as a forward convolution, also inside a loop.
 
-d_K is a sum of products x^T d_y over places, one for each window element. Copies of x
-as the elements see it, side by side as channels (places x h w C), make it one product.
-With stride 1 along the columns there is a choice: x may be copied for the h rows of a
-window alone (places x h C), and d_y be moved against the columns instead (places x w K).
-The smaller copies are taken: 3 C + 3 K numbers a place, and not 9 C + K, when C = K and
-the window is 3 x 3.
+d_K is a sum of products x^T d_y over positions, one per kernel element. Copies of x shifted
+to each element, concatenated as channels (positions x h w C_in), make it one product
+(im2col). With column stride 1 there is an alternative: x is copied only for the h rows of
+the kernel (positions x h C_in), and d_y is shifted along the columns (positions x w C_out).
+The smaller copies are used: for C_in = C_out = C and a 3 x 3 kernel, 3 C + 3 C numbers per
+position instead of 9 C + C.
 
-The copies are made of a few images at a time, so that they stay in cache, in a loop
-that adds the products up. The batch is cut into lanes first, each with its own sum, and
-a block takes images from every lane. A lane is in one device's part of a batch that is
-split over devices: no image moves between them, and the lanes are added after the loop,
-which is the only communication. Two lanes are faster than one on a single device, too:
-the sums of a small kernel then run on two cores.
+Copies are made for a few images at a time, so that they stay in cache, in a loop that
+accumulates the products. The batch is first split into lanes, each with its own sum, and
+a block has images from every lane. When the batch is sharded over devices, a lane is on
+one device: no image is communicated, only the lanes' sums after the loop. On a single
+device, two lanes are faster than one as well: the sums of a small kernel then use two
+cores.
 """
 
 import functools
@@ -29,29 +29,29 @@ import jax.numpy as jnp
 
 from dlx.gradients.windows import COLUMNS, ROWS
 
-BLOCK_BYTES = 6 * 2**20  # Of the copies for one block.
+BLOCK_BYTES = 6 * 2**20  # Size of the copies of one block.
 
 
 def stamp(x, kernel, w, groups):
   """The transposed convolution, y[u s + i d - p] += x[u] K[i], as a convolution.
 
-  x, its strides filled up with zeros, is convolved with the kernel back to front.
+  x, dilated by the strides, is convolved with the flipped kernel.
 
   Args:
-    x: `(N, U, V, C)`.
-    kernel: `(h, w, C / groups, K)`.
-    w: the windows over y, one for each place of x.
-    groups: of channels.
+    x: `(B, H, W, C_in)`.
+    kernel: `(h, w, C_in / groups, C_out)`.
+    w: the windows over y, one per position of x.
+    groups: the number of groups of channels.
 
   Returns:
-    y, `(N, H, W, K)`.
+    y, `(B, H_out, W_out, C_out)`.
   """
   low = [reach - 1 - pads[0] for reach, pads in zip(w.reach, w.pads)]
   end = [
       size + pads[0] - (out - 1) * stride - 1
       for size, pads, out, stride in zip(w.size, w.pads, w.out, w.strides)
   ]
-  # What is cut is cut from the result: negative padding reads wrong rows in XLA's CPU code
+  # Cropping is done on the result: with negative padding XLA's CPU code reads wrong rows
   # (jax 0.10.1: x (1, 2, 3, 10), kernel (1, 1, 1, 20), 10 groups, padding (-1, 0), (0, 0)).
   y = lax.conv_general_dilated(
       x,
@@ -68,14 +68,14 @@ def stamp(x, kernel, w, groups):
 
 
 def _input_vjp(kernel, d_y, w, groups):
-  """d_x (N, H, W, C) of d_y (N, U, V, K): d_y stamped with the channels exchanged."""
+  """d_x (B, H, W, C_in), the transposed convolution of d_y with swapped channels."""
   height, width, c, k = kernel.shape
   exchanged = kernel.reshape(height, width, c, groups, k // groups).swapaxes(2, 4)
   return stamp(d_y, exchanged.reshape(height, width, k // groups, groups * c), w, groups)
 
 
 def _plan(c, k, w):
-  """(whether d_y is moved along the columns, numbers copied for a row of the output)."""
+  """(whether to shift d_y along the columns, the numbers copied per row of the output)."""
   height, width = w.window
   by_element = w.out[1] * (height * width * c + k)
   by_row = w.size[1] * (height * c + width * k)
@@ -87,13 +87,15 @@ def _products(x, d_y, w, groups, moved):
   """The sums x^T d_y over the images of each lane.
 
   Args:
-    x: `(lanes, images, H, W, C)`.
-    d_y: `(lanes, images, U, V, K)`.
-    moved: whether d_y is moved along the columns.
+    x: `(lanes, images, H, W, C_in)`.
+    d_y: `(lanes, images, H_out, W_out, C_out)`.
+    w: the windows over an image.
+    groups: the number of groups of channels.
+    moved: whether to shift d_y along the columns.
 
   Returns:
-    `(lanes groups, a C / groups, b K / groups)` in at least float32: (a, b) are the
-    window's (h, w) when d_y is moved, else (h w, 1).
+    `(lanes groups, a C_in / groups, b C_out / groups)` in at least float32, with (a, b)
+    the kernel size (h, w) if d_y is shifted, else (h w, 1).
   """
   if moved:
     padded = w._replace(pads=(w.pads[0], (0, 0))).pad(x)
@@ -118,12 +120,12 @@ def _products(x, d_y, w, groups, moved):
 
 
 def _strips(x, d_y, w, rows):
-  """Cuts the images of each lane into strips of output rows, as so many smaller images.
+  """Splits the images of each lane into strips of output rows, treated as smaller images.
 
-  Neighbouring strips share input rows. What is missing in the last one is zero.
+  Adjacent strips share input rows. The last one is padded with zeros.
 
   Returns:
-    (x, d_y, w), w being the windows over a strip.
+    (x, d_y, w), with w the windows over a strip.
   """
   count = -(-w.out[0] // rows)
   step, size = rows * w.strides[0], (rows - 1) * w.strides[0] + w.reach[0]
@@ -140,12 +142,12 @@ def _strips(x, d_y, w, rows):
 
 
 def _kernel_vjp(x, d_y, w, groups):
-  """d_K (h, w, C / groups, K) of x (N, H, W, C) and d_y (N, U, V, K)."""
+  """d_K (h, w, C_in / groups, C_out) of x (B, H, W, C_in), d_y (B, H_out, W_out, C_out)."""
   n, c, k = x.shape[0], x.shape[-1], d_y.shape[-1]
   moved, numbers = _plan(c, k, w)
   lanes = math.gcd(n, max(2, jax.device_count()))
   x, d_y = (v.reshape(lanes, n // lanes, *v.shape[1:]) for v in (x, d_y))
-  rows = max(1, BLOCK_BYTES // (lanes * numbers * x.dtype.itemsize))  # In a lane's block.
+  rows = max(1, BLOCK_BYTES // (lanes * numbers * x.dtype.itemsize))  # Per lane in a block.
   if rows < w.out[0]:
     x, d_y, w = _strips(x, d_y, w, rows)
   images = max(1, min(x.shape[1], rows // w.out[0]))
@@ -156,7 +158,7 @@ def _kernel_vjp(x, d_y, w, groups):
     block = (lax.dynamic_slice_in_dim(v, start, images, axis=1) for v in (x, d_y))
     return total + products(*block), None
 
-  rest = blocks * images  # Fewer images than a block has, or none.
+  rest = blocks * images  # Where the remainder, smaller than a block, starts.
   total = products(x[:, rest:], d_y[:, rest:])
   if blocks:
     total, _ = lax.scan(add, total, jnp.arange(blocks) * images)
@@ -170,10 +172,10 @@ def vjp(x, kernel, d_y, w, groups):
   """(d_x, d_kernel) of the convolution of images with a kernel of the same dtype.
 
   Args:
-    x: `(N, H, W, C)`.
-    kernel: `(h, w, C / groups, K)`.
-    d_y: `(N, U, V, K)`.
+    x: `(B, H, W, C_in)`.
+    kernel: `(h, w, C_in / groups, C_out)`.
+    d_y: `(B, H_out, W_out, C_out)`.
     w: the windows over an image.
-    groups: of channels.
+    groups: the number of groups of channels.
   """
   return _input_vjp(kernel, d_y, w, groups), _kernel_vjp(x, d_y, w, groups).astype(kernel.dtype)

@@ -1,11 +1,11 @@
-"""Checks of what goes into a rule; the message names the argument."""
+"""Checks of the arguments of rules; messages name the argument."""
 
 import jax
 import jax.numpy as jnp
 
 
 def expect_like(name: str, x: jax.Array, shape: tuple[int, ...], dtype=None) -> None:
-  """Raises ValueError unless `x` has this shape and, when one is given, this dtype."""
+  """Raises ValueError unless `x` has this shape and, if given, this dtype."""
   if tuple(jnp.shape(x)) != tuple(shape):
     raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(jnp.shape(x))}")
   if dtype is not None and jnp.result_type(x) != jnp.dtype(dtype):

@@ -1,9 +1,8 @@
 """The gradient of the GRU through time, derived by hand.
 
-Notation: s is the logistic function, * the elementwise product, d_v the cotangent
-(the derivative of the loss with respect to v), of the same shape as v. a_r, a_z, a_n
-are the input products x W of a step, b the bias and c the hidden bias. One step is,
-with reset_after,
+Notation: s is the sigmoid, * the elementwise product, d_v the cotangent (the derivative of
+the loss with respect to v), of the same shape as v. a_r, a_z, a_n are the input products
+x W of a step, b the bias and c the hidden bias. One step is, with reset_after,
 
   r = s(a_r + b_r + h U_r + c_r)
   z = s(a_z + b_z + h U_z + c_z)
@@ -11,7 +10,8 @@ with reset_after,
   n = tanh(a_n + b_n + r * q)
   h' = (1 - z) * n + z * h
 
-Since s' = s (1 - s) and tanh' = 1 - tanh^2, the chain rule from the last line up is
+Since s' = s (1 - s) and tanh' = 1 - tanh^2, the chain rule, from the last equation to the
+first, gives
 
   d_an = d_h' * (1 - z) * (1 - n^2)
   d_az = d_h' * (h - n) * z * (1 - z)
@@ -19,7 +19,7 @@ Since s' = s (1 - s) and tanh' = 1 - tanh^2, the chain rule from the last line u
   d_q  = d_an * r
   d_h  = d_h' * z + d_ar U_r^T + d_az U_z^T + d_q U_n^T
 
-and without reset_after (the sources' form), n = tanh(a_n + b_n + (r * h) U_n) and
+and without reset_after (the form of the sources), n = tanh(a_n + b_n + (r * h) U_n) and
 h' = (1 - z) * h + z * n, so
 
   d_an = d_h' * z * (1 - n^2)
@@ -28,10 +28,10 @@ h' = (1 - z) * h + z * n, so
   d_ar = d_rh * h * r * (1 - r)
   d_h  = d_h' * (1 - z) + d_rh * r + d_ar U_r^T + d_az U_z^T
 
-Through time, d_h of a step is added to the cotangent of the output before it. The
-cotangent of b_r is that of a_r summed over steps and examples, and so on; U_r's is
-sum_t h_{t-1}^T d_ar_t, U_n's has d_q in place of d_an, or r * h in place of h (see
-bptt for the sums).
+Through time, d_h of a step is added to the cotangent of the previous output. The cotangent
+of b_r is that of a_r summed over steps and examples, and likewise for the others; that of
+U_r is sum_t h_{t-1}^T d_ar_t, that of U_n has d_q in place of d_an, or r * h in place of h
+(see bptt for the sums).
 
 Source: Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014)
   for the cell; the derivation is the chain rule above.
@@ -46,7 +46,7 @@ _sigmoid = jax.nn.sigmoid
 
 
 def _kernels(params):
-  """(U, c) with reset_after, else (U_rz, U_n): cut once, before the loop."""
+  """(U, c) with reset_after, else (U_rz, U_n), split once before the loop."""
   hidden = params["hidden"]
   if "hidden_bias" in params:
     return hidden, params["hidden_bias"]
@@ -54,7 +54,7 @@ def _kernels(params):
 
 
 def _step_after(kernels, biases, h, gates):
-  """One step with reset_after: (h', what the backward pass needs)."""
+  """One step with reset_after: (h', residuals)."""
   (hidden, hidden_bias), (a_r, a_z, a_n), (b_r, b_z, b_n) = kernels, gates, biases
   h_r, h_z, q = jnp.split(h @ hidden + hidden_bias, 3, axis=-1)
   r, z = _sigmoid(a_r + b_r + h_r), _sigmoid(a_z + b_z + h_z)
@@ -63,7 +63,7 @@ def _step_after(kernels, biases, h, gates):
 
 
 def _step_before(kernels, biases, h, gates):
-  """One step without reset_after: (h', what the backward pass needs)."""
+  """One step without reset_after: (h', residuals)."""
   (hidden_rz, hidden_n), (a_r, a_z, a_n), (b_r, b_z, b_n) = kernels, gates, biases
   h_r, h_z = jnp.split(h @ hidden_rz, 2, axis=-1)
   r, z = _sigmoid(a_r + b_r + h_r), _sigmoid(a_z + b_z + h_z)
@@ -72,7 +72,7 @@ def _step_before(kernels, biases, h, gates):
 
 
 def _step_after_vjp(d_h, h, saved, hidden_t):
-  """The lines of the module's text with reset_after: d_h, (d_ar, d_az, d_an), d_q.
+  """The backward equations with reset_after: d_h, (d_ar, d_az, d_an), d_q.
 
   hidden_t is U^T.
   """
@@ -86,9 +86,9 @@ def _step_after_vjp(d_h, h, saved, hidden_t):
 
 
 def _step_before_vjp(d_h, h, saved, hidden_t):
-  """The same without reset_after: d_h, (d_ar, d_az, d_an), and r * h for U_n's gradient.
+  """The backward equations without reset_after: d_h, (d_ar, d_az, d_an), and r * h.
 
-  hidden_t is (U_rz^T, U_n^T).
+  r * h is needed for U_n's gradient. hidden_t is (U_rz^T, U_n^T).
   """
   r, z, n = saved
   hidden_rz_t, hidden_n_t = hidden_t
@@ -101,30 +101,30 @@ def _step_before_vjp(d_h, h, saved, hidden_t):
 
 
 def step(params, h, gates):
-  """One step h -> h', and the values that the backward pass needs.
+  """One step h -> h', and the residuals for the backward pass.
 
   Args:
-    params: `hidden (H, 3H)` and `bias (3H,)`, columns r, z, n; `hidden_bias (3H,)`
-      makes it the form with reset_after.
+    params: `hidden (H, 3H)` and `bias (3H,)`, columns r, z, n; with reset_after also
+      `hidden_bias (3H,)`.
     h: the state, `(..., H)`.
     gates: (a_r, a_z, a_n), each `(..., H)`.
 
   Returns:
-    (h', saved), saved being r, z, n and, with reset_after, q.
+    (h', residuals): r, z, n and, with reset_after, q.
   """
   one_step = _step_after if "hidden_bias" in params else _step_before
   return one_step(_kernels(params), jnp.split(params["bias"], 3), h, gates)
 
 
 def _transposed(params):
-  """What `_step_after_vjp` or `_step_before_vjp` takes as hidden_t, and which it is."""
+  """(`_step_after_vjp` or `_step_before_vjp`, its argument hidden_t)."""
   if "hidden_bias" in params:
     return _step_after_vjp, params["hidden"].T
   return _step_before_vjp, [kernel.T for kernel in _kernels(params)]
 
 
 def _params_vjp(params, x, h, d_gates, extra):
-  """(d_params, d_x) from what the step's vjp gives, summed over leading dimensions.
+  """(d_params, d_x) from the results of the step's vjp, summed over leading dimensions.
 
   h is the state before each step.
   """
@@ -139,7 +139,7 @@ def _params_vjp(params, x, h, d_gates, extra):
     d_rz, d_rz_bias = bptt.contract_and_sum(h, d_rz)
     d_hidden = jnp.concatenate([d_rz, linear.contract(extra, d_an)], axis=-1)
     d_params = {"hidden": d_hidden}
-  # Eight equal rows: a product of a single row takes XLA's slow way on CPU.
+  # Eight equal rows, because XLA's product with a single row is slow on CPU.
   d_n_bias = linear.contract(jnp.ones((*d_an.shape[:-1], 8), d_an.dtype), d_an)[0]
   d_params["bias"] = jnp.concatenate([d_rz_bias, d_n_bias])
   d_a = jnp.concatenate(d_gates, axis=-1)
@@ -150,7 +150,8 @@ def _params_vjp(params, x, h, d_gates, extra):
 def cell_vjp(params, carry, x, *, d_out, reset_after=False):
   """The vector-Jacobian product of `dlx.layers.gru.cell`.
 
-  The module's text, with d_h' the sum of both outputs' cotangents, which are one value.
+  The module's equations, with d_h' the sum of the cotangents of both outputs, which are the
+  same value.
 
   Args:
     params: `input (D, 3H)`, `hidden (H, 3H)`, `bias (3H,)`, with reset_after also
@@ -178,13 +179,13 @@ def cell_vjp(params, carry, x, *, d_out, reset_after=False):
 
 
 def unroll_fwd(params, xs, carry, valid, *, reverse):
-  """All steps: (last state, all states `(T, ..., H)`), and what `unroll_vjp` needs.
+  """All steps: (final state, all states `(T, ..., H)`), and the residuals for `unroll_vjp`.
 
   Args:
     params, carry: as for `cell_vjp`.
     xs: `(T, ..., D)`, or ids `(T, ...)`; finite in padding.
     valid: `(T, ..., 1)` or None.
-    reverse: from the last step to the first.
+    reverse: run from the last step to the first.
   """
   gates = bptt.gate_inputs(params["input"], xs, 3)
   one_step = _step_after if "hidden_bias" in params else _step_before
@@ -198,7 +199,7 @@ def unroll_fwd(params, xs, carry, valid, *, reverse):
 
 
 def unroll_vjp(saved, d_out, *, reverse):
-  """Cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
+  """The cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
   params, xs, carry, valid, hs, values = saved
   d_last, d_hs = d_out
   one_step_vjp, hidden_t = _transposed(params)
@@ -219,14 +220,14 @@ def unroll_vjp(saved, d_out, *, reverse):
 def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False, reset_after=False):
   """The vector-Jacobian product of `dlx.layers.gru.scan`.
 
-  The module's text step by step, against the order of the steps. Beyond `lengths` a
-  step copies its state and outputs zero: d_h passes unchanged, the rest is zero.
+  The module's equations for each step, in reverse order. Beyond `lengths` a step copies its
+  state and outputs zero: d_h is passed on unchanged, the rest is zero.
 
   Args:
     params: `input (D, 3H)`, `hidden (H, 3H)`, `bias (3H,)`, with reset_after also
       `hidden_bias (3H,)`.
     xs: `(..., T, D)`.
-    carry: the first state, `(..., H)`.
+    carry: the initial state, `(..., H)`.
     d_out: (d_carry, d_ys), `(..., H)` and `(..., T, H)`.
     lengths, reverse, reset_after: as in the layer.
 
@@ -252,7 +253,7 @@ def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False, reset_aft
 
 
 def expect_form(params, reset_after):
-  """Raises ValueError unless the presence of hidden_bias is that of the form."""
+  """Raises ValueError unless params have a hidden_bias if and only if reset_after."""
   if ("hidden_bias" in params) != reset_after:
     have, wants = ("a", "no") if "hidden_bias" in params else ("no", "a")
     raise ValueError(

@@ -1,14 +1,14 @@
 """The gradient of long short-term memory through time, derived by hand.
 
-Notation: s is the logistic function, * the elementwise product, d_v the cotangent of
-v. With a_k = x W_k + h U_k + b_k for each gate k of i, f, g, o, one step is
+Notation: s is the sigmoid, * the elementwise product, d_v the cotangent of v.
+With a_k = x W_k + h U_k + b_k for each gate k of i, f, g, o, one step is
 
   i, f, o = s(a_i), s(a_f), s(a_o)      g = tanh(a_g)
   c' = f * c + i * g
   h' = o * tanh(c')
 
-c' goes on to the next step and into h'. So its cotangent has two parts, and with
-s' = s (1 - s) and tanh' = 1 - tanh^2 the chain rule from the last line up is
+c' enters the next step and h', so its cotangent has two terms. With s' = s (1 - s) and
+tanh' = 1 - tanh^2 the chain rule, from the last equation to the first, gives
 
   d_c'  = (d_c' of the next step) + d_h' * o * (1 - tanh(c')^2)
   d_a_o = d_h' * tanh(c') * o * (1 - o)
@@ -16,12 +16,12 @@ s' = s (1 - s) and tanh' = 1 - tanh^2 the chain rule from the last line up is
   d_a_f = d_c' * c * f * (1 - f)
   d_a_g = d_c' * i * (1 - g^2)
   d_c   = d_c' * f
-  d_h   = d_a U^T      d_x = d_a W^T                  with d_a all four side by side
+  d_h   = d_a U^T      d_x = d_a W^T                  with d_a all four concatenated
   d_U   = h^T d_a      d_W = x^T d_a      d_b = d_a
 
-The way from d_c' to d_c has no matrix and, with f near 1, loses nothing: that is why
-the cell remembers. Through time, d_h of a step is added to the cotangent of the
-output before it, and d_W, d_U and d_b are sums over the steps (see bptt).
+From d_c' to d_c there is no matrix product and, with f near 1, no attenuation, which is why
+the cell remembers. Through time, d_h of a step is added to the cotangent of the previous
+output, and d_W, d_U and d_b are sums over the steps (see bptt).
 
 Source: Hochreiter and Schmidhuber, "Long short-term memory" (1997), and Gers,
   Schmidhuber, Cummins (2000) for the cell; the derivation is the chain rule above.
@@ -36,7 +36,7 @@ _sigmoid = jax.nn.sigmoid
 
 
 def step(params, carry, gates):
-  """One step: ((c', h'), (i, f, g, o)), the second for the backward pass.
+  """One step: ((c', h'), (i, f, g, o)), the latter for the backward pass.
 
   Args:
     params: `hidden (H, 4H)` and `bias (4H,)`, columns i, f, g, o.
@@ -53,9 +53,9 @@ def step(params, carry, gates):
 
 
 def _step_vjp(d_c, d_h, c, new_c, gates, hidden_t):
-  """The lines of the module's text: (d_c, d_h) of the state before, and d_a.
+  """The module's equations: (d_c, d_h) of the previous state, and d_a.
 
-  d_c and d_h come in as those of the state after; hidden_t is U^T.
+  d_c and d_h are given for the next state; hidden_t is U^T.
   """
   i, f, g, o = gates
   tanh_c = jnp.tanh(new_c)
@@ -71,8 +71,8 @@ def _step_vjp(d_c, d_h, c, new_c, gates, hidden_t):
 def cell_vjp(params, carry, x, *, d_out):
   """The vector-Jacobian product of `dlx.layers.lstm.cell`.
 
-  The module's text, with d_h' the sum of the cotangents of the carry's h and of y,
-  which are one value.
+  The module's equations, with d_h' the sum of the cotangents of the carry's h and of y,
+  which are the same value.
 
   Args:
     params: `input (D, 4H)`, `hidden (H, 4H)`, `bias (4H,)`.
@@ -97,13 +97,13 @@ def cell_vjp(params, carry, x, *, d_out):
 
 
 def unroll_fwd(params, xs, carry, valid, *, reverse):
-  """All steps: (last (c, h), all h `(T, ..., H)`), and what `unroll_vjp` needs.
+  """All steps: (final (c, h), all h `(T, ..., H)`), and the residuals for `unroll_vjp`.
 
   Args:
     params, carry: as for `cell_vjp`.
     xs: `(T, ..., D)`, or ids `(T, ...)`; finite in padding.
     valid: `(T, ..., 1)` or None.
-    reverse: from the last step to the first.
+    reverse: run from the last step to the first.
   """
   inputs = bptt.gate_inputs(params["input"], xs, 4)
   last, (states, gates) = bptt.forward(
@@ -113,7 +113,7 @@ def unroll_fwd(params, xs, carry, valid, *, reverse):
 
 
 def unroll_vjp(saved, d_out, *, reverse):
-  """Cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
+  """The cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
   params, xs, carry, valid, states, gates = saved
   d_last, d_hs = d_out
   hidden_t = params["hidden"].T
@@ -134,13 +134,13 @@ def unroll_vjp(saved, d_out, *, reverse):
 def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False):
   """The vector-Jacobian product of `dlx.layers.lstm.scan`.
 
-  The module's text step by step, against the order of the steps. Beyond `lengths` a
-  step copies its state and outputs zero: d_c and d_h pass unchanged, d_a is zero.
+  The module's equations for each step, in reverse order. Beyond `lengths` a step copies its
+  state and outputs zero: d_c and d_h are passed on unchanged, d_a is zero.
 
   Args:
     params: `input (D, 4H)`, `hidden (H, 4H)`, `bias (4H,)`.
     xs: `(..., T, D)`.
-    carry: the first (c, h), each `(..., H)`.
+    carry: the initial (c, h), each `(..., H)`.
     d_out: ((d_c, d_h), d_ys), twice `(..., H)` and `(..., T, H)`.
     lengths, reverse: as in the layer.
 

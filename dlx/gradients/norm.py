@@ -1,33 +1,33 @@
 """The gradients of layer norm, RMS norm and batch norm, derived by hand.
 
-Layer norm and batch norm do the same to different groups of numbers: layer norm to the
-D entries of one vector, batch norm to the n values that one channel takes in a batch.
-Let x_1 .. x_n be such a group, and
+Layer norm and batch norm normalize different groups of numbers in the same way: layer norm
+the D entries of one vector, batch norm the n values of one channel in a batch. Let
+x_1 .. x_n be such a group, and
 
   m = 1/n sum_i x_i,   v = 1/n sum_i (x_i - m)^2,   s = 1/sqrt(v + eps),   u_i = (x_i - m) s
 
 with y_i = scale * u_i + bias. d_w is the cotangent of w: the derivative of the loss with
-respect to w. The last line gives d_scale = sum d_y u and d_bias = sum d_y, over all that
-share a scale and a bias, and d_u = d_y scale. The rest, in a group, is one derivation.
-With [i = j] for 1 if i is j and else 0,
+respect to w. The last equation gives d_scale = sum d_y u and d_bias = sum d_y, over all
+elements that share a scale and a bias, and d_u = d_y scale. The rest is one derivation per
+group. With [i = j] for 1 if i is j and else 0,
 
   dm/dx_j = 1/n
   dv/dx_j = 2/n sum_i (x_i - m) ([i = j] - 1/n) = 2/n (x_j - m),  as sum_i (x_i - m) = 0
   ds/dv   = -1/2 (v + eps)^(-3/2) = -1/2 s^3
 
-so the chain rule through all three places where x_j stands gives
+so the chain rule through all three occurrences of x_j gives
 
   du_i/dx_j = s ([i = j] - 1/n) - 1/n s^3 (x_i - m)(x_j - m) = s ([i = j] - 1/n - 1/n u_i u_j)
 
-and, summed over the u_i with the weights d_u_i,
+and, summed over the u_i with weights d_u_i,
 
   d_x_j = s (d_u_j - mean(d_u) - u_j mean(d_u u))
 
-In words: two parts of d_u are taken away, the constant one and the one along u. They
-change nothing, for u is the same when a number is added to all x, and (but for eps) when
-all x are multiplied by one.
+In words: two components of d_u are projected out, the constant one and the one along u,
+because u is invariant to adding a constant to all x and (except for eps) to multiplying all
+x by a positive constant.
 
-All sums are in at least float32. Cotangents have the dtypes of what they belong to.
+Sums are accumulated in at least float32. Each cotangent has the dtype of its primal.
 
 Source: Ioffe and Szegedy, "Batch normalization" (2015), section 3; Ba, Kiros, Hinton,
   "Layer normalization" (2016), equation 4; Zhang and Sennrich, "Root mean square layer
@@ -47,11 +47,11 @@ def widen(x):
 
 
 def sum_leading(x):
-  """The sum over all dimensions but the last, one at a time and the inner ones first.
+  """The sum over all dimensions except the last, one at a time from the inside out.
 
-  XLA's CPU code adds up several axes on one core, one value after the other; a single
-  one on all cores. The barrier keeps it from joining the sums again. It is faster, has a
-  fiftieth of the rounding, and suits any sharding, which a reshape to one axis does not.
+  On CPU, XLA sums over several axes sequentially on one core, but over a single axis on all
+  cores. The barrier prevents it from merging the sums. This is faster, has a fiftieth of
+  the rounding error, and suits any sharding, unlike a reshape to one axis.
   """
   while x.ndim > 1:
     x = lax.optimization_barrier(x.sum(-2))
@@ -59,10 +59,10 @@ def sum_leading(x):
 
 
 def mean_last(x):
-  """The mean of the last dimension, which stays with size 1.
+  """The mean over the last dimension, which is kept with size 1.
 
-  On CPU as a product with ones: XLA's code for a sum of neighbours adds one value after
-  the other, that for a product uses vector instructions. A layer norm takes half the time.
+  On CPU it is a product with a vector of ones: XLA sums contiguous values sequentially, but
+  uses vector instructions for products. This halves the time of a layer norm.
   """
   if platform.choices()["norm_mean"] == "sum":
     return x.mean(-1, keepdims=True)
@@ -73,11 +73,11 @@ def mean_last(x):
 def vector_moments(x):
   """The mean and the biased variance of each vector (the last dimension), (..., 1).
 
-  In two passes, because mean(x^2) - mean(x)^2 is the difference of two large numbers and
-  loses the digits of a small variance. The first value is taken away before the mean and
-  added after it: large values of one sign add up badly, but their differences are
-  exact, and equal values have a variance of exactly 0. The result does not depend on
-  what is taken away, so it is a constant for the derivative.
+  In two passes, because mean(x^2) - mean(x)^2 is a difference of two large numbers and loses
+  the digits of a small variance. The first value is subtracted before the mean and added
+  after it: sums of large values with one sign accumulate rounding errors, but their
+  differences are exact, and equal values have a variance of exactly 0. The result does not
+  depend on the value subtracted, which is therefore a constant in the derivative.
 
   Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance" (1983).
   """
@@ -88,7 +88,7 @@ def vector_moments(x):
 
 
 def batch_moments(x):
-  """The same for each channel (the last dimension) over all other dimensions, (C,)."""
+  """`vector_moments` of each channel (the last dimension) over all other dimensions, (C,)."""
   x, n = widen(x), x.size // x.shape[-1]
   first = lax.stop_gradient(x[(0,) * (x.ndim - 1)])
   mean = first + sum_leading(x - first) / n
@@ -100,7 +100,7 @@ def _check(params, x, d_y, name):
 
 
 def _params_vjp(params, d_scale, d_bias):
-  """The cotangents as a dict like params, which may have no bias."""
+  """The cotangents in the structure and dtypes of params, which may have no bias."""
   sums = {"scale": d_scale, "bias": d_bias}
   return {name: sums[name].astype(value.dtype) for name, value in params.items()}
 
@@ -140,7 +140,7 @@ def layer_norm_vjp(params, x, *, d_out, eps=1e-5):
 def rms_norm_vjp(params, x, *, d_out, eps=1e-5):
   """The vector-Jacobian product of `dlx.layers.norm.rms_norm`.
 
-  Here u = x s with s = 1/sqrt(q + eps) and q = 1/D sum_i x_i^2: no mean is taken away.
+  Here u = x s with s = 1/sqrt(q + eps) and q = 1/D sum_i x_i^2: no mean is subtracted.
   dq/dx_j = 2/D x_j and ds/dq = -1/2 s^3, so
 
     du_i/dx_j = s [i = j] - 1/D s^3 x_i x_j = s ([i = j] - 1/D u_i u_j)
@@ -173,16 +173,16 @@ def rms_norm_vjp(params, x, *, d_out, eps=1e-5):
 
 
 def batch_moments_vjp(params, x, mean, var, *, d_out, eps=1e-5):
-  """Batch norm in training from the saved mean and variance, which have cotangents too.
+  """Batch norm in training, from the saved mean and variance, which have cotangents too.
 
-  The module's derivation, where a group is what a channel takes in the n places of the
-  batch, so mean(d_u) = scale d_bias / n and mean(d_u u) = scale d_scale / n. To d_x that
-  adds what reaches m and v outside of y: d_m dm/dx_j + d_v dv/dx_j, that is
+  The module's derivation, where a group is the n values of a channel in the batch, so
+  mean(d_u) = scale d_bias / n and mean(d_u u) = scale d_scale / n. The cotangents d_m and
+  d_v of m and v as outputs add d_m dm/dx_j + d_v dv/dx_j, so
 
     d_x_j = s scale (d_y_j - d_bias / n - u_j d_scale / n) + (d_m + 2 d_v (x_j - m)) / n
 
-  All but x_j and d_y_j is one number for a channel, so the code first collects the
-  factors of d_y, of 1 and of x - m: d_x = a d_y - b - c (x - m).
+  Everything except x_j and d_y_j is one number per channel, so the code first computes the
+  coefficients of d_y, 1 and x - m: d_x = a d_y - b - c (x - m).
 
   Args:
     params: `scale (C,)` and, optionally, `bias (C,)`.
@@ -210,18 +210,18 @@ def batch_moments_vjp(params, x, mean, var, *, d_out, eps=1e-5):
 def batch_norm_vjp(params, stats, x, *, d_out, train, momentum=0.9, eps=1e-5):
   """The vector-Jacobian product of `dlx.layers.norm.batch_norm`.
 
-  In training y is made from the batch alone, and the new statistics are
-  momentum * old + (1 - momentum) * (m, v). So the old ones get momentum * d_new, m and v
-  get (1 - momentum) * d_new, and `batch_moments_vjp` does the rest.
+  In training y depends only on the batch, and the new statistics are
+  momentum * old + (1 - momentum) * (m, v). So the old ones receive momentum * d_new, m and v
+  receive (1 - momentum) * d_new, and `batch_moments_vjp` does the rest.
 
-  In evaluation m and v are the old statistics, constants for x, and y is linear in x.
-  From y = scale (x - m) s + bias, with sums over all dimensions but the last,
+  In evaluation m and v are the old statistics, independent of x, and y is linear in x.
+  From y = scale (x - m) s + bias, with sums over all dimensions except the last,
 
     d_x = d_y scale s
     d_m = -sum d_x = -scale s d_bias
     d_v = sum d_y scale (x - m) ds/dv = -1/2 scale s^2 sum d_y u = -1/2 scale s^2 d_scale
 
-  and the statistics come out as they went in, so their d_new is added.
+  and the statistics are returned unchanged, so their d_new is added.
 
   Args:
     params: `scale (C,)` and, optionally, `bias (C,)`.

@@ -1,25 +1,24 @@
 """The gradient of max and average pooling, derived by hand.
 
-In one dimension, with stride s and padding p in front, element i of window u sees the
-input at u s + i - p.
+In one dimension, with stride s and low padding p, element i of window u reads the input at
+index u s + i - p.
 
   max:      y[u] = max_i x[u s + i - p]       padding is -inf
   average:  y[u] = sum_i x[u s + i - p] / n[u]    padding is 0, n[u] defined below
 
-Each channel is pooled by itself; an image has two such dimensions. The derivative of a
+Channels are pooled independently; an image has two such dimensions. The derivative of a
 maximum with respect to its largest argument is 1, with respect to the others 0; that of
-an average is 1 / n[u] with respect to each. So with the transpose of looking, which
-adds a value back where it was seen, and once for each window where windows overlap,
+an average is 1 / n[u] with respect to each. The transpose of reading adds a value back to
+where it was read, once per window where windows overlap, so
 
   max:      d_x[u s + i - p] += d_y[u]          where element i is the largest of window u
   average:  d_x[u s + i - p] += d_y[u] / n[u]   for every element i
 
-At ties the maximum is not differentiable. The first of the largest elements, row by row,
-gets all of d_y[u]; this is a subgradient (one of the slopes between which the function
-bends), and what jax's own reduce_window takes. If that element is padding (every x in
-the window is -inf), d_y[u] is lost.
+At ties the maximum is not differentiable. The first maximum in row-major order receives all
+of d_y[u]; this is a subgradient, and the choice of jax's reduce_window. If that element is
+padding (every x in the window is -inf), d_y[u] is dropped.
 
-n[u] counts all elements of the window when padding counts, or those inside the image.
+n[u] is the number of elements of the window, including or excluding padding.
 
 Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 9.3, for pooling;
 the derivation is the chain rule above.
@@ -33,19 +32,18 @@ from dlx.gradients import checks, windows
 def max_pool_vjp(x, *, d_out, window, strides=None, padding="VALID"):
   """The vector-Jacobian product of `dlx.layers.pooling.max_pool`.
 
-  d_y goes to the first element of each window that equals its maximum.
+  d_y is added to the first element of each window that equals its maximum.
 
   Args:
     x: `(..., H, W, C)`.
-    d_out: d_y, `(..., U, V, C)`, in the dtype of x.
+    d_out: d_y, `(..., H_out, W_out, C)`, in the dtype of x.
     window, strides, padding: as in the layer.
 
   Returns:
     d_x, in the shape and dtype of x.
 
   Raises:
-    ValueError: d_out does not have the shape or the dtype of y, or an option is not
-      valid.
+    ValueError: d_out does not have the shape or the dtype of y, or an option is invalid.
 
   Source: the module's.
   """
@@ -64,19 +62,18 @@ def avg_pool_vjp(
 ):
   """The vector-Jacobian product of `dlx.layers.pooling.avg_pool`.
 
-  Every element of a window gets an equal share of d_y; x itself does not matter.
+  d_y is distributed equally over the elements of a window; the values of x are not used.
 
   Args:
     x: `(..., H, W, C)`.
-    d_out: d_y, `(..., U, V, C)`, in the dtype of x.
+    d_out: d_y, `(..., H_out, W_out, C)`, in the dtype of x.
     window, strides, padding, count_include_pad: as in the layer.
 
   Returns:
     d_x, in the shape and dtype of x.
 
   Raises:
-    ValueError: d_out does not have the shape or the dtype of y, or an option is not
-      valid.
+    ValueError: d_out does not have the shape or the dtype of y, or an option is invalid.
 
   Source: the module's.
   """

@@ -7,8 +7,8 @@ cotangent of v and * the elementwise product,
   d_h = d_a U^T      d_x = d_a W^T
   d_U = h^T d_a      d_W = x^T d_a      d_b = d_a
 
-Through time, d_h of a step is added to the cotangent of the output before it, and
-d_W, d_U and d_b are sums over the steps (see bptt).
+Through time, d_h of a step is added to the cotangent of the previous output, and d_W, d_U
+and d_b are sums over the steps (see bptt).
 
 Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating
   errors" (1986), for the step; Werbos (1990) for time.
@@ -33,7 +33,8 @@ def _step_vjp(d_h, h, hidden_t):
 def cell_vjp(params, carry, x, *, d_out):
   """The vector-Jacobian product of `dlx.layers.rnn.cell`.
 
-  The module's text, with d_h' the sum of both outputs' cotangents, which are one value.
+  The module's equations, with d_h' the sum of the cotangents of both outputs, which are the
+  same value.
 
   Args:
     params: `input (D, H)`, `hidden (H, H)`, `bias (H,)`.
@@ -55,13 +56,13 @@ def cell_vjp(params, carry, x, *, d_out):
 
 
 def unroll_fwd(params, xs, carry, valid, *, reverse):
-  """All steps: (last state, all states `(T, ..., H)`), and what `unroll_vjp` needs.
+  """All steps: (final state, all states `(T, ..., H)`), and the residuals for `unroll_vjp`.
 
   Args:
     params, carry: as for `cell_vjp`.
     xs: `(T, ..., D)`, or ids `(T, ...)`; finite in padding.
     valid: `(T, ..., 1)` or None.
-    reverse: from the last step to the first.
+    reverse: run from the last step to the first.
   """
   gates = bptt.gate_inputs(params["input"], xs, 1)
   last, (hs, _) = bptt.forward(
@@ -71,7 +72,7 @@ def unroll_fwd(params, xs, carry, valid, *, reverse):
 
 
 def unroll_vjp(saved, d_out, *, reverse):
-  """Cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
+  """The cotangents of params, xs and carry of `unroll_fwd`, from those of its outputs."""
   params, xs, carry, valid, hs = saved
   d_last, d_hs = d_out
   hidden_t = params["hidden"].T
@@ -91,13 +92,13 @@ def unroll_vjp(saved, d_out, *, reverse):
 def scan_vjp(params, xs, carry, *, d_out, lengths=None, reverse=False):
   """The vector-Jacobian product of `dlx.layers.rnn.scan`.
 
-  The module's text step by step, against the order of the steps. Beyond `lengths` a
-  step copies its state and outputs zero: d_h passes unchanged, d_a is zero.
+  The module's equations for each step, in reverse order. Beyond `lengths` a step copies its
+  state and outputs zero: d_h is passed on unchanged, d_a is zero.
 
   Args:
     params: `input (D, H)`, `hidden (H, H)`, `bias (H,)`.
     xs: `(..., T, D)`.
-    carry: the first state, `(..., H)`.
+    carry: the initial state, `(..., H)`.
     d_out: (d_carry, d_ys), `(..., H)` and `(..., T, H)`.
     lengths, reverse: as in the layer.
 

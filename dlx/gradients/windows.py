@@ -1,11 +1,11 @@
-"""Where a sliding window looks: the geometry that convolution and pooling share.
+"""Sliding windows: the geometry shared by convolution and pooling.
 
-In one dimension, element i of window u looks at the input's position
+In one dimension, element i of window u reads the input at index
 
   u * stride + i * dilation - low,    0 <= u < out,  0 <= i < window
 
-and sees padding where that is below 0 or beyond the end. Images have two such
-dimensions, rows and columns, in front of the channels: (..., H, W, C).
+which is padding below 0 and beyond the end. Images have two such dimensions, rows and
+columns, before the channels: (..., H, W, C).
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ Pair = tuple[int, int]
 
 
 class Windows(NamedTuple):
-  """The windows over an image, everything as (rows, columns).
+  """The windows over an image; every attribute is a pair (rows, columns).
 
   Attributes:
     size: of the image, (H, W).
-    window: elements of a window, (h, w).
-    strides: from one window to the next.
-    dilation: from one element of a window to the next.
-    pads: ((low, high), (low, high)); a negative number cuts the image instead.
+    window: the number of elements of a window, (h, w).
+    strides: the spacing of windows.
+    dilation: the spacing of elements in a window.
+    pads: ((low, high), (low, high)); negative numbers crop the image.
   """
 
   size: Pair
@@ -39,7 +39,7 @@ class Windows(NamedTuple):
 
   @property
   def out(self) -> Pair:
-    """How many windows there are, (U, V)."""
+    """The number of windows, (H_out, W_out)."""
     return tuple(
         (size + sum(pads) - reach) // stride + 1
         for size, pads, reach, stride in zip(self.size, self.pads, self.reach, self.strides)
@@ -47,26 +47,26 @@ class Windows(NamedTuple):
 
   @property
   def reach(self) -> Pair:
-    """From the first to the last element of a window, both counted."""
+    """The extent of a window, from its first to its last element."""
     return tuple((n - 1) * d + 1 for n, d in zip(self.window, self.dilation))
 
   def elements(self) -> Iterator[Pair]:
-    """(i, j) of all elements of a window, row by row."""
+    """(i, j) of all elements of a window in row-major order."""
     return np.ndindex(*self.window)
 
   def pad(self, x: jax.Array, value: float = 0.0) -> jax.Array:
-    """x (..., H, W, C) with its padding."""
+    """x (..., H, W, C), padded."""
     edges = [(0, 0, 0)] * (x.ndim - 3) + [(*pads, 0) for pads in self.pads] + [(0, 0, 0)]
     return lax.pad(x, jnp.asarray(value, x.dtype), edges)
 
   def look(self, padded: jax.Array, i: int, dim: int) -> jax.Array:
-    """What element i of every window sees along ROWS or COLUMNS of the padded image."""
+    """Element i of every window along ROWS or COLUMNS of the padded image."""
     first, stride = i * self.dilation[dim], self.strides[dim]
     stop = first + (self.out[dim] - 1) * stride + 1
     return lax.slice_in_dim(padded, first, stop, stride, axis=padded.ndim - 3 + dim)
 
   def put(self, values: jax.Array, i: int, dim: int) -> jax.Array:
-    """The transpose of padding and looking: values where they were seen, zeros elsewhere."""
+    """The transpose of padding and `look`: values where they were read, zeros elsewhere."""
     low = i * self.dilation[dim] - self.pads[dim][0]
     high = self.size[dim] - low - ((self.out[dim] - 1) * self.strides[dim] + 1)
     edges = [(0, 0, 0)] * values.ndim
@@ -74,15 +74,15 @@ class Windows(NamedTuple):
     return lax.pad(values, jnp.zeros((), values.dtype), edges)
 
   def seen(self, padded: jax.Array, i: int, j: int) -> jax.Array:
-    """What element (i, j) of every window sees: (..., U, V, C) of the padded image."""
+    """Element (i, j) of every window of the padded image: (..., H_out, W_out, C)."""
     return self.look(self.look(padded, i, ROWS), j, COLUMNS)
 
   def unseen(self, values: jax.Array, i: int, j: int) -> jax.Array:
-    """The transpose of padding and `seen`: (..., U, V, C) to (..., H, W, C)."""
+    """The transpose of padding and `seen`: (..., H_out, W_out, C) to (..., H, W, C)."""
     return self.put(self.put(values, i, ROWS), j, COLUMNS)
 
   def inside(self) -> jax.Array:
-    """How many elements of each window are inside the image: (U, V, 1)."""
+    """The number of elements of each window inside the image: (H_out, W_out, 1)."""
     padded = self.pad(jnp.ones((*self.size, 1), jnp.float32))
     return sum(self.seen(padded, i, j) for i, j in self.elements())
 
@@ -105,10 +105,10 @@ def pair(name: str, value: int | Pair, least: int = 1) -> Pair:
 
 
 def explicit(padding) -> tuple[Pair, Pair] | None:
-  """The pairs of (low, high) of a padding; None for "SAME" and "VALID".
+  """A padding as pairs of (low, high); None for "SAME" and "VALID".
 
   Raises:
-    ValueError: it is none of the three.
+    ValueError: it has another form.
   """
   if isinstance(padding, str) and padding in ("SAME", "VALID"):
     return None
@@ -125,8 +125,8 @@ def explicit(padding) -> tuple[Pair, Pair] | None:
 def over(size, window, strides, padding, dilation=1) -> Windows:
   """The windows over an image of size (H, W).
 
-  "VALID" does not pad. "SAME" pads to ceil(size / stride) windows, half of it in front,
-  the odd row or column behind.
+  "VALID" does not pad. "SAME" pads to ceil(size / stride) windows, equally on both sides,
+  with an odd row or column at the end.
 
   Args:
     size: (H, W).
@@ -134,7 +134,7 @@ def over(size, window, strides, padding, dilation=1) -> Windows:
     padding: "SAME", "VALID" or ((low, high), (low, high)).
 
   Raises:
-    ValueError: an option is not one of these, or no window fits.
+    ValueError: an option is invalid, or no window fits.
   """
   window, strides = pair("window", window), pair("strides", strides)
   dilation = pair("dilation", dilation)
@@ -158,14 +158,14 @@ def over(size, window, strides, padding, dilation=1) -> Windows:
 
 
 def transposed(size, window, strides, padding, dilation=1) -> Windows:
-  """The windows over the output of a transposed convolution of an input of size (U, V).
+  """The windows over the output of a transposed convolution of an input of a size (H, W).
 
-  There is one window for each position of the input. "SAME" makes the output
-  size * stride, "VALID" the least that holds all windows, (size - 1) * stride + reach;
-  pairs of (low, high) are cut from that.
+  There is one window per position of the input. The output size is size * stride for
+  "SAME" and (size - 1) * stride + reach for "VALID", the smallest that contains all
+  windows; pairs of (low, high) are subtracted from the latter.
 
   Raises:
-    ValueError: as for `over`, or nothing is left of the output.
+    ValueError: as for `over`, or the output is empty.
   """
   strides, reach = pair("strides", strides), over((1, 1), window, 1, "SAME", dilation).reach
   if padding == "SAME":
@@ -181,11 +181,11 @@ def transposed(size, window, strides, padding, dilation=1) -> Windows:
 
 
 def pooled(size, window, strides, padding) -> Windows:
-  """The windows of a pooling; strides are the window's size when None.
+  """The windows of a pooling; strides are the window's size if None.
 
   Raises:
-    ValueError: as for `over`, or padding is not smaller than the window, so that a
-      window might see padding alone.
+    ValueError: as for `over`, or padding is not smaller than the window, so that a window
+      could contain only padding.
   """
   windows = over(size, window, window if strides is None else strides, padding)
   if any(max(pads) >= n for pads, n in zip(windows.pads, windows.window)):

@@ -1,4 +1,4 @@
-"""Attention: a weighted mean of values, the weights from how queries and keys match."""
+"""Dot-product attention and multi-head attention."""
 
 import functools
 import math
@@ -16,12 +16,12 @@ IMPLEMENTATIONS = ("auto", "autodiff", "blocked", "cudnn")
 
 
 def causal_mask(t: int) -> Bool[Array, "t t"]:
-  """True where position i (row) may attend to position j (column): j <= i."""
+  """The lower triangular mask: position i (row) attends to positions j <= i (columns)."""
   return jnp.tril(jnp.ones((t, t), bool))
 
 
 def _expect_fitting(query, key, value=None, mask=None):
-  """Raises ValueError, as the public functions say, unless all shapes fit."""
+  """Raises ValueError unless all shapes fit."""
   form = "(..., N, T, D)"
   shapes.expect_rank("query", query, 2, form)
   shapes.expect_rank("key", key, 2, form)
@@ -45,22 +45,22 @@ def weights(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Float[Array, "... T_query T_key"]:
-  """How much each query attends to each key: A = softmax(c Q K^T), row by row.
+  """The attention weights, A = softmax(c Q K^T) over the keys.
 
-  A_ts = e^(c q_t . k_s) / sum_u e^(c q_t . k_u), the sum over the allowed keys u; a key
-  that is not allowed has the weight 0. c keeps the scores' variance: that of a product
-  of two rows of D normal numbers is D, and c = 1/sqrt(D) makes it 1.
+  A_ts = e^(c q_t . k_s) / sum_u e^(c q_t . k_u), with u over the keys that are not masked;
+  a masked key has the weight 0. The product of two vectors of D standard normal numbers has
+  variance D, so c = 1/sqrt(D) gives scores of variance 1.
 
   Args:
     query: `(..., N, T_query, D)`, N heads.
     key: `(..., N, T_key, D)`.
     mask: True where attention is allowed; broadcasts to `(..., N, T_query, T_key)`.
-    is_causal: query t attends to keys 0 to t only, both counted from the start.
-    scale: c; 1/sqrt(D) when None.
+    is_causal: query t attends only to keys 0 to t, both counted from the start.
+    scale: c; 1/sqrt(D) if None.
 
   Returns:
-    A, `(..., N, T_query, T_key)`, in the dtype that query and key promote to; the
-    softmax is in at least float32. Each row sums to 1, or to 0 when no key is allowed.
+    A, `(..., N, T_query, T_key)`, in the dtype that query and key promote to; the softmax
+    is computed in at least float32. Each row sums to 1, a fully masked row to 0.
 
   Raises:
     ValueError: a shape or the mask's dtype does not fit; the message names the argument.
@@ -83,21 +83,20 @@ def dot_product_attention(
     scale: float | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "... T_query D_value"]:
-  """The mean of the values under each query's weights: O = A V, A = softmax(c Q K^T).
+  """Scaled dot-product attention, O = A V with A = softmax(c Q K^T).
 
   Args:
-    query: `(..., N, T_query, D)`, N heads (jax.nn has (..., T, N, D)).
+    query: `(..., N, T_query, D)`, N heads (the layout of jax.nn is (..., T, N, D)).
     key: `(..., N, T_key, D)`.
     value: `(..., N, T_key, D_value)`.
     mask, is_causal, scale: as for `weights`.
-    implementation: "autodiff" holds all weights, and jax differentiates it. "blocked"
-      holds a block of them at a time, so its memory grows with T instead of T^2, and
-      takes the gradient derived in dlx/gradients/blocked_attention.py; it has no
-      forward mode. "cudnn" is the kernel of NVIDIA's library. "auto" takes one of these:
-      `choose` decides.
+    implementation: "autodiff" materializes all weights and uses jax's gradient. "blocked"
+      computes a block of weights at a time, so that memory grows with T instead of T^2,
+      and uses the gradient of dlx/gradients/blocked_attention.py; it has no forward mode.
+      "cudnn" is NVIDIA's fused kernel. "auto" selects one of them by `choose`.
 
   Returns:
-    O, `(..., N, T_query, D_value)`; zeros for a query with no key allowed.
+    O, `(..., N, T_query, D_value)`; zeros for a query with all keys masked.
 
   Raises:
     ValueError: a shape or the mask's dtype does not fit, or implementation is unknown;
@@ -144,8 +143,9 @@ def choose(
 def block_sizes(query_shape: tuple[int, ...], key_shape: tuple[int, ...]) -> tuple[int, int]:
   """The numbers of queries and of keys in a block, multiples of 16.
 
-  As large as a block of the scores of all heads (and examples) stays in a cache of a few
-  MB, because each operation on a block waits for all threads; equal, to pad little.
+  Blocks are as large as the scores of all heads (and examples) fit into a cache of a few
+  MB, because threads synchronize after each operation on a block; blocks of equal size
+  need little padding.
   """
   heads = math.prod(query_shape[:-2])
   largest = next((size for size in (512, 256, 128) if heads * size**2 <= 2**20), 64)
@@ -158,7 +158,7 @@ def block_sizes(query_shape: tuple[int, ...], key_shape: tuple[int, ...]) -> tup
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _blocked(is_causal, query, key, value, mask):
-  """(O, log of the rows' sums), over blocks, with the hand-derived gradient."""
+  """(O, log of the row sums), in blocks, with the hand-derived gradient."""
   sizes = block_sizes(query.shape, key.shape)
   return blocked_attention.attend(query, key, value, mask, is_causal=is_causal, sizes=sizes)
 
@@ -170,13 +170,13 @@ def _blocked_vjp(is_causal, query, key, *others):
 
 
 def _blocked_fwd(is_causal, query, key, value, mask):
-  # Itself, not its body: what is saved is differentiable, too, for second derivatives.
+  # The function, not its body: second derivatives differentiate the residuals, too.
   out, lse = _blocked(is_causal, query, key, value, mask)
   return (out, lse), (query, key, value, mask, out, lse)
 
 
 def _second_vjp(is_causal, args, d_out):
-  """The derivative of the derivative, by jax from the form that holds all weights."""
+  """The second derivative, by jax from the form that materializes all weights."""
   rule = functools.partial(blocked_attention.saved_vjp, is_causal=is_causal)
   return jax.vjp(rule, *args)[1](d_out)
 
@@ -188,17 +188,17 @@ _blocked_vjp.defvjp(lambda c, *args: (_blocked_vjp(c, *args), args), _second_vjp
 def init(
     rng: jax.Array, d_model: int, *, d_context: int | None = None, bias: bool = True
 ) -> dict[str, dict[str, Array]]:
-  """Draws the four projections of `multi_head`, each as `linear.init` does.
+  """Draws the four projections of `multi_head` by `linear.init`.
 
   Args:
     rng: a typed key.
-    d_model: features of x and of the output, those of all heads together.
-    d_context: features of the context; d_model when None.
+    d_model: features of x and of the output, N D for N heads.
+    d_context: features of the context; d_model if None.
     bias: whether the projections have one.
 
   Returns:
     `query (d_model, d_model)`, `key` and `value (d_context, d_model)` and
-    `out (d_model, d_model)`, each a linear layer's dict.
+    `out (d_model, d_model)`, each the params of a linear layer.
   """
   d_context = d_model if d_context is None else d_context
   sizes = {"query": d_model, "key": d_context, "value": d_context, "out": d_model}
@@ -253,29 +253,29 @@ def multi_head(
     rotary: bool = False,
     implementation: str = "auto",
 ) -> Float[Array, "... T d_model"]:
-  """N attentions side by side, each in its own projection of the features.
+  """Multi-head attention: N attention heads, each on its own projection of the features.
 
-  With m the context (x itself in self-attention) and q^n, k^n, v^n columns n D to
-  (n + 1) D - 1 of x W_q + b_q, m W_k + b_k, m W_v + b_v, D = d_model / N,
+  With m the context (x in self-attention) and q^n, k^n, v^n columns n D to (n + 1) D - 1 of
+  x W_q + b_q, m W_k + b_k, m W_v + b_v, D = d_model / N,
 
   O^n = softmax(q^n k^n^T / sqrt(D)) v^n,   y = [O^1 ... O^N] W_o + b_o
 
   Args:
-    params: `query`, `key`, `value`, `out`, each a linear layer's dict.
-    x: `(..., T, d_model)`, where queries come from.
-    context: `(..., T_context, d_context)`, where keys and values come from; x when None.
+    params: `query`, `key`, `value`, `out`, each the params of a linear layer.
+    x: `(..., T, d_model)`, the source of queries.
+    context: `(..., T_context, d_context)`, the source of keys and values; x if None.
     num_heads: N; divides d_model.
-    mask: True where attention is allowed; broadcasts to `(..., N, T, T_context)`, so
-      that a mask `(batch, T, T_context)` needs an axis for N.
+    mask: True where attention is allowed; broadcasts to `(..., N, T, T_context)`, so a mask
+      `(B, T, T_context)` needs an axis for N.
     is_causal, implementation: as for `dot_product_attention`.
-    rotary: turn queries and keys by their positions, as `positional.rotary` does.
+    rotary: apply `positional.rotary` to queries and keys.
 
   Returns:
     y, `(..., T, d_model)`.
 
   Raises:
-    ValueError: num_heads does not divide d_model, a head has an odd number of features
-      and is to be turned, or as for `dot_product_attention`.
+    ValueError: num_heads does not divide d_model, D is odd with rotary, or as for
+      `dot_product_attention`.
 
   Source: Vaswani et al., "Attention is all you need" (2017), section 3.2.2.
   """

@@ -1,4 +1,4 @@
-"""Convolution over images, and its transpose."""
+"""Convolution of images, and its transpose."""
 
 import functools
 import math
@@ -23,10 +23,17 @@ def init(
     groups: int = 1,
     bias: bool = True,
 ) -> dict[str, Array]:
-  """Draws `kernel (h, w, c_in / groups, c_out)` and a zero `bias (c_out,)`.
+  """Draws `kernel (h, w, C_in / groups, C_out)` and a zero `bias (C_out,)`.
 
-  The variance is 1 / (h w c_in / groups), one over the number of inputs that an output
-  sees (LeCun). The same parameters serve `apply` and `transpose`.
+  The kernel's variance is 1 / (h w C_in / groups), the reciprocal of the fan-in (LeCun).
+  The parameters suit both `apply` and `transpose`.
+
+  Args:
+    rng: a typed key.
+    window: the kernel size (h, w), an int or a pair.
+    c_in, c_out: C_in and C_out.
+    groups: divides both.
+    bias: whether to add one.
 
   Raises:
     ValueError: window is not an int or a pair, or groups does not divide both channels.
@@ -45,15 +52,15 @@ def init(
 
 
 def output_size(size, window, stride, padding, dilation=1):
-  """How many windows fit: floor((size + low + high - reach) / stride) + 1.
+  """The size of a convolution's output: floor((size + low + high - reach) / stride) + 1.
 
-  reach = (window - 1) * dilation + 1 is the extent of a window; without dilation the
-  window itself. "VALID" is low = high = 0, "SAME" the padding that makes the result
-  ceil(size / stride).
+  reach = (window - 1) * dilation + 1 is the extent of the dilated kernel. "VALID" is
+  low = high = 0, "SAME" the padding for which the result is ceil(size / stride).
 
   Args:
     size: of one dimension, or (H, W).
-    window, stride, dilation: an int or a pair.
+    window: the kernel size, an int or a pair.
+    stride, dilation: an int or a pair.
     padding: "SAME", "VALID", ((low, high), (low, high)), or for one dimension
       (low, high).
 
@@ -61,8 +68,8 @@ def output_size(size, window, stride, padding, dilation=1):
     An int for an int, a pair for a pair.
 
   Raises:
-    ValueError: an option is not one of these, no window fits, or the two dimensions
-      of an int differ.
+    ValueError: an option is invalid, the kernel does not fit, or size is an int and the
+      options give two different results.
 
   Source: Dumoulin, Visin, "A guide to convolution arithmetic for deep learning" (2016),
     section 2.4.
@@ -78,7 +85,7 @@ def output_size(size, window, stride, padding, dilation=1):
 
 
 def _convolve(w, groups, x, kernel):
-  """The convolution of (N, H, W, C_in), in jax's words."""
+  """jax's convolution of (B, H, W, C_in)."""
   return lax.conv_general_dilated(
       x,
       kernel,
@@ -90,15 +97,15 @@ def _convolve(w, groups, x, kernel):
   )
 
 
-_convolve_by_hand = jax.custom_vjp(_convolve, nondiff_argnums=(0, 1))
-_convolve_by_hand.defvjp(
+_convolve_with_custom_vjp = jax.custom_vjp(_convolve, nondiff_argnums=(0, 1))
+_convolve_with_custom_vjp.defvjp(
     lambda w, groups, x, kernel: (_convolve(w, groups, x, kernel), (x, kernel)),
     lambda w, groups, saved, d_y: blocked_conv.vjp(*saved, d_y, w, groups),
 )
 
 
 def _expect_fit(params, x, groups):
-  """Checks x and groups against the kernel."""
+  """Raises ValueError unless x and groups fit the kernel."""
   shapes.expect_rank("x", x, 3, "(..., H, W, C)")
   kernel = params["kernel"]
   if kernel.ndim != 4:
@@ -109,7 +116,7 @@ def _expect_fit(params, x, groups):
 
 
 def _images(convolution, params, x):
-  """Applies to (N, H, W, C) what is given as (..., H, W, C), and adds the bias."""
+  """Applies a convolution of (B, H, W, C) to x (..., H, W, C), and adds the bias."""
   x, kernel = (v.astype(jnp.result_type(x, params["kernel"])) for v in (x, params["kernel"]))
   y = convolution(x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:]), kernel)
   y = y.reshape(*x.shape[:-3], *y.shape[1:])
@@ -125,32 +132,31 @@ def apply(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
     implementation: str = "auto",
-) -> Float[Array, "... U V C_out"]:
-  """Slides a linear map over the image: y[u] = b + sum_i x[u s + i d - p] K[i].
+) -> Float[Array, "... H_out W_out C_out"]:
+  """Convolves an image with a kernel: y[u] = b + sum_i x[u s + i d - p] K[i].
 
-  u and i are pairs (row, column), s is the stride, d the dilation and p the padding in
-  front; x is zero outside. The kernel is not turned around (this is what the field
-  calls convolution and signal processing correlation).
+  u and i are pairs (row, column), s is the stride, d the dilation and p the low padding;
+  x is zero outside. The kernel is not flipped (in signal processing: cross-correlation).
 
   Args:
     params: `kernel (h, w, C_in / groups, C_out)` and, optionally, `bias (C_out,)`.
     x: `(..., H, W, C_in)`, any number of leading dimensions.
     strides: an int or a pair.
-    padding: "SAME" (ceil(size / stride) outputs), "VALID" (windows inside the image
-      only) or ((low, high), (low, high)).
-    dilation: the distance of neighbours in a window, an int or a pair.
-    groups: output channels of part g see input channels of part g alone.
-    implementation: "auto" takes, on CPU, the gradient of dlx/gradients/blocked_conv.py,
-      which is faster but has no forward mode; elsewhere it is "autodiff", which lets
-      jax differentiate.
+    padding: "SAME" (ceil(size / stride) outputs), "VALID" (no padding) or
+      ((low, high), (low, high)).
+    dilation: the spacing of kernel elements, an int or a pair.
+    groups: the channels are split into groups, which are convolved independently.
+    implementation: "auto" uses, on CPU, the gradient of dlx/gradients/blocked_conv.py,
+      which is faster there but has no forward mode; on other platforms it is "autodiff",
+      jax's.
 
   Returns:
-    y, `(..., U, V, C_out)`, in the dtype that x and params promote to; `output_size`
-    tells U and V.
+    y, `(..., H_out, W_out, C_out)`, in the dtype that x and params promote to; see
+    `output_size`.
 
   Raises:
-    ValueError: the shape of x does not fit the kernel, an option is not one of these,
-      or no window fits into the image.
+    ValueError: the shape of x does not fit the kernel, an option is invalid, or the kernel
+      does not fit into the image.
 
   Source: LeCun et al., "Gradient-based learning applied to document recognition"
     (1998), section II.
@@ -160,42 +166,41 @@ def apply(
   kernel = params["kernel"]
   w = windows.over(x.shape[-3:-1], kernel.shape[:2], strides, padding, dilation)
   by_hand = implementation == "auto" and platform.choices()["conv"] == "hand-derived"
-  convolve = _convolve_by_hand if by_hand else _convolve
+  convolve = _convolve_with_custom_vjp if by_hand else _convolve
   return _images(functools.partial(convolve, w, groups), params, x)
 
 
 def transpose(
     params: dict[str, Array],
-    x: Float[Array, "... U V C_in"],
+    x: Float[Array, "... H W C_in"],
     *,
     strides: int | tuple[int, int] = 1,
     padding="SAME",
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
-) -> Float[Array, "... H W C_out"]:
-  """Stamps the kernel onto the output: y = b, then y[u s + i d - p] += x[u] K[i].
+) -> Float[Array, "... H_out W_out C_out"]:
+  """Transposed convolution: y = b, then y[u s + i d - p] += x[u] K[i] for all u and i.
 
-  This is the transpose of the linear map of `apply`: with the channels of the kernel
-  exchanged it is the gradient of `apply` with respect to its input. It enlarges an
-  image by the strides.
+  This is the transpose of the linear map of `apply`: with the kernel's channels swapped,
+  it is the gradient of `apply` with respect to its input. It upsamples by the strides.
 
   Args:
     params: `kernel (h, w, C_in / groups, C_out)` and, optionally, `bias (C_out,)`.
-    x: `(..., U, V, C_in)`, any number of leading dimensions.
-    strides: from one stamp to the next, an int or a pair.
-    padding: that of the convolution from the output to x. "SAME" makes the output
-      size * stride, "VALID" all that is stamped, (size - 1) * stride + reach, where
-      reach = (window - 1) * dilation + 1; ((low, high), (low, high)) cuts so much
-      from that.
-    dilation: the distance of neighbours in a stamp, an int or a pair.
-    groups: output channels of part g get input channels of part g alone.
+    x: `(..., H, W, C_in)`, any number of leading dimensions.
+    strides: an int or a pair.
+    padding: that of the convolution from y to x. The output size is size * stride for
+      "SAME" and (size - 1) * stride + reach for "VALID", where
+      reach = (window - 1) * dilation + 1; ((low, high), (low, high)) is subtracted from
+      the latter.
+    dilation: the spacing of kernel elements, an int or a pair.
+    groups: as in `apply`.
 
   Returns:
-    y, `(..., H, W, C_out)`, in the dtype that x and params promote to.
+    y, `(..., H_out, W_out, C_out)`, in the dtype that x and params promote to.
 
   Raises:
-    ValueError: the shape of x does not fit the kernel, an option is not one of these,
-      or nothing is left of the output.
+    ValueError: the shape of x does not fit the kernel, an option is invalid, or the output
+      would be empty.
 
   Source: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin, Visin (2016),
     section 4.

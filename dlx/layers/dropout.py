@@ -1,4 +1,4 @@
-"""Dropout (inverted form): the expected value is kept, so evaluation needs nothing."""
+"""Inverted dropout: expected values are preserved, so nothing is scaled in evaluation."""
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ def dropout(
     rng: a typed key.
     x: any shape.
     rate: the probability of dropping a unit, 0 <= rate < 1; a Python number.
-    broadcast_dims: dimensions along which one mask is shared. `(-2,)` on a sequence
-      (..., T, D) drops a feature for all steps, which is variational dropout.
+    broadcast_dims: dimensions along which the mask is shared. With `(-2,)` on a sequence
+      (..., T, D) a feature is dropped at all steps, which is variational dropout.
 
   Returns:
     y, in the shape and dtype of x; x itself for rate 0.

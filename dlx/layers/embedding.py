@@ -1,4 +1,4 @@
-"""Embedding of integer ids, and the tied output layer."""
+"""Embeddings of integer ids, and the tied output layer."""
 
 import jax
 from jax.nn import initializers
@@ -9,24 +9,23 @@ from dlx.layers import shapes
 
 
 def init(rng: jax.Array, vocab_size: int, d: int) -> dict[str, Array]:
-  """Draws `embedding (vocab_size, d)` with variance 1/d.
+  """Draws the table `embedding (V, D)` with variance 1/D.
 
   A row then has an expected squared norm of 1, so `logits` starts at the scale of x.
   """
   return {"embedding": initializers.normal(d**-0.5)(rng, (vocab_size, d))}
 
 
-def lookup(params: dict[str, Array], ids: Int[Array, "..."]) -> Float[Array, "... d"]:
-  """Takes row ids[...] of the table E: y = E[ids], which is one_hot(ids) E.
+def lookup(params: dict[str, Array], ids: Int[Array, "..."]) -> Float[Array, "... D"]:
+  """Looks up rows of the table E: y = E[ids], which is one_hot(ids) E.
 
   Args:
-    params: `embedding (vocab_size, d)`.
-    ids: integers, `(...)`, in 0 .. vocab_size - 1. Under jit the values cannot be
-      checked: an id outside gives a row of nan (an integer table: its least value),
-      never a neighbour's row.
+    params: `embedding (V, D)`.
+    ids: integers, `(...)`, in 0 .. V - 1. Values cannot be checked under jit: an id out of
+      range gives a row of nan (for an integer table, of its minimum).
 
   Returns:
-    `(..., d)` in the table's dtype.
+    `(..., D)` in the table's dtype.
 
   Raises:
     ValueError: ids are not integers.
@@ -36,18 +35,18 @@ def lookup(params: dict[str, Array], ids: Int[Array, "..."]) -> Float[Array, "..
   return jnp.asarray(params["embedding"]).at[ids].get(mode="fill", wrap_negative_indices=False)
 
 
-def logits(params: dict[str, Array], x: Float[Array, "... d"]) -> Float[Array, "... vocab_size"]:
-  """Scores every id with the same table (tied output): y = x E^T.
+def logits(params: dict[str, Array], x: Float[Array, "... D"]) -> Float[Array, "... V"]:
+  """Logits of all ids from the same table (tied output): y = x E^T.
 
   Args:
-    params: `embedding (vocab_size, d)`.
-    x: `(..., d)`.
+    params: `embedding (V, D)`.
+    x: `(..., D)`.
 
   Returns:
-    `(..., vocab_size)`.
+    `(..., V)`.
 
   Raises:
-    ValueError: the last dimension of x is not d.
+    ValueError: the last dimension of x is not D.
 
   Source: Press and Wolf, "Using the output embedding to improve language models" (2017).
   """

@@ -1,6 +1,6 @@
-"""Attention by cuDNN's kernel, which jax.nn calls: for GPUs, in half precision.
+"""Attention by cuDNN's fused kernel through jax.nn, for GPUs in half precision.
 
-The layouts differ: dlx has (..., N, T, D), jax.nn (B, T, N, D).
+The layouts differ: (..., N, T, D) in dlx, (B, T, N, D) in jax.nn.
 """
 
 import jax
@@ -11,7 +11,7 @@ _HALF = (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
 
 
 def fits(query_shape: tuple[int, ...], dtype) -> bool:
-  """Whether the kernel takes these: half precision, and heads of 8, 16, ... 128 features."""
+  """Whether the kernel applies: half precision, and D a multiple of 8 up to 128."""
   return len(query_shape) >= 3 and jnp.dtype(dtype) in _HALF and query_shape[-1] in range(8, 129, 8)
 
 
@@ -25,11 +25,11 @@ def attend(
     scale: float | None,
     implementation: str = "cudnn",
 ) -> Float[Array, "... N T_query D"]:
-  """As attention.dot_product_attention, whose zeros for a query with no key are kept.
+  """`attention.dot_product_attention`; the output of fully masked queries is zero here too.
 
   Args:
-    query, key, value, mask, is_causal, scale: as there; the values have D features, too.
-    implementation: jax.nn's: "cudnn", or "xla" for what every device has.
+    query, key, value, mask, is_causal, scale: as there; the values have D features.
+    implementation: of jax.nn: "cudnn", or "xla", which runs on every device.
 
   Source: jax.nn.dot_product_attention.
   """
@@ -39,7 +39,7 @@ def attend(
     return x.reshape(-1, *x.shape[-3:]).swapaxes(1, 2)
 
   flat = mask
-  if mask is not None:  # The kernel takes one head's mask for all, but not one query's.
+  if mask is not None:  # The kernel broadcasts a mask over heads, but not over queries.
     flat = mask.reshape((1,) * (query.ndim - mask.ndim) + mask.shape)
     pairs = (flat.shape[-3], num_queries, key.shape[-2])
     flat = jnp.broadcast_to(flat, (*leading, *pairs)).reshape(-1, *pairs)

@@ -1,4 +1,4 @@
-"""The gated recurrent unit in its two forms."""
+"""The gated recurrent unit (GRU) in both common forms."""
 
 import functools
 
@@ -14,10 +14,10 @@ from dlx.layers import shapes, unroll
 def init(
     rng: jax.Array, d_in: int, d_hidden: int, *, reset_after: bool = False
 ) -> dict[str, Array]:
-  """Draws `input (d_in, 3h)`, `hidden (h, 3h)`, zero `bias (3h,)`; gates r, z, n.
+  """Draws `input (D, 3H)` (LeCun), `hidden (H, 3H)` and a zero `bias (3H,)`, gates r, z, n.
 
-  Kernels of W are LeCun-normal, those of U orthogonal gate by gate. With
-  `reset_after` there is a zero `hidden_bias (3h,)` too.
+  The hidden kernel of each gate is orthogonal. With `reset_after` there is also a zero
+  `hidden_bias (3H,)`.
   """
   input_rng, *gate_rngs = jax.random.split(rng, 4)
   orthogonal = initializers.orthogonal()
@@ -50,15 +50,15 @@ def cell(
 ) -> tuple[Float[Array, "... H"], Float[Array, "... H"]]:
   """One step of a GRU; returns (h', h').
 
-  With s the logistic function, * elementwise and h the carry:
+  With s the sigmoid, * elementwise and h the carry:
 
   r = s(x W_r + h U_r + b_r)               reset gate
   z = s(x W_z + h U_z + b_z)               update gate
   n = tanh(x W_n + (r * h) U_n + b_n)      candidate
   h' = (1 - z) * h + z * n
 
-  and with `reset_after` (the form of PyTorch and cuDNN; c is hidden_bias, and z keeps
-  the old state instead of taking the new one):
+  and with `reset_after` (the form of PyTorch and cuDNN; c is hidden_bias, and z weighs the
+  old state instead of the candidate):
 
   r = s(x W_r + b_r + h U_r + c_r)
   z = s(x W_z + b_z + h U_z + c_z)
@@ -104,17 +104,17 @@ def scan(
 
   Args:
     params: as for `cell`.
-    xs: `(..., T, D)`, or integer ids `(..., T)` that stand for one-hot vectors.
-    carry: the first state `(..., H)`; zeros when None.
-    lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
-      zero and the carry stays that of the last valid step.
+    xs: `(..., T, D)`, or integer ids `(..., T)` in place of one-hot vectors.
+    carry: the initial state `(..., H)`; zeros if None.
+    lengths: the number of valid steps of each sequence, `(...)`. Beyond them ys are zero and
+      the carry is that of the last valid step.
     reverse: run from the last valid step to the first; ys stay in place.
     reset_after: the form, as in `cell`.
-    implementation: "auto" takes the gradient derived in dlx/gradients/gru.py, which
-      is faster but has no forward mode; "autodiff" lets jax differentiate the loop.
+    implementation: "auto" uses the gradient of dlx/gradients/gru.py, which is faster but
+      has no forward mode; "autodiff" uses jax's.
 
   Returns:
-    (carry, ys): the last state `(..., H)` and all states `(..., T, H)`.
+    (carry, ys): the final state `(..., H)` and all states `(..., T, H)`.
 
   Raises:
     ValueError: a shape does not fit, reset_after and hidden_bias disagree, or

@@ -13,7 +13,7 @@ from dlx.layers import shapes
 def init(rng: jax.Array, d_in: int, d_out: int, *, bias: bool = True) -> dict[str, Array]:
   """Draws `kernel (d_in, d_out)` with variance 1/d_in and a zero `bias (d_out,)`.
 
-  LeCun's scale keeps the variance of the activations: if the entries of x have
+  LeCun's initialization preserves the variance of activations: if the entries of x have
   variance 1, those of x W have variance d_in * (1/d_in) = 1.
 
   Source: LeCun, Bottou, Orr, Mueller, "Efficient BackProp" (1998), section 4.6.
@@ -25,7 +25,7 @@ def init(rng: jax.Array, d_in: int, d_out: int, *, bias: bool = True) -> dict[st
 
 
 def apply(params: dict[str, Array], x: Float[Array, "... d_in"]) -> Float[Array, "... d_out"]:
-  """Maps the last dimension: y = x W + b, with b left out when `params` has none.
+  """Applies a linear map to the last dimension: y = x W + b, without b if `params` has none.
 
   Args:
     params: `kernel (d_in, d_out)` and, optionally, `bias (d_out,)`.
@@ -38,7 +38,7 @@ def apply(params: dict[str, Array], x: Float[Array, "... d_in"]) -> Float[Array,
     ValueError: the last dimension of x is not d_in.
   """
   shapes.expect_last("x", x, params["kernel"].shape[0])
-  # As one matrix of rows: XLA on a CPU sums a bias's gradient several times slower over two
+  # Flattened to a matrix: on CPU, XLA sums a bias's gradient several times slower over two
   # dimensions than over one.
   y = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ params["kernel"]
   y = y + params["bias"] if "bias" in params else y

@@ -1,6 +1,6 @@
-"""Losses as masked means over optax's terms, and penalties on weights.
+"""Losses, which are masked means of optax's terms, and weight penalties.
 
-Sums are taken in at least float32.
+Sums are accumulated in at least float32.
 """
 
 import jax
@@ -12,7 +12,7 @@ from dlx.layers import shapes
 
 
 def _expect_mask(mask, shape):
-  """The mask as an array, which must broadcast to `shape`; None stays None."""
+  """The mask as an array, checked to broadcast to `shape`; None stays None."""
   if mask is None:
     return None
   mask = jnp.asarray(mask)
@@ -21,15 +21,14 @@ def _expect_mask(mask, shape):
 
 
 def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."] | None = None) -> Array:
-  """sum(m * v) / sum(m): the mean over the places where the mask is True.
+  """The mean over the positions where the mask m is True: sum(m * v) / sum(m).
 
   Args:
     values: any shape.
-    mask: broadcasts to it; None takes all. A mask without any True gives 0.
+    mask: broadcasts to values; None includes all. The mean over no positions is 0.
 
   Returns:
-    A scalar, float32 or wider. Values under a False count as absent even when they
-    are nan or infinite.
+    A scalar, float32 or wider. Masked values are ignored even if they are nan or infinite.
 
   Raises:
     ValueError: mask does not broadcast to the shape of values.
@@ -43,35 +42,35 @@ def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."] | None = N
 
 
 def _counted(x, mask):
-  """x in at least float32, and 0 where the mask is False: a nan there has no gradient."""
+  """x in at least float32, and 0 where masked, so that a nan there has no gradient."""
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   return x if mask is None else jnp.where(mask, x, 0)
 
 
 def cross_entropy(
-    logits: Float[Array, "... classes"],
+    logits: Float[Array, "... K"],
     labels: Int[Array, "..."],
     mask: Bool[Array, "..."] | None = None,
     *,
     label_smoothing: float = 0.0,
 ) -> Array:
-  """Mean of -sum_k q_k log softmax(logits)_k, in nats.
+  """Mean cross-entropy, -sum_k q_k log softmax(logits)_k, in nats.
 
-  q_k = (1 - a) [k = label] + a / classes with a the label smoothing; for a = 0 a term is
+  q_k = (1 - a) [k = label] + a / K with a the label smoothing; for a = 0 a term is
   -log softmax(logits)[label].
 
   Args:
-    logits: `(..., classes)`. With label smoothing a logit of -inf makes the loss
-      infinite, since every class is given a share.
-    labels: class ids, `(...)`, in 0 .. classes - 1. An id outside makes the loss nan
-      (under jit it cannot be refused), except under a False of the mask.
-    mask: True where a position counts, `(...)` or broadcasting to it.
-    label_smoothing: the share of the target that is spread evenly over all classes,
-      the right one among them; 0 <= a <= 1, a Python number.
+    logits: `(..., K)`. With label smoothing a logit of -inf makes the loss infinite, since
+      every class has a positive target.
+    labels: class ids, `(...)`, in 0 .. K - 1. An unmasked id out of range makes the loss
+      nan (it cannot be checked under jit).
+    mask: True where a position is included; broadcasts to `(...)`.
+    label_smoothing: a, the fraction of the target that is distributed uniformly over all
+      classes, the correct one included; 0 <= a <= 1, a Python number.
 
   Raises:
-    ValueError: labels do not have the shape of logits without its last dimension,
-      mask does not broadcast to that, or label_smoothing is outside [0, 1].
+    ValueError: the shape of labels is not that of logits without its last dimension, mask
+      does not broadcast to it, or label_smoothing is outside [0, 1].
 
   Source: Szegedy et al., "Rethinking the Inception architecture for computer vision"
     (2016), section 7, for the smoothing.
@@ -86,7 +85,7 @@ def cross_entropy(
   if label_smoothing:
     to_all = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
     terms = (1 - label_smoothing) * terms + label_smoothing * to_all
-  terms = jnp.where(labels < 0, jnp.nan, terms)  # To optax, -1 is the last class.
+  terms = jnp.where(labels < 0, jnp.nan, terms)  # optax takes -1 as the last class.
   return masked_mean(terms, mask)
 
 
@@ -95,7 +94,7 @@ def binary_cross_entropy(
     labels: Float[Array, "..."],
     mask: Bool[Array, "..."] | None = None,
 ) -> Array:
-  """Mean of -y log s(a) - (1 - y) log(1 - s(a)) in nats, s logistic, a the logits.
+  """Mean of -y log s(a) - (1 - y) log(1 - s(a)) in nats, s the sigmoid, a the logits.
 
   Raises:
     ValueError: labels do not have the shape of logits, or mask does not broadcast to it.
@@ -113,8 +112,8 @@ def squared_error(
   """Mean of (prediction - target)^2.
 
   Raises:
-    ValueError: targets do not have the shape of predictions (a (n, 1) beside a (n,)
-      would be n^2 differences), or mask does not broadcast to it.
+    ValueError: targets do not have the shape of predictions ((n, 1) and (n,) would
+      broadcast to n^2 differences), or mask does not broadcast to it.
   """
   shapes.expect_shape("targets", targets, predictions.shape)
   mask = _expect_mask(mask, predictions.shape)
@@ -123,20 +122,20 @@ def squared_error(
 
 
 def _sum_over_leaves(f, params):
-  """sum f(w) over all numbers of a tree, in at least float32; 0 for an empty tree."""
+  """The sum of f(w) over all entries of a tree, in at least float32; 0 for an empty tree."""
   leaves = jax.tree.leaves(params)
   dtype = jnp.result_type(*leaves, jnp.float32)
   return sum((f(w.astype(dtype)).sum() for w in leaves), start=jnp.zeros((), dtype))
 
 
 def l2_penalty(params: PyTree[Float[Array, "..."]], weight: float) -> Array:
-  """(weight / 2) * sum of w^2 over all numbers in params.
+  """(weight / 2) * sum of w^2 over all entries of params.
 
-  With the 1/2 its gradient is weight * w, what an optimizer calls weight decay. Texts
-  that write weight * sum w^2 mean half this weight.
+  The gradient is weight * w, which equals weight decay in SGD. Where a source has
+  weight * sum w^2, use twice its weight.
 
   Args:
-    params: any tree of arrays; give only the kernels where biases are not penalized.
+    params: any tree of arrays; pass only the kernels if biases are not penalized.
     weight: a number.
 
   Returns:
@@ -148,7 +147,7 @@ def l2_penalty(params: PyTree[Float[Array, "..."]], weight: float) -> Array:
 
 
 def l1_penalty(params: PyTree[Float[Array, "..."]], weight: float) -> Array:
-  """weight * sum of |w| over all numbers in params.
+  """weight * sum of |w| over all entries of params.
 
   The gradient is weight * sign(w), and 0 at w = 0.
 
@@ -161,5 +160,5 @@ def l1_penalty(params: PyTree[Float[Array, "..."]], weight: float) -> Array:
 
   Source: Tibshirani, "Regression shrinkage and selection via the lasso" (1996).
   """
-  # w sign(w) is |w| with the derivative 0 at 0, where that of jnp.abs is 1.
+  # w sign(w) is |w|, but its derivative at 0 is 0, while that of jnp.abs is 1.
   return weight * _sum_over_leaves(lambda w: w * jnp.sign(w), params)

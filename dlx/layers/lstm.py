@@ -1,4 +1,4 @@
-"""Long short-term memory: a memory cell that is added to, behind three gates."""
+"""Long short-term memory (LSTM)."""
 
 import functools
 
@@ -14,10 +14,10 @@ Carry = tuple[Float[Array, "... H"], Float[Array, "... H"]]
 
 
 def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
-  """Draws `input (d_in, 4h)`, `hidden (h, 4h)` and `bias (4h,)`, gates i, f, g, o.
+  """Draws `input (D, 4H)` (LeCun), `hidden (H, 4H)` and `bias (4H,)`, gates i, f, g, o.
 
-  Kernels of W are LeCun-normal and of U orthogonal, gate by gate. The forget gate's
-  bias is 1, so that memory is kept before anything has been learned.
+  The hidden kernel of each gate is orthogonal. The bias is 1 for the forget gate, so that
+  the cell initially remembers, and 0 for the others.
 
   Source: Jozefowicz, Zaremba, Sutskever, "An empirical exploration of recurrent
     network architectures" (2015), for the bias.
@@ -46,7 +46,7 @@ def cell(
 ) -> tuple[Carry, Float[Array, "... H"]]:
   """One step of an LSTM; returns ((c', h'), h').
 
-  i = s(x W_i + h U_i + b_i)      input gate, s the logistic function
+  i = s(x W_i + h U_i + b_i)      input gate, s the sigmoid
   f = s(x W_f + h U_f + b_f)      forget gate
   g = tanh(x W_g + h U_g + b_g)   candidate
   o = s(x W_o + h U_o + b_o)      output gate
@@ -88,16 +88,16 @@ def scan(
 
   Args:
     params: as for `cell`.
-    xs: `(..., T, D)`, or integer ids `(..., T)` that stand for one-hot vectors.
-    carry: the first (c, h), each `(..., H)`; zeros when None.
-    lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
-      zero and the carry stays that of the last valid step.
+    xs: `(..., T, D)`, or integer ids `(..., T)` in place of one-hot vectors.
+    carry: the initial (c, h), each `(..., H)`; zeros if None.
+    lengths: the number of valid steps of each sequence, `(...)`. Beyond them ys are zero and
+      the carry is that of the last valid step.
     reverse: run from the last valid step to the first; ys stay in place.
-    implementation: "auto" takes the gradient derived in dlx/gradients/lstm.py, which
-      is faster but has no forward mode; "autodiff" lets jax differentiate the loop.
+    implementation: "auto" uses the gradient of dlx/gradients/lstm.py, which is faster but
+      has no forward mode; "autodiff" uses jax's.
 
   Returns:
-    (carry, ys): the last (c, h) and all h, `(..., T, H)`.
+    (carry, ys): the final (c, h) and all h, `(..., T, H)`.
 
   Raises:
     ValueError: a shape does not fit, or implementation is unknown; the message names

@@ -1,7 +1,7 @@
 """Layer norm, RMS norm and batch norm.
 
-All three scale numbers to a mean square of one and then apply a learned scale and bias.
-Statistics and the arithmetic on them are in at least float32; the result has the dtype
+All three normalize to a mean square of 1 and then apply a learned scale and bias.
+Statistics and normalization are computed in at least float32; the result has the dtype
 that x and the parameters promote to.
 """
 
@@ -15,7 +15,7 @@ from dlx.layers import shapes
 
 
 def init(rng: jax.Array, d: int, *, bias: bool = True) -> dict[str, Array]:
-  """Makes `scale (d,)` of ones and `bias (d,)` of zeros; nothing is drawn from rng.
+  """Makes `scale (d,)` of ones and `bias (d,)` of zeros; rng is not used.
 
   RMS norm is commonly used with `bias=False`.
   """
@@ -27,7 +27,7 @@ def init(rng: jax.Array, d: int, *, bias: bool = True) -> dict[str, Array]:
 
 
 def init_stats(d: int) -> dict[str, Array]:
-  """The running statistics of batch norm before any batch: `mean` zeros, `var` ones, (d,)."""
+  """Makes the initial running statistics of batch norm: `mean (d,)` zeros, `var (d,)` ones."""
   return {"mean": jnp.zeros((d,)), "var": jnp.ones((d,))}
 
 
@@ -49,8 +49,8 @@ def _layer_norm(eps, params, x):
   return _scale_and_shift(params, (x - mean) * lax.rsqrt(var + eps), x)
 
 
-_layer_norm_by_hand = jax.custom_vjp(_layer_norm, nondiff_argnums=(0,))
-_layer_norm_by_hand.defvjp(
+_layer_norm_with_custom_vjp = jax.custom_vjp(_layer_norm, nondiff_argnums=(0,))
+_layer_norm_with_custom_vjp.defvjp(
     lambda eps, params, x: (_layer_norm(eps, params, x), (params, x)),
     lambda eps, saved, d_out: gradients.layer_norm_vjp(*saved, d_out=d_out, eps=eps),
 )
@@ -63,19 +63,18 @@ def layer_norm(
     eps: float = 1e-5,
     implementation: str = "auto",
 ) -> Float[Array, "... D"]:
-  """Brings each vector to mean 0 and variance 1, then scales and shifts its entries.
+  """Normalizes each vector to mean 0 and variance 1, then scales and shifts its entries.
 
   m = mean(x),  v = mean((x - m)^2),  y = (x - m) / sqrt(v + eps) * scale + bias
 
-  over the D entries of the last dimension. Equal entries (v = 0, or D = 1) give bias.
+  with means over the D entries of the last dimension. Equal entries (v = 0) give bias.
 
   Args:
     params: `scale (D,)` and, optionally, `bias (D,)`.
     x: `(..., D)`.
-    eps: what bounds the factor when v is small.
-    implementation: "auto" takes the gradient derived in dlx/gradients/norm.py, which is
-      faster and keeps no array of x's size but x, and has no forward mode; "autodiff" lets
-      jax differentiate.
+    eps: a small constant for numerical stability.
+    implementation: "auto" uses the gradient of dlx/gradients/norm.py, which is faster and
+      saves no array of x's size except x, but has no forward mode; "autodiff" uses jax's.
 
   Returns:
     y, `(..., D)`, in the dtype that x and params promote to.
@@ -86,7 +85,7 @@ def layer_norm(
   Source: Ba, Kiros, Hinton, "Layer normalization" (2016), equation 4.
   """
   _check(params, x, implementation)
-  return (_layer_norm_by_hand if implementation == "auto" else _layer_norm)(eps, params, x)
+  return (_layer_norm_with_custom_vjp if implementation == "auto" else _layer_norm)(eps, params, x)
 
 
 def _rms_norm(eps, params, x):
@@ -95,8 +94,8 @@ def _rms_norm(eps, params, x):
   return _scale_and_shift(params, x_wide * lax.rsqrt(square + eps), x)
 
 
-_rms_norm_by_hand = jax.custom_vjp(_rms_norm, nondiff_argnums=(0,))
-_rms_norm_by_hand.defvjp(
+_rms_norm_with_custom_vjp = jax.custom_vjp(_rms_norm, nondiff_argnums=(0,))
+_rms_norm_with_custom_vjp.defvjp(
     lambda eps, params, x: (_rms_norm(eps, params, x), (params, x)),
     lambda eps, saved, d_out: gradients.rms_norm_vjp(*saved, d_out=d_out, eps=eps),
 )
@@ -109,14 +108,14 @@ def rms_norm(
     eps: float = 1e-5,
     implementation: str = "auto",
 ) -> Float[Array, "... D"]:
-  """Brings each vector to a root mean square of 1, then scales its entries.
+  """Normalizes each vector to a root mean square of 1, then scales its entries.
 
   y = x / sqrt(mean(x^2) + eps) * scale + bias, without bias when `params` has none
 
   Args:
     params: `scale (D,)` and, optionally, `bias (D,)`.
     x: `(..., D)`.
-    eps: what bounds the factor when x is small.
+    eps: a small constant for numerical stability.
     implementation: as in `layer_norm`.
 
   Returns:
@@ -128,7 +127,7 @@ def rms_norm(
   Source: Zhang and Sennrich, "Root mean square layer normalization" (2019), equation 4.
   """
   _check(params, x, implementation)
-  return (_rms_norm_by_hand if implementation == "auto" else _rms_norm)(eps, params, x)
+  return (_rms_norm_with_custom_vjp if implementation == "auto" else _rms_norm)(eps, params, x)
 
 
 def _from_batch(eps, params, x):
@@ -142,8 +141,8 @@ def _from_batch_fwd(eps, params, x):
   return (y, mean, var), (params, x, mean, var)
 
 
-_from_batch_by_hand = jax.custom_vjp(_from_batch, nondiff_argnums=(0,))
-_from_batch_by_hand.defvjp(
+_from_batch_with_custom_vjp = jax.custom_vjp(_from_batch, nondiff_argnums=(0,))
+_from_batch_with_custom_vjp.defvjp(
     _from_batch_fwd,
     lambda eps, saved, d_out: gradients.batch_moments_vjp(*saved, d_out=d_out, eps=eps),
 )
@@ -159,36 +158,34 @@ def batch_norm(
     eps: float = 1e-5,
     implementation: str = "auto",
 ) -> tuple[Float[Array, "... C"], dict[str, Array]]:
-  """Brings each channel to mean 0 and variance 1 over the batch, then scales and shifts.
+  """Normalizes each channel to mean 0 and variance 1 over the batch, then scales and shifts.
 
   y = (x - m) / sqrt(v + eps) * scale + bias
 
   In training m and v are the mean and the (biased) variance of the channel over all
-  dimensions but the last, and the running statistics move towards them:
+  dimensions except the last, and the running statistics are updated:
 
   stats' = momentum * stats + (1 - momentum) * (m, v)
 
-  In evaluation m and v are the running statistics, which stay as they are.
+  In evaluation m and v are the running statistics, which do not change.
 
-  Every leading dimension is a batch dimension here, and vmap, which hides one, gives
-  other statistics. A batch sharded over devices under jit is one batch: its statistics
-  are those of all shards, and only sums of size C travel. A single value for a channel
+  All leading dimensions are reduced, so `vmap` gives different statistics than leading
+  dimensions. A batch that is sharded over devices under jit is one batch: its statistics
+  are global, and only sums of size C are communicated. A channel with a single value
   (v = 0) gives bias.
 
   Args:
     params: `scale (C,)` and, optionally, `bias (C,)`.
     stats: `mean (C,)` and `var (C,)`.
     x: `(..., C)`.
-    train: take the statistics of x, and update stats.
-    momentum: the share of the old statistics that is kept.
-    eps: what bounds the factor when v is small.
-    implementation: "auto" takes the gradient derived in dlx/gradients/norm.py, which is
-      faster and keeps no array of x's size but x, and has no forward mode; "autodiff" lets
-      jax differentiate.
+    train: use the statistics of x, and update stats.
+    momentum: the weight of the old statistics in the running average.
+    eps: a small constant for numerical stability.
+    implementation: as in `layer_norm`.
 
   Returns:
-    (y, stats'): y `(..., C)` in the dtype that x and params promote to, and a dict like
-    stats. Gradients reach x through both.
+    (y, stats'): y `(..., C)` in the dtype that x and params promote to, and the updated
+    stats. Both are differentiable with respect to x.
 
   Raises:
     ValueError: a shape does not fit, x is empty in training, or implementation is
@@ -204,7 +201,7 @@ def batch_norm(
     return _scale_and_shift(params, u, x), stats
   if x.size == 0:
     raise ValueError(f"x: expected at least one example, got shape {x.shape}")
-  from_batch = _from_batch_by_hand if implementation == "auto" else _from_batch
+  from_batch = _from_batch_with_custom_vjp if implementation == "auto" else _from_batch
   y, *new = from_batch(eps, params, x)
   stats = {
       name: (momentum * stats[name] + (1 - momentum) * value).astype(stats[name].dtype)

@@ -1,4 +1,4 @@
-"""Max and average pooling over windows of an image."""
+"""Max and average pooling of images."""
 
 import jax
 from jax import lax
@@ -13,7 +13,7 @@ from dlx.layers import shapes
 
 
 def _windows(x, window, strides, padding):
-  """The windows over x (..., H, W, C), which is checked."""
+  """The windows over x (..., H, W, C), after checking x."""
   shapes.expect_rank("x", x, 3, "(..., H, W, C)")
   if not jnp.issubdtype(x.dtype, jnp.floating):
     raise ValueError(f"x: expected floating numbers, got {x.dtype}")
@@ -21,11 +21,11 @@ def _windows(x, window, strides, padding):
 
 
 def _reduce(x: jax.Array, w: windows.Windows, start: float, operation):
-  """Combines the elements of each window, and `start` for padding, by an operation."""
+  """Reduces the elements of each window, with `start` as padding, by an operation."""
   around = (1,) * (x.ndim - 3)
   return lax.reduce_window(
       x,
-      np.asarray(start, x.dtype),  # Not a jax array: jax looks at its value.
+      np.asarray(start, x.dtype),  # Not a jax array: jax inspects its value.
       operation,
       (*around, *w.window, 1),
       (*around, *w.strides, 1),
@@ -37,8 +37,8 @@ def _max_pool(w, x):
   return _reduce(x, w, -jnp.inf, lax.max)
 
 
-_max_pool_by_hand = jax.custom_vjp(_max_pool, nondiff_argnums=(0,))
-_max_pool_by_hand.defvjp(
+_max_pool_with_custom_vjp = jax.custom_vjp(_max_pool, nondiff_argnums=(0,))
+_max_pool_with_custom_vjp.defvjp(
     lambda w, x: (_max_pool(w, x), x),
     lambda w, x, d_out: (
         gradients.max_pool_vjp(
@@ -55,37 +55,34 @@ def max_pool(
     padding="VALID",
     *,
     implementation: str = "auto",
-) -> Float[Array, "... U V C"]:
-  """The largest element of each window: y[u] = max_i x[u s + i - p], channel by channel.
+) -> Float[Array, "... H_out W_out C"]:
+  """The maximum of each window: y[u] = max_i x[u s + i - p], per channel.
 
-  u and i are pairs (row, column), s is the stride and p the padding in front. Padding
-  is -inf and never the largest. At ties the first of the largest elements, row by row,
-  gets the gradient.
+  u and i are pairs (row, column), s is the stride and p the low padding, whose value is
+  -inf. At ties the first maximum in row-major order receives the gradient.
 
   Args:
     x: `(..., H, W, C)`, any number of leading dimensions.
     window: an int or a pair.
-    strides: an int or a pair; the window's size when None, so that windows lie side by
-      side. They overlap where strides are smaller.
-    padding: "SAME" (ceil(size / stride) windows), "VALID" (windows inside the image
-      only) or ((low, high), (low, high)), each less than the window.
-    implementation: "auto" takes, on CPU, the gradient of dlx/gradients/pooling.py, which
-      is faster but has no forward mode; elsewhere it is "autodiff", which lets jax
-      differentiate.
+    strides: an int or a pair; equal to the window if None, so that windows do not overlap.
+    padding: "SAME" (ceil(size / stride) windows), "VALID" (no padding) or
+      ((low, high), (low, high)), each smaller than the window.
+    implementation: "auto" uses, on CPU, the gradient of dlx/gradients/pooling.py, which
+      is faster there but has no forward mode; on other platforms it is "autodiff", jax's.
 
   Returns:
-    y, `(..., U, V, C)`, in the dtype of x; `conv.output_size` tells U and V.
+    y, `(..., H_out, W_out, C)`, in the dtype of x; see `conv.output_size`.
 
   Raises:
-    ValueError: x has too few dimensions or is not floating, an option is not one of
-      these, or no window fits into the image.
+    ValueError: x has too few dimensions or is not floating, an option is invalid, or the
+      window does not fit into the image.
 
   Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 9.3.
   """
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
   w = _windows(x, window, strides, padding)
   by_hand = implementation == "auto" and platform.choices()["max_pool"] == "hand-derived"
-  return (_max_pool_by_hand if by_hand else _max_pool)(w, x)
+  return (_max_pool_with_custom_vjp if by_hand else _max_pool)(w, x)
 
 
 def avg_pool(
@@ -95,29 +92,27 @@ def avg_pool(
     padding="VALID",
     *,
     count_include_pad: bool = True,
-) -> Float[Array, "... U V C"]:
-  """The mean of each window: y[u] = sum_i x[u s + i - p] / n[u], channel by channel.
+) -> Float[Array, "... H_out W_out C"]:
+  """The mean of each window: y[u] = sum_i x[u s + i - p] / n[u], per channel.
 
-  u and i are pairs (row, column), s is the stride and p the padding in front; x is zero
-  outside. n[u] is the number of elements of a window, with those in the padding
-  (PyTorch's and Flax's default) or without them (TensorFlow's way). Sums are taken in
-  at least float32.
+  u and i are pairs (row, column), s is the stride and p the low padding, whose value is 0.
+  n[u] is the number of elements in a window, including padding (the default of PyTorch and
+  Flax) or excluding it (as in TensorFlow). Sums are accumulated in at least float32.
 
   Args:
     x: `(..., H, W, C)`, any number of leading dimensions.
     window: an int or a pair.
-    strides: an int or a pair; the window's size when None, so that windows lie side by
-      side. They overlap where strides are smaller.
-    padding: "SAME" (ceil(size / stride) windows), "VALID" (windows inside the image
-      only) or ((low, high), (low, high)), each less than the window.
-    count_include_pad: whether padding counts.
+    strides: an int or a pair; equal to the window if None, so that windows do not overlap.
+    padding: "SAME" (ceil(size / stride) windows), "VALID" (no padding) or
+      ((low, high), (low, high)), each smaller than the window.
+    count_include_pad: whether n[u] includes padding.
 
   Returns:
-    y, `(..., U, V, C)`, in the dtype of x; `conv.output_size` tells U and V.
+    y, `(..., H_out, W_out, C)`, in the dtype of x; see `conv.output_size`.
 
   Raises:
-    ValueError: x has too few dimensions or is not floating, an option is not one of
-      these, or no window fits into the image.
+    ValueError: x has too few dimensions or is not floating, an option is invalid, or the
+      window does not fit into the image.
 
   Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 9.3.
   """

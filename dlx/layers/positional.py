@@ -1,10 +1,9 @@
-"""Positions: sinusoids that are added, rotations of queries and keys.
+"""Positional encodings: sinusoids added to the input, and rotary embeddings.
 
-Both turn a position p into D/2 angles p * base^(-2i/D): the first turns by a radian per
-position, the last by little more than a radian in `base` positions. Learned positions
-are an embedding of the position.
+Both map a position p to D/2 angles p * base^(-2i/D), i < D/2, with frequencies from 1 to
+about 1 / base radians per position. For learned positions use an embedding.
 
-Angles are computed in at least float32; at positions near 10^5 they are right to 0.01.
+Angles are computed in at least float32; at positions near 10^5 their error is below 0.01.
 """
 
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ def _angles(positions, d, base):
 
 
 def _positions(x, positions):
-  """0, 1, ... along the sequence axis of x, or what was given, in the precision of x."""
+  """The given positions, or 0, 1, ... along the sequence axis of x, in the precision of x."""
   shapes.expect_rank("x", x, 2, "(..., T, D)")
   if x.shape[-1] % 2:
     raise ValueError(f"x: expected an even last dimension, got shape {x.shape}")
@@ -34,26 +33,26 @@ def _positions(x, positions):
 
 
 def _waves(angles):
-  """sin and cos side by side, pair by pair: (..., D/2) -> (..., D)."""
+  """Interleaved sin and cos: (..., D/2) -> (..., D)."""
   pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
   return pairs.reshape(*angles.shape[:-1], 2 * angles.shape[-1])
 
 
 def sinusoidal(t: int, d: int, *, base: float = 10_000.0) -> Float[Array, "T D"]:
-  """The table of sinusoidal positions 0 .. t - 1.
+  """The table of sinusoidal encodings of positions 0 .. T - 1.
 
   PE[p, 2i] = sin(p / base^(2i/d)),  PE[p, 2i + 1] = cos(p / base^(2i/d))
 
-  A pair at p + k is the pair at p turned by an angle that depends on k alone, so a
-  linear map of a position gives its neighbours.
+  The pair at p + k is the pair at p rotated by an angle that depends only on k, so
+  relative positions are linear maps.
 
   Args:
     t: T, the number of positions.
-    d: D, the size of a position's vector.
-    base: the wavelengths go from 2 pi towards base * 2 pi.
+    d: D, the number of features.
+    base: wavelengths range from 2 pi to almost base * 2 pi.
 
   Returns:
-    `(T, D)`, in jax's default precision.
+    `(T, D)`, in jax's default float dtype.
 
   Raises:
     ValueError: d is odd.
@@ -72,12 +71,12 @@ def add_sinusoidal(
     scale: float = 1.0,
     base: float = 10_000.0,
 ) -> Float[Array, "... T D"]:
-  """Adds each position's sinusoids to its vector: y_p = scale * x_p + PE[p].
+  """Adds sinusoidal encodings: y_p = scale * x_p + PE[p].
 
   Args:
     x: `(..., T, D)`.
-    positions: `(..., T)` or what broadcasts to it; 0 .. T - 1 when None.
-    scale: a factor for x; sqrt(D) with the embeddings of Vaswani et al.
+    positions: broadcast to `(..., T)`; 0 .. T - 1 if None.
+    scale: a factor for x; Vaswani et al. use sqrt(D).
     base: as for `sinusoidal`.
 
   Returns:
@@ -98,25 +97,25 @@ def rotary(
     *,
     base: float = 10_000.0,
 ) -> Float[Array, "... T D"]:
-  """Turns pairs of entries of each query or key by angles that grow with its position.
+  """Rotary position embedding: rotates pairs of features by angles proportional to position.
 
-  With x1 and x2 the first and the second half of a vector at position p, and the angles
+  With x1 and x2 the first and the second half of the vector at position p, and angles
   a_i = p / base^(2i/D), i < D/2,
 
   y1 = x1 cos(a) - x2 sin(a)
   y2 = x2 cos(a) + x1 sin(a)
 
-  A rotation keeps lengths, and the product of a query turned for p with a key turned
-  for q depends on q - p alone: attention sees distances.
+  Rotations preserve norms, and the product of a query at p with a key at q depends only
+  on q - p: attention depends on relative positions.
 
-  The pairs are (x_i, x_{i + D/2}), halves side by side, as in GPT-NeoX and Llama
-  checkpoints. Su et al. pair neighbours, (x_2i, x_{2i+1}), which is the same for
-  another order of the columns of the query and key kernels.
+  The pairs are (x_i, x_{i + D/2}), as in GPT-NeoX and Llama checkpoints. Su et al. use
+  (x_2i, x_{2i+1}), which is equivalent up to a permutation of the columns of the query and
+  key kernels.
 
   Args:
     x: queries or keys, `(..., T, D)`, after their projection.
-    positions: `(..., T)` or what broadcasts to it, so `(B, 1, T)` beside heads
-      `(B, N, T, D)`; 0 .. T - 1 when None.
+    positions: broadcast to `(..., T)`, e.g. `(B, 1, T)` for x `(B, N, T, D)`; 0 .. T - 1 if
+      None.
     base: as for `sinusoidal`.
 
   Returns:

@@ -1,7 +1,7 @@
-"""Stacks of recurrent layers, and layers that run both ways.
+"""Stacked and bidirectional recurrent layers.
 
-`cell` is one of the modules rnn, gru, lstm; options of that module's functions
-(gru's reset_after, say) are passed on as keywords.
+`cell` is one of the modules rnn, gru, lstm; options of its functions (e.g. reset_after of
+gru) are passed as keyword arguments.
 """
 
 from types import ModuleType
@@ -16,7 +16,7 @@ from dlx.layers.dropout import dropout
 def init(
     rng: jax.Array, d_in: int, d_hidden: int, num_layers: int, *, cell: ModuleType, **options
 ) -> list[dict[str, Array]]:
-  """Draws the params of each layer; layer 0 reads d_in features, the others d_hidden.
+  """Draws the params of each layer; the first has d_in input features, the others d_hidden.
 
   Raises:
     ValueError: num_layers is below 1.
@@ -41,32 +41,31 @@ def scan(
     rng: jax.Array | None = None,
     **options,
 ) -> tuple[list, Float[Array, "... T H"]]:
-  """Runs the layers one over the other: ys of a layer are xs of the next.
+  """Runs a stack of layers: ys of a layer are xs of the next.
 
-  Two kinds of dropout, both off without `rng`:
-  - between layers, y = m * y / (1 - p), a new mask m at every step. Not after the last
-    layer: what follows decides.
-  - on the recurrence, U = M * U / (1 - p), one mask M of the hidden kernel for the
-    whole call (DropConnect): the state itself is never erased, and the loop is as
-    fast as without.
+  Two kinds of dropout, both disabled without `rng`:
+  - between layers, y = m * y / (1 - p), with an independent mask m at every step. There is
+    none after the last layer.
+  - on the recurrence, U = M * U / (1 - p), with one mask M of the hidden kernel for the
+    whole call (DropConnect): the state is never dropped, and the loop is not slower.
 
   Args:
-    params: of each layer, as `init` gives them.
-    xs: `(..., T, D)`, or integer ids `(..., T)` that stand for one-hot vectors.
-    carries: the first carry of each layer; zeros when None.
+    params: of each layer, as from `init`.
+    xs: `(..., T, D)`, or integer ids `(..., T)` in place of one-hot vectors.
+    carries: the initial carry of each layer; zeros if None.
     cell: rnn, gru or lstm.
-    lengths: valid steps of each sequence, `(...)`.
+    lengths: the number of valid steps of each sequence, `(...)`.
     dropout_rate: p between layers.
     recurrent_dropout_rate: p on each hidden kernel.
-    residual: add a layer's xs to its ys, in all layers but the first.
-    rng: a typed key, or None to evaluate.
+    residual: add a layer's xs to its ys, in all layers except the first.
+    rng: a typed key; None in evaluation.
     **options: passed to `cell.scan`.
 
   Returns:
-    (carries, ys): the last carry of each layer and the top layer's ys `(..., T, H)`.
+    (carries, ys): the final carry of each layer, and ys of the last layer, `(..., T, H)`.
 
   Raises:
-    ValueError: the number of carries is not that of the layers.
+    ValueError: the number of carries is not the number of layers.
 
   Source: Zaremba, Sutskever, Vinyals, "Recurrent neural network regularization" (2014)
     for the first; Merity, Keskar, Socher, "Regularizing and optimizing LSTM language
@@ -93,7 +92,7 @@ def scan(
 def init_bidirectional(
     rng: jax.Array, d_in: int, d_hidden: int, *, cell: ModuleType, **options
 ) -> dict[str, dict[str, Array]]:
-  """Draws `forward` and `backward`, two layers over the same input."""
+  """Draws `forward` and `backward`, the params of two layers with the same input."""
   forward_rng, backward_rng = jax.random.split(rng)
   return {
       "forward": cell.init(forward_rng, d_in, d_hidden, **options),
@@ -109,18 +108,19 @@ def bidirectional(
     lengths: Int[Array, "..."] | None = None,
     **options,
 ) -> tuple[tuple, Float[Array, "... T 2H"]]:
-  """y_t = [forward h_t, backward h_t]: each step sees the whole sequence.
+  """Runs a bidirectional layer: y_t = [forward h_t, backward h_t].
 
   Args:
-    params: `forward` and `backward`, each a layer of `cell`.
+    params: `forward` and `backward`, each the params of a layer of `cell`.
     xs: `(..., T, D)`.
     cell: rnn, gru or lstm.
-    lengths: valid steps of each sequence; the backward layer starts at the last.
+    lengths: the number of valid steps of each sequence, `(...)`; the backward layer starts
+      at the last valid step.
     **options: passed to `cell.scan`.
 
   Returns:
-    ((forward carry, backward carry), ys `(..., T, 2H)`); the carries have each read
-    the whole sequence, ys beyond the lengths are zero.
+    ((forward carry, backward carry), ys `(..., T, 2H)`), where each carry is the final one
+    of its direction; ys are zero in the padding.
 
   Source: Schuster and Paliwal, "Bidirectional recurrent neural networks" (1997).
   """

@@ -12,10 +12,10 @@ from dlx.layers import shapes, unroll
 
 
 def init(rng: jax.Array, d_in: int, d_hidden: int) -> dict[str, Array]:
-  """Draws `input (d_in, h)` (LeCun), an orthogonal `hidden (h, h)` and a zero `bias (h,)`.
+  """Draws `input (D, H)` (LeCun), an orthogonal `hidden (H, H)` and a zero `bias (H,)`.
 
-  An orthogonal U keeps the norm of the state, and of its gradient, where tanh is
-  near linear.
+  An orthogonal U preserves the norm of the state, and of its gradient, where tanh is
+  approximately linear.
 
   Source: Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of
     learning in deep linear neural networks" (2014).
@@ -74,16 +74,16 @@ def scan(
 
   Args:
     params: as for `cell`.
-    xs: `(..., T, D)`, or integer ids `(..., T)` that stand for one-hot vectors.
-    carry: the first state `(..., H)`; zeros when None.
-    lengths: the number of valid steps of each sequence, `(...)`. Beyond it ys are
-      zero and the carry stays that of the last valid step.
+    xs: `(..., T, D)`, or integer ids `(..., T)` in place of one-hot vectors.
+    carry: the initial state `(..., H)`; zeros if None.
+    lengths: the number of valid steps of each sequence, `(...)`. Beyond them ys are zero and
+      the carry is that of the last valid step.
     reverse: run from the last valid step to the first; ys stay in place.
-    implementation: "auto" takes the gradient derived in dlx/gradients/rnn.py, which
-      is faster but has no forward mode; "autodiff" lets jax differentiate the loop.
+    implementation: "auto" uses the gradient of dlx/gradients/rnn.py, which is faster but
+      has no forward mode; "autodiff" uses jax's.
 
   Returns:
-    (carry, ys): the last state `(..., H)` and all states `(..., T, H)`.
+    (carry, ys): the final state `(..., H)` and all states `(..., T, H)`.
 
   Raises:
     ValueError: a shape does not fit, or implementation is unknown; the message names

@@ -1,4 +1,4 @@
-"""Checks of shapes that name the argument, what came and what was expected."""
+"""Checks of arguments; messages name the argument, its expected and its actual value."""
 
 import jax
 

@@ -1,9 +1,8 @@
-"""Steps through time: what rnn, gru and lstm share.
+"""Unrolling over time, shared by rnn, gru and lstm.
 
-A recurrent layer computes one thing per step from the input alone (its input
-product, which is hoisted out of the loop into one large matrix product) and the
-rest from the state. Inside, time is the first axis, because `lax.scan` walks the
-first axis; outside, sequences are (..., T, D).
+The input products of a recurrent layer do not depend on its state, so they are hoisted out
+of the loop into one large matrix product. Sequences are (..., T, D) in the layers' public
+functions, and (T, ..., D) here, because `lax.scan` loops over the first axis.
 """
 
 from collections.abc import Callable
@@ -32,12 +31,12 @@ def time_first(xs: Float[Array, "... T D"] | Int[Array, "... T"]) -> Array:
 
 
 def is_ids(xs: Array) -> bool:
-  """Whether xs are integers, which stand for one-hot vectors."""
+  """Whether xs are integer ids, which represent one-hot vectors."""
   return jnp.issubdtype(xs.dtype, jnp.integer)
 
 
 def batch_shape(xs: Array) -> tuple[int, ...]:
-  """The leading dimensions of what `time_first` gave: (T, ..., D) or ids (T, ...)."""
+  """The batch dimensions of xs with time first: (T, ..., D) or ids (T, ...)."""
   return xs.shape[1:] if is_ids(xs) else xs.shape[1:-1]
 
 
@@ -51,7 +50,7 @@ def sequences(
     xs: Float[Array, "... T D"] | Int[Array, "... T"],
     lengths: Int[Array, "..."] | None,
 ) -> tuple[Array, Bool[Array, "T ... 1"] | None]:
-  """(xs, valid) as the loops take them: time first, zeros beyond the lengths.
+  """(xs, valid) for the loops: time first, zeros in the padding.
 
   Raises:
     ValueError: the shape of xs or of lengths does not fit.
@@ -63,26 +62,26 @@ def sequences(
 
 
 def dtype(params: dict[str, Array], xs: Array) -> jnp.dtype:
-  """The dtype of the product of xs, or of one-hot vectors for ids, and the kernel."""
+  """The dtype of the input product; ids have the kernel's."""
   return jnp.result_type(params["input"], *([] if is_ids(xs) else [xs]))
 
 
 def gate_inputs(
     params: dict[str, Array], xs: Float[Array, "... D"] | Int[Array, "..."], gates: int
 ) -> tuple[Float[Array, "... H"], ...]:
-  """The input product x W of all steps, one array per gate, by `bptt`.
+  """The input product x W of all steps, one array per gate; see `bptt.gate_inputs`.
 
-  The product of a one-hot x is a row of W, so integer xs are looked up.
+  The product of a one-hot x is a row of W, so integer ids are looked up.
 
   Raises:
-    ValueError: the last dimension of xs is not that of the kernel.
+    ValueError: the last dimension of xs does not match the kernel.
   """
   expect_inputs(params, xs)
   return bptt.gate_inputs(params["input"], xs, gates)
 
 
 def expect_inputs(params: dict[str, Array], xs: Float[Array, "... D"] | Int[Array, "..."]) -> None:
-  """Raises ValueError unless the last dimension of xs, if no ids, is that of the kernel."""
+  """Raises ValueError unless xs are ids or their last dimension matches the kernel."""
   if not is_ids(xs):
     shapes.expect_last("xs", xs, params["input"].shape[0])
 
@@ -90,11 +89,11 @@ def expect_inputs(params: dict[str, Array], xs: Float[Array, "... D"] | Int[Arra
 def valid_steps(
     lengths: Int[Array, "..."] | None, xs: Array
 ) -> Bool[Array, "T ... 1"] | None:
-  """True where step t < length; None (no mask at all) when lengths is None.
+  """True where step t < length; None (no mask) if lengths is None.
 
   Args:
     lengths: `(...)`.
-    xs: what `time_first` gave.
+    xs: with time first.
 
   Raises:
     ValueError: lengths does not have the batch shape of xs.
@@ -107,9 +106,9 @@ def valid_steps(
 
 
 def zero_padding(valid: Bool[Array, "T ... 1"] | None, xs: Array) -> Array:
-  """Zeroes inputs (ids, too) or outputs beyond each sequence's length.
+  """Zeroes the padding of inputs (also ids) or of outputs.
 
-  Inputs as well, so that not even a nan in the padding reaches a gradient.
+  Inputs are zeroed so that no gradient depends on their padding, even if it is nan.
   """
   if valid is not None and is_ids(xs):
     valid = valid[..., 0]
@@ -121,22 +120,22 @@ def scan(
 ) -> tuple:
   """Runs `step(carry, inputs[t]) -> (carry, y)` for all t by lax.scan.
 
-  A step that is not valid leaves the carry as it was. With `reverse` it runs from
-  the last step to the first and keeps ys in place; because padding leaves the carry
-  alone, that is from the last valid step to the first.
+  An invalid step does not change the carry. With `reverse` the loop runs from the last step
+  to the first, so effectively from the last valid step, and ys stay in place.
 
   Returns:
-    (carry, ys), ys with zeros where a step is not valid.
+    (carry, ys), with ys zero at invalid steps.
   """
   carry, (_, ys) = bptt.forward(step, inputs, carry, valid=valid, reverse=reverse)
   return carry, zero_padding(valid, ys)
 
 
 def with_custom_vjp(gradients: ModuleType) -> Callable:
-  """`(reverse, params, xs, carry, valid) -> (last carry, ys)` with a hand-derived gradient.
+  """Makes `unroll(reverse, params, xs, carry, valid) -> (last carry, ys)`.
 
   Args:
-    gradients: the layer's module of dlx.gradients, with `unroll_fwd` and `unroll_vjp`.
+    gradients: the layer's module of dlx.gradients; its `unroll_fwd` is the function and its
+      `unroll_vjp` the gradient.
   """
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
