@@ -1,6 +1,7 @@
 """Metrics of a classifier's probabilities in plain numpy, and the functions of a Task from them."""
 
 from collections.abc import Callable, Sequence
+import functools
 import textwrap
 
 import jax
@@ -112,6 +113,7 @@ def make_eval(logits_fn: Callable) -> Callable:
   return eval_fn
 
 
+@functools.lru_cache(maxsize=32)  # `apply` recognizes the same function.
 def make_probabilities(logits_fn: Callable) -> Callable:
   """`probabilities_fn(variables, batch, rng) -> (B, K)`, for `apply`."""
   return lambda variables, batch, rng: jax.nn.softmax(logits_fn(variables, batch))

@@ -40,10 +40,18 @@ def make_apply(
   Returns:
     `apply`, whose result is a tree of numpy arrays with the examples as first dimension.
   """
-  given = sharding.replicate(variables, mesh)
+  given, known = sharding.replicate(variables, mesh), {}
 
   def apply(function: Callable, arrays: Arrays, *, variables=None, chunk: int = chunk):
-    variables = given if variables is None else sharding.replicate(variables, mesh)
+    if variables is not None:
+      return compute(function, arrays, sharding.replicate(variables, mesh), chunk)
+    # Metrics and figures of a split often need the same outputs; `known` keeps `arrays` alive.
+    key = function, chunk, tuple(map(id, arrays.values()))
+    if key not in known:
+      known[key] = compute(function, arrays, given, chunk), arrays
+    return known[key][0]
+
+  def compute(function, arrays, variables, chunk):
     arrays = numeric(arrays)
     count, rows = len(next(iter(arrays.values()))), sharding.round_up(chunk, mesh)
     compiled, results = _compiled(function, mesh), []
