@@ -27,7 +27,6 @@ from absl import app
 import jax
 from jax import lax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 from rich.console import Console
@@ -143,11 +142,9 @@ def flops(network: Network) -> float:
 
 def _jax_call(apply: Callable, network: Network, *, scan: bool):
   """A call that runs all steps, and the seconds that compiling it took."""
-  config = ml_collections.ConfigDict({
-      "learning_rate": RATE, "warmup_steps": 0, "decay": "constant", "final_fraction": 1.0,
-      "momentum": MOMENTUM, "weight_decay": DECAY, "clip_norm": float("inf"),
-  })  # fmt: skip
-  optimizer = optimizers.sgd(config, 1)
+  optimizer = optimizers.sgd(
+      momentum=MOMENTUM, weight_decay=DECAY, learning_rate=RATE, total_steps=1
+  )
 
   def step(state, batch):
     params, variables, opt_state = state

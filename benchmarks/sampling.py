@@ -28,7 +28,7 @@ def measure(run, length: int, rounds: int) -> dict[str, float]:
   first, fastest = float("inf"), 0.0
   for _ in range(rounds):
     start = time.perf_counter()
-    chunks = run.experiment.sample(run, "\n", length, temperature=0.8)
+    chunks = dlx.sample(run, prompt="\n", length=length, temperature=0.8)
     next(chunks)
     compiled = time.perf_counter()
     characters = sum(map(len, chunks))

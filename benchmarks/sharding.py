@@ -20,9 +20,7 @@ Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for cluster
 import importlib
 import math
 import os
-import pathlib
 import re
-import tempfile
 
 from absl import app
 import jax
@@ -32,7 +30,7 @@ from rich.table import Table
 
 from benchmarks import timing
 from dlx import malloc
-from dlx.training import sharding
+from dlx.training import fit, sharding, train
 from dlx.training import step as steps_lib
 
 EXPERIMENTS = ("gru_lm", "resnet_cifar10", "transformer_sentiment")
@@ -45,45 +43,24 @@ COLLECTIVE = re.compile(
 GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]+)\}|mesh\[(.*?)\].*?\{(.*?)\})")
 
 
-class _Captured(Exception):
-  """Carries the arguments that an experiment passes to fit."""
+def prepared(name: str, batch_size: int = 64) -> train.Prepared:
+  """The debug preset of an experiment."""
+  configs = importlib.import_module(f"experiments.{name}.config")
+  return train.prepare(configs.get_config("debug", {"data.batch_size": batch_size}), None)
 
 
-def training_of(name: str, batch_size: int = 64) -> dict:
-  """The arguments with which an experiment's debug preset calls fit."""
-  module = importlib.import_module(f"experiments.{name}.experiment")
-  config = importlib.import_module(f"experiments.{name}.config").get_config("debug")
-  config.data.batch_size = batch_size
-
-  def capture(workdir, training, **parts):
-    raise _Captured({"config": training, **parts})
-
-  original, module.fit = module.fit, capture
-  try:
-    with tempfile.TemporaryDirectory() as folder:
-      module.train(config, pathlib.Path(folder) / "run")
-  except _Captured as captured:
-    return captured.args[0]
-  finally:
-    module.fit = original
-  raise AssertionError(f"{name} does not call fit")
-
-
-def compiled(training: dict, shape: tuple[int, int]):
+def compiled(run: train.Prepared, shape: tuple[int, int]):
   """(a call that runs one step and keeps the state, the program's text, parameter bytes)."""
   mesh = sharding.make_mesh(shape[1], jax.devices()[: math.prod(shape)])
-  step = steps_lib.make_step(
-      training["loss_fn"], training["batch_fn"], training["optimizer"],
-      seed=0, mesh=mesh, ema_decay=training["config"].ema_decay,
-  )  # fmt: skip
-  placed = sharding.of_state(jax.eval_shape(training["init"]), mesh)
-  state = jax.jit(training["init"], out_shardings=placed)()
-  data = sharding.on_every_device(training["data"], mesh)
-  program = steps_lib.make_steps(step, mesh, placed).lower(state, data, 1).compile()
+  init, step = fit.make_program(run.task, run.config.training, 0, mesh)
+  given = sharding.put_replicated((dict(run.data.train), run.data.pretrained), mesh)
+  shardings = sharding.state_sharding(jax.eval_shape(init, given), mesh)
+  state = jax.jit(init, out_shardings=shardings)(given)
+  program = steps_lib.make_steps(step, mesh, shardings).lower(state, given[0], 1).compile()
   held = [state]
 
   def call():
-    held[0], metrics = program(held[0], data)
+    held[0], metrics = program(held[0], given[0])
     jax.block_until_ready((held[0], metrics))
 
   return call, program.as_text(), sum(x.nbytes for x in jax.tree.leaves(state.params))
@@ -130,7 +107,7 @@ def main(_) -> None:
   shown = Table("experiment", "parameters", "mesh", "ms per step", "over one device",
                 "KB sent", "least", "sent / least", box=box.SIMPLE)  # fmt: skip
   for name in EXPERIMENTS:
-    training = training_of(name)
+    training = prepared(name)
     programs = {"1": compiled(training, (1, 1))}
     programs |= {mesh: compiled(training, shape) for mesh, shape in MESHES.items()}
     best = timing.fastest({m: call for m, (call, _, _) in programs.items()}, timing.ROUNDS.value)

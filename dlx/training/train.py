@@ -1,9 +1,9 @@
 """Trains an experiment in a run directory: everything that experiments have in common."""
 
+from collections.abc import Mapping
 import contextlib
-import functools
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -57,7 +57,7 @@ def train(
       if hasattr(experiment, "train"):  # An experiment may bring its own.
         experiment.train(config, folder)
       else:
-        _train(experiment, config, folder, steps)
+        _train(config, folder, steps)
     if processes.is_primary():
       object_storage.upload(folder)
   return folder
@@ -69,32 +69,57 @@ def _opened(workdir: str | pathlib.Path) -> contextlib.AbstractContextManager[pa
   return contextlib.nullcontext(pathlib.Path(workdir))
 
 
-def _train(experiment, config, workdir: pathlib.Path, profile: range) -> None:
-  known = workdirs.load_assets(workdir) if workdirs.is_run(workdir) else None
-  data = experiment.load(config, known)
+class Prepared(NamedTuple):
+  """What a run needs besides its folder.
+
+  Attributes:
+    config: with lengths in steps.
+    data: the data, with pretrained variables.
+    task: with an optimizer and a batch_fn.
+    steps_per_epoch: None when the data have no epochs.
+  """
+
+  config: ml_collections.ConfigDict
+  data: Data
+  task: Task
+  steps_per_epoch: int | None
+
+
+def prepare(config: ml_collections.ConfigDict, assets: Mapping[str, Any] | None) -> Prepared:
+  """Loads the data of a config, and makes its task.
+
+  Args:
+    config: of an experiment.
+    assets: those of the run that is resumed; None for a new one.
+
+  Raises:
+    UserError: the data cannot be used.
+  """
+  experiment = runs.experiment(config)
+  data = experiment.load(config, assets)
   if callable(data.pretrained):
     data = data._replace(pretrained=data.pretrained())
   epoch = steps_per_epoch(config, data)
   resolved = presets.in_steps(config, epoch)
+  return Prepared(resolved, data, complete(experiment.make(resolved, data.assets), resolved), epoch)
+
+
+def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path, profile: range) -> None:
+  known = workdirs.load_assets(workdir) if workdirs.is_run(workdir) else None
+  resolved, data, task, epoch = prepare(config, known)
   training, mesh = resolved.training, sharding.make_mesh(config.training.fsdp)
-  task = complete(experiment.make(resolved, data.assets), resolved)
   if "batch_size" in config.get("data", {}):
     sharding.check_batch_size(config.data.batch_size, mesh)
   program = make_program(task, training, config.seed, mesh)
   check_shapes(task, program, data)  # Errors of an experiment come before anything is written.
+  workdirs.create(workdir, config, data, epoch, {"implementations": platform.choices()})
 
-  record = {"implementations": platform.choices()}
-  workdirs.create(workdir, config, data, epoch, record)
-
-  def measure(variables, *, everything):
+  def validate(variables):
     variables = {k: v for k, v in variables.items() if k not in task.training_only}
     apply = make_apply(variables, mesh, chunk=training.eval_batch_size)
-    return evaluate(task, variables, data, "validation", apply, everything=everything)
+    return evaluate(task, variables, data, "validation", apply, everything=False)
 
-  fit(
-      workdir, training, program, data, mesh,
-      validate=functools.partial(measure, everything=False), best=task.best, profile=profile,
-  )  # fmt: skip
+  fit(workdir, training, program, data, mesh, validate=validate, best=task.best, profile=profile)
   report(workdir, task, data, mesh, training.eval_batch_size)
 
 

@@ -33,7 +33,7 @@ from benchmarks import sharding
 
 for size in (64, 128):
   _, text, parameters = sharding.compiled(
-      sharding.training_of("transformer_sentiment", size), (2, 4)
+      sharding.prepared("transformer_sentiment", size), (2, 4)
   )
   print(sharding.bytes_sent(text) / parameters)
 """
