@@ -8,10 +8,10 @@ from benchmarks import sampling
 
 
 def run_of(chunks):
-  def sample(run, prompt, length, **_):
+  def sample(variables, rng, *, prompt, length, temperature):
     return iter(chunks)
 
-  return types.SimpleNamespace(experiment=types.SimpleNamespace(sample=sample))
+  return types.SimpleNamespace(task=types.SimpleNamespace(sample=sample), eval_variables={})
 
 
 def test_characters_after_the_first_chunk_are_counted(monkeypatch):
