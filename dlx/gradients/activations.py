@@ -1,14 +1,12 @@
 """The gradients of the activation functions, derived by hand.
 
-An activation acts on each element alone, y = f(x), so its Jacobian is diagonal and the
-chain rule is one product per element: d_x = d_y f'(x), where d_v is the cotangent of v
-(the derivative of the loss with respect to v). What is left to derive is f'. Notation:
-s is the logistic function, and 1 - s(x) = e^-x / (1 + e^-x) = s(-x), which keeps its
-digits where s(x) has rounded to 1.
+An activation is elementwise, y = f(x), so its Jacobian is diagonal and the chain rule is one
+product per element: d_x = d_y f'(x), where d_v is the cotangent of v (the derivative of the
+loss with respect to v). It remains to derive f'. Notation: s is the sigmoid, and
+1 - s(x) = e^-x / (1 + e^-x) = s(-x), which is accurate where s(x) rounds to 1.
 
-Every rule takes x of any shape and d_out of the shape and dtype of x, gives d_x of
-that shape and dtype, and raises ValueError when d_out has another. At +-inf it gives
-the limit of f'.
+Every rule takes x of any shape and d_out of the shape and dtype of x, returns d_x of that
+shape and dtype, and raises ValueError if d_out differs. At +-inf it returns the limit of f'.
 """
 
 import math
@@ -55,8 +53,8 @@ def tanh_vjp(x, *, d_out):
 def relu_vjp(x, *, d_out):
   """The vector-Jacobian product of `jax.nn.relu`, y = max(x, 0).
 
-  y = x for x > 0, so y' = 1; y = 0 for x < 0, so y' = 0. At 0 the two sides differ and
-  any number between is a subgradient; it is 0 here, as in jax.nn.relu.
+  y = x for x > 0, so y' = 1; y = 0 for x < 0, so y' = 0. At 0 any number between the two is
+  a subgradient; it is 0 here, as in jax.nn.relu.
 
   Source: Nair and Hinton, "Rectified linear units improve restricted Boltzmann
     machines" (2010).
@@ -82,8 +80,8 @@ def silu_vjp(x, *, d_out):
 
   By the product rule and s' = s(x) s(-x),  y' = s(x) + x s(x) s(-x).
 
-  The second term falls off like |x| e^-|x|. At +-inf it would be inf * 0, so x is cut
-  at 1000, where s(x) s(-x) is 0 in every dtype.
+  The second term decays like |x| e^-|x|. At +-inf it would be inf * 0, so x is clipped at
+  1000, where s(x) s(-x) is 0 in every dtype.
 
   Source: Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units" (2018), equation 5.
   """
@@ -96,7 +94,7 @@ def silu_vjp(x, *, d_out):
 def gelu_vjp(x, *, d_out, approximate=True):
   """The vector-Jacobian product of `jax.nn.gelu` in both forms.
 
-  Exact: y = x F(x) with F the normal distribution function and f = F' its density,
+  Exact: y = x F(x) with F the standard normal distribution function and f = F' its density,
   f(x) = e^(-x^2 / 2) / sqrt(2 pi), so
 
     y' = F(x) + x f(x)
@@ -106,8 +104,8 @@ def gelu_vjp(x, *, d_out, approximate=True):
 
     y' = (1 + t) / 2 + x (1 - t^2) u' / 2
 
-  In both the second term is 0 in every dtype beyond 40, where x is cut: further out
-  x^3 overflows in half precision, and at +-inf there would be inf * 0.
+  In both the second term is 0 in every dtype for |x| > 40, so x is clipped there: otherwise
+  x^3 overflows in half precision, and at +-inf there is inf * 0.
 
   Source: Hendrycks and Gimpel, "Gaussian error linear units" (2016), section 2.
   """
@@ -126,9 +124,9 @@ def gelu_vjp(x, *, d_out, approximate=True):
 def log1p_relu_vjp(x, *, d_out):
   """The vector-Jacobian product of y = log(1 + max(x, 0)).
 
-  With r = max(x, 0), dy/dr = 1 / (1 + r), and dr/dx is 1 for x > 0 and else 0; 0 at
-  x = 0 too, as in `relu_vjp`. r and not x is in the denominator: at x = -1 a second
-  derivative would meet 1 / 0 in the branch that is not taken.
+  With r = max(x, 0), dy/dr = 1 / (1 + r), and dr/dx is 1 for x > 0 and 0 for x <= 0, as in
+  `relu_vjp`. The denominator has r instead of x, because at x = -1 a second derivative would
+  have 1 / 0 in the branch that is not selected.
 
   Source: the chain rule; Glorot, Bordes, Bengio, "Deep sparse rectifier neural
     networks" (2011), for the rectifier.

@@ -9,13 +9,13 @@ from dlx.gradients import checks
 def dropout_vjp(x, *, rng, d_out, rate, broadcast_dims=()):
   """The vector-Jacobian product of `dlx.layers.dropout.dropout`, y = m x / (1 - rate).
 
-  m is drawn from rng and does not depend on x, so for a given key y is linear in x with
-  the diagonal Jacobian m / (1 - rate), and
+  The mask m is drawn from rng and does not depend on x, so for a given key y is linear in x
+  with the diagonal Jacobian m / (1 - rate), and
 
     d_x = m d_y / (1 - rate)
 
-  with the same m: the same rng, rate and shape draw it again, and it need not be kept.
-  A dropped unit receives exactly 0. x gives only its shape and dtype.
+  with the same m, which is drawn again from the same rng instead of being saved. The
+  cotangent of a dropped unit is exactly 0. Only the shape and dtype of x are used.
 
   Args:
     x: any shape.

@@ -8,21 +8,21 @@ from dlx.gradients import checks, linear
 def lookup_vjp(params, *, ids, d_out):
   """The vector-Jacobian product of `dlx.layers.embedding.lookup`, y = E[ids].
 
-  y = one_hot(ids) E is a linear layer whose input holds a single 1, so d_E is the sum
-  over places of one_hot(id)^T d_y: each d_y is added to the row that was looked up,
+  y = one_hot(ids) E is a linear layer with one-hot inputs, so d_E is the sum over positions of
+  one_hot(id)^T d_y: each d_y is added to the row that was looked up,
 
-    d_E[v] = sum of d_y over the places with id v
+    d_E[v] = sum of d_y over the positions with id v
 
-  A row that is used twice receives both cotangents, an unused row zero. An id outside
-  the table reads no row and adds to none. The sum is in at least float32.
+  A row that is used twice receives both cotangents, an unused row zero. An id out of range
+  contributes to no row. The sum is accumulated in at least float32.
 
   Args:
-    params: `embedding (vocab_size, d)`.
+    params: `embedding (V, D)`.
     ids: integers, `(...)`; no cotangent.
-    d_out: d_y, `(..., d)`, in the table's dtype.
+    d_out: d_y, `(..., D)`, in the table's dtype.
 
   Returns:
-    d_params, `embedding (vocab_size, d)` in the table's dtype.
+    d_params, `embedding (V, D)` in the table's dtype.
 
   Raises:
     ValueError: d_out does not have the shape or the dtype of y.
@@ -40,17 +40,17 @@ def lookup_vjp(params, *, ids, d_out):
 def logits_vjp(params, x, *, d_out):
   """The vector-Jacobian product of `dlx.layers.embedding.logits`, y = x E^T.
 
-  A linear layer with the kernel W = E^T: from d_x = d_y W^T and d_W = x^T d_y follow
+  This is a linear layer with the kernel W = E^T, so d_x = d_y W^T and d_W = x^T d_y give
 
     d_x = d_y E
     d_E = (x^T d_y)^T = d_y^T x      summed over the leading dimensions
 
-  Where the table is also looked up, its gradient is the sum of both uses.
+  If the table is also used for `lookup`, its gradient is the sum of both.
 
   Args:
-    params: `embedding (vocab_size, d)`.
-    x: `(..., d)`.
-    d_out: d_y, `(..., vocab_size)`, in the dtype of y.
+    params: `embedding (V, D)`.
+    x: `(..., D)`.
+    d_out: d_y, `(..., V)`, in the dtype of y.
 
   Returns:
     (d_params, d_x), in the shapes and dtypes of params and x.

@@ -6,10 +6,9 @@ from dlx.gradients import checks
 
 
 def contract(x, y):
-  """sum over all leading dimensions of x^T y: (..., A), (..., B) -> (A, B).
+  """The sum of x^T y over all leading dimensions: (..., D1), (..., D2) -> (D1, D2).
 
-  One matrix product, whatever the number of leading dimensions; without any it is the
-  outer product.
+  It is one matrix product, or the outer product if there are no leading dimensions.
   """
   axes = tuple(range(x.ndim - 1))
   return jnp.tensordot(x, y, axes=(axes, axes))
@@ -20,13 +19,13 @@ def apply_vjp(params, x, *, d_out):
 
   For one example, y_j = sum_i x_i W_ij + b_j, so the derivatives of y_j are W_ij with
   respect to x_i, x_i with respect to W_ij, and 1 with respect to b_j; those of any
-  other y_k are W_ik, 0 and 0. The chain rule sums over the y that an input reaches:
+  other y_k are W_ik, 0 and 0. The chain rule sums over the outputs that depend on an input:
 
     d_x_i  = sum_j d_y_j W_ij     d_x = d_y W^T
     d_W_ij = x_i d_y_j            d_W = x^T d_y
     d_b_j  = d_y_j                d_b = d_y
 
-  All examples share W and b, so d_W and d_b are sums over the leading dimensions.
+  All examples share W and b, so d_W and d_b are summed over the leading dimensions.
 
   Args:
     params: `kernel (d_in, d_out)` and, optionally, `bias (d_out,)`.

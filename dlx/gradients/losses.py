@@ -1,16 +1,16 @@
 """The gradients of the losses, derived by hand.
 
-Each loss is the mean of terms l over the n places where the mask m is True (all of
-them without a mask), so the cotangent of a term is
+Each loss is the mean of terms l over the n positions where the mask m is True (all of them
+without a mask), so the cotangent of a term is
 
   d_l = m d_loss / n,   n = sum m, at least 1
 
-and a masked place has the cotangent 0, even where its input is nan: it is replaced by
-0 before anything is computed from it. What is left to derive for each loss is the
-derivative of one term. d_v is the cotangent of v, s the logistic function.
+and a masked position has the cotangent 0, even if its input is nan, because inputs are
+replaced by 0 there first. It remains to derive the derivative of one term for each loss.
+d_v is the cotangent of v, s the sigmoid.
 
-Terms and means are in at least float32, and so is the loss. Every rule raises
-ValueError when d_out is not one number in the dtype of the loss.
+Terms, means and losses are in at least float32. Every rule raises ValueError if d_out is not
+a scalar in the dtype of the loss.
 """
 
 import functools
@@ -28,7 +28,7 @@ def _expect_scalar(d_out, *inputs):
 
 
 def _share(d_out, shape, mask):
-  """d_out / n at each place that counts, and 0 elsewhere: the cotangent of the terms."""
+  """The cotangent of the terms: d_out / n at each unmasked position, 0 elsewhere."""
   if mask is None:
     return jnp.full(shape, d_out / max(math.prod(shape), 1))
   checks.expect_broadcast("mask", mask, shape)
@@ -37,7 +37,7 @@ def _share(d_out, shape, mask):
 
 
 def _counted(x, mask):
-  """x in at least float32, and 0 where the mask is False."""
+  """x in at least float32, and 0 where masked."""
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   return x if mask is None else jnp.where(mask, x, 0)
 
@@ -45,13 +45,13 @@ def _counted(x, mask):
 def masked_mean_vjp(values, *, d_out, mask=None):
   """The vector-Jacobian product of `dlx.layers.losses.masked_mean`, sum(m v) / sum(m).
 
-  The numerator's derivative with respect to v_i is m_i, the denominator has none:
-  d_v_i = m_i d_out / sum(m). With no True in the mask the mean is 0, and so is d_v.
+  The numerator's derivative with respect to v_i is m_i, the denominator is constant:
+  d_v_i = m_i d_out / sum(m). If everything is masked, the mean is 0 and so is d_v.
 
   Args:
-    values: any shape; only the shape and the dtype matter, the mean is linear.
+    values: any shape; the mean is linear, so only the shape and dtype are used.
     d_out: `()`, in the dtype of the mean.
-    mask: broadcasts to values; None takes all.
+    mask: broadcasts to values; None includes all.
 
   Returns:
     d_values, in the shape and dtype of values.
@@ -68,8 +68,8 @@ def masked_mean_vjp(values, *, d_out, mask=None):
 def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
   """The vector-Jacobian product of `dlx.layers.losses.cross_entropy`.
 
-  With targets q that add up to 1, q_k = (1 - a) [k = label] + a / K for a label
-  smoothing a and K classes, and L = logsumexp(x), one term is
+  With targets q that sum to 1, q_k = (1 - a) [k = label] + a / K for label smoothing a and
+  K classes, and L = logsumexp(x), one term is
 
     l = -sum_k q_k log p_k = -sum_k q_k (x_k - L) = L - sum_k q_k x_k
 
@@ -77,19 +77,19 @@ def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
 
     dl/dx_j = p_j - q_j
 
-  the difference between what is predicted and what is right. It adds up to 0 over the
-  classes and lies between -1 and 1 however wrong the prediction is.
+  the difference between prediction and target. It sums to 0 over the classes and is between
+  -1 and 1 for any prediction.
 
   Args:
-    logits: x, `(..., classes)`.
+    logits: x, `(..., K)`.
     labels: integers, `(...)`; no cotangent.
     d_out: `()`, in the dtype of the loss.
-    mask: `(...)`, or broadcasts to it; None takes all.
+    mask: broadcasts to `(...)`; None includes all.
     label_smoothing: a.
 
   Returns:
-    d_logits, in the shape and dtype of logits. For a label outside 0 .. classes - 1,
-    whose loss is nan, the row is that of p alone.
+    d_logits, in the shape and dtype of logits. For a label outside 0 .. K - 1, whose loss
+    is nan, q = a / K.
 
   Raises:
     ValueError: d_out has another shape or dtype, labels have another shape, or mask does not
@@ -117,8 +117,8 @@ def binary_cross_entropy_vjp(logits, labels, *, d_out, mask=None):
 
     (log s(x))' = s(-x)     (log s(-x))' = -s(x)
 
-  so that dl/dx = (1 - y) s(x) - y s(-x). This is s(x) - y, but keeps its digits where
-  s(x) is within rounding of y. And since log s(x) - log s(-x) = log e^x = x,
+  so that dl/dx = (1 - y) s(x) - y s(-x). This is s(x) - y, but accurate where s(x) rounds
+  to y. And since log s(x) - log s(-x) = log e^x = x,
 
     dl/dy = -log s(x) + log s(-x) = -x
 
@@ -126,11 +126,11 @@ def binary_cross_entropy_vjp(logits, labels, *, d_out, mask=None):
     logits: x, any shape.
     labels: y, in the shape of logits.
     d_out: `()`, in the dtype of the loss.
-    mask: broadcasts to logits; None takes all.
+    mask: broadcasts to logits; None includes all.
 
   Returns:
     (d_logits, d_labels), in the shapes and dtypes of the inputs; d_labels is None for
-    labels that are integers or booleans.
+    integer or boolean labels.
 
   Raises:
     ValueError: d_out has another shape or dtype, labels have another shape, or mask does not
@@ -157,7 +157,7 @@ def squared_error_vjp(predictions, targets, *, d_out, mask=None):
     predictions: p, any shape.
     targets: t, in the shape of predictions.
     d_out: `()`, in the dtype of the loss.
-    mask: broadcasts to predictions; None takes all.
+    mask: broadcasts to predictions; None includes all.
 
   Returns:
     (d_predictions, d_targets), in the shapes and dtypes of the inputs.

@@ -1,15 +1,15 @@
 """The gradients of the weight penalties, derived by hand.
 
-The penalties are those of dlx.layers.losses, sums over all numbers w in a tree of
-parameters, in at least float32. Every w stands in one term, so its cotangent is d_out
-times the derivative of that term. Both rules take
+The penalties are those of dlx.layers.losses, sums over all entries w of a tree of
+parameters, in at least float32. Every w occurs in one term, so its cotangent is d_out times
+the derivative of that term. Both rules take
 
   params: any tree of floating arrays,
   d_out: `()`, in the dtype of the penalty,
   weight: c, a number; it has no cotangent,
 
-and return d_params in the structure, shapes and dtypes of params. They raise
-ValueError when d_out is not one number in the dtype of the penalty.
+and return d_params in the structure, shapes and dtypes of params. They raise ValueError if
+d_out is not a scalar in the dtype of the penalty.
 """
 
 import jax
@@ -26,8 +26,8 @@ def _expect_scalar(d_out, params):
 def l2_penalty_vjp(params, *, d_out, weight):
   """The vector-Jacobian product of `dlx.layers.losses.l2_penalty`, (c / 2) sum w^2.
 
-  d_w = d_out (c / 2) 2 w = d_out c w. The 1/2 is there to cancel the 2: a step of
-  gradient descent shrinks every weight by the share learning rate * c.
+  d_w = d_out (c / 2) 2 w = d_out c w. The 1/2 cancels the 2: a step of gradient descent
+  shrinks every weight by the fraction learning rate * c.
 
   Source: Krogh and Hertz, "A simple weight decay can improve generalization" (1991);
     Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 7.1.1.
@@ -39,9 +39,9 @@ def l2_penalty_vjp(params, *, d_out, weight):
 def l1_penalty_vjp(params, *, d_out, weight):
   """The vector-Jacobian product of `dlx.layers.losses.l1_penalty`, c sum |w|.
 
-  |w| = w for w > 0 and -w for w < 0, so d_w = d_out c sign(w). At 0 any number from
-  -1 to 1 is a subgradient; it is sign(0) = 0 here, as in the layer, so that a weight
-  that is 0 is not pushed away (jax.grad(jnp.abs) takes 1 there).
+  |w| = w for w > 0 and -w for w < 0, so d_w = d_out c sign(w). At 0 any number from -1 to 1
+  is a subgradient; it is sign(0) = 0 here, as in the layer, so that a zero weight stays zero
+  (jax.grad(jnp.abs) is 1 at 0).
 
   Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 7.1.2.
   """

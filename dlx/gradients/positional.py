@@ -1,7 +1,7 @@
-"""The gradients of adding sinusoidal positions and of rotary positions, derived by hand.
+"""The gradients of sinusoidal and rotary positional encodings, derived by hand.
 
-d_v is the cotangent of v: the derivative of the loss with respect to v. Positions and
-the table are not learned and have no cotangent.
+d_v is the cotangent of v, the derivative of the loss with respect to v. Positions and the
+table are constants and have no cotangent.
 """
 
 import jax.numpy as jnp
@@ -13,15 +13,14 @@ from dlx.gradients import checks
 def add_sinusoidal_vjp(x, *, d_out, positions=None, scale=1.0, base=10_000.0):
   """The vector-Jacobian product of `dlx.layers.positional.add_sinusoidal`.
 
-  y = scale * x + PE is x, enlarged and moved by a constant, so dy_i/dx_j is scale for
-  i = j and 0 for others:
+  y = scale * x + PE is affine in x, with dy_i/dx_j = scale for i = j and 0 otherwise:
 
     d_x = scale * d_y
 
-  Which positions and which sinusoids were added plays no part.
+  The positions and sinusoids do not matter.
 
   Args:
-    x: `(..., T, D)`; its values are not needed.
+    x: `(..., T, D)`; its values are not used.
     d_out: d_y, in the shape and dtype of x.
     positions, scale, base: as in the layer.
 
@@ -41,7 +40,7 @@ def add_sinusoidal_vjp(x, *, d_out, positions=None, scale=1.0, base=10_000.0):
 def rotary_vjp(x, *, d_out, positions=None, base=10_000.0):
   """The vector-Jacobian product of `dlx.layers.positional.rotary`.
 
-  A pair (x1, x2) at position p is turned by the angle a = p / base^(2i/D):
+  A pair (x1, x2) at position p is rotated by the angle a = p / base^(2i/D):
 
     y1 = x1 cos(a) - x2 sin(a)         dy1/dx1 = cos(a)    dy1/dx2 = -sin(a)
     y2 = x2 cos(a) + x1 sin(a)         dy2/dx1 = sin(a)    dy2/dx2 =  cos(a)
@@ -51,13 +50,13 @@ def rotary_vjp(x, *, d_out, positions=None, base=10_000.0):
     d_x1 = d_y1 cos(a) + d_y2 sin(a)
     d_x2 = d_y2 cos(a) - d_y1 sin(a)
 
-  which turns d_y by -a: the transpose of a rotation is its inverse, and the length of
-  a cotangent stays as it is.
+  which rotates d_y by -a: the transpose of a rotation is its inverse, and the norm of a
+  cotangent is preserved.
 
   Args:
-    x: `(..., T, D)`, D even; its values are not needed.
+    x: `(..., T, D)`, D even; its values are not used.
     d_out: d_y, in the shape and dtype of x.
-    positions: `(..., T)`; 0 .. T - 1 when None.
+    positions: `(..., T)`; 0 .. T - 1 if None.
     base: as in the layer.
 
   Returns:

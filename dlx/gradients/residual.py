@@ -6,18 +6,18 @@ from dlx.gradients import checks
 
 
 def add_vjp(x, branch, factor, *, d_out):
-  """The vector-Jacobian product of y = k x + b: the input, k times, plus a branch of it.
+  """The vector-Jacobian product of y = k x + b, with a scalar k and a residual branch b.
 
-  k (the factor, written lambda in papers) is one number for all elements. Element by
-  element the derivatives of y_i are k with respect to x_i, 1 with respect to b_i, and
-  x_i with respect to k, which reaches every element, so its cotangents add up:
+  k (the factor, lambda in papers) is one number for all elements. The derivatives of y_i are
+  k with respect to x_i, 1 with respect to b_i, and x_i with respect to k, which affects every
+  element, so its cotangents are summed:
 
     d_x = k d_y
     d_b = d_y
     d_k = sum_i x_i d_y_i
 
-  When b = g(x), x receives the branch's cotangent too, so that all of it is
-  k d_y + d_y dg/dx: with k = 1 a cotangent comes through a deep network undiminished.
+  If b = g(x), x also receives the cotangent of the branch, k d_y + d_y dg/dx in total: with
+  k = 1 a cotangent is not attenuated by the depth of the network.
 
   Args:
     x: any shape.

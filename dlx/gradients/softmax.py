@@ -4,18 +4,18 @@ All three act on the last dimension. Notation: p = softmax(x), L = logsumexp(x),
 
   p_i = e^x_i / sum_k e^x_k,   L = log sum_k e^x_k,   log p_i = x_i - L
 
-and d_v is the cotangent of v (the derivative of the loss with respect to v). One
-derivative gives all the others, that of L:
+and d_v is the cotangent of v (the derivative of the loss with respect to v). All rules
+follow from the derivative of L:
 
   dL/dx_j = e^x_j / sum_k e^x_k = p_j
 
-`where`, as in jax.nn.softmax, is True at the entries that take part and broadcasts to
-x. An entry of -inf takes no part either: e^-inf = 0, so its probability is 0 and
-its log-probability the constant -inf. An entry that takes no part has the cotangent 0,
-and a row in which none does has the probability 0 everywhere and all cotangents 0,
-never nan. An entry of +inf gives nan, as in jax.nn.softmax.
+`where`, as in jax.nn.softmax, is True at the entries that are included and broadcasts to x.
+An entry of -inf is excluded as well: e^-inf = 0, so its probability is 0 and its
+log-probability the constant -inf. An excluded entry has the cotangent 0. A row without
+included entries has probabilities 0 and cotangents 0, never nan. An entry of +inf gives nan,
+as in jax.nn.softmax.
 
-Exponentials and sums are in at least float32.
+Exponentials and sums are computed in at least float32.
 
 Source: Bridle, "Probabilistic interpretation of feedforward classification network
   outputs" (1990); Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 6.2.2.3.
@@ -28,7 +28,7 @@ from dlx.gradients import checks
 
 
 def _prepare(x, where):
-  """x in at least float32, with -inf at what takes no part."""
+  """x in at least float32, with -inf at excluded entries."""
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   if where is not None:
     checks.expect_broadcast("where", where, x.shape)
@@ -37,14 +37,14 @@ def _prepare(x, where):
 
 
 def probabilities(x, *, where=None):
-  """softmax(x) over the last dimension, and zeros in a row where nothing takes part.
+  """softmax(x) over the last dimension, with zeros in a row without included entries.
 
-  The largest entry is subtracted first, which cancels in the quotient, so that no
-  exponential overflows; a constant for the derivative, too.
+  The largest entry is subtracted first, so that no exponential overflows. It cancels in the
+  quotient, so it is a constant in the derivative.
 
   Args:
     x: `(..., n)`.
-    where: as in the module's text.
+    where: as in the module's docstring.
 
   Returns:
     p, `(..., n)`, in at least float32.
@@ -63,12 +63,12 @@ def softmax_jacobian(x, *, where=None):
 
     dp_i/dx_j = p_i ([i = j] - dL/dx_j) = p_i ([i = j] - p_j)
 
-  It is symmetric, and its rows and columns add up to 0: adding a number to every x
-  changes nothing.
+  It is symmetric, and its rows and columns sum to 0, because softmax is invariant to adding a
+  constant to every x.
 
   Args:
     x: `(..., n)`.
-    where: as in the module's text.
+    where: as in the module's docstring.
 
   Returns:
     J, `(..., n, n)`, in the dtype of x.
@@ -87,13 +87,13 @@ def softmax_vjp(x, *, d_out, where=None):
 
     d_x_j = p_j (d_p_j - sum_i d_p_i p_i)
 
-  The n x n Jacobian is never formed: each cotangent is compared with the mean
-  cotangent under p.
+  The n x n Jacobian is never formed: the mean of the cotangents under p is subtracted from
+  each of them.
 
   Args:
     x: `(..., n)`.
     d_out: d_p, in the shape and dtype of x.
-    where: as in the module's text.
+    where: as in the module's docstring.
 
   Returns:
     d_x, in the shape and dtype of x.
@@ -116,12 +116,12 @@ def log_softmax_vjp(x, *, d_out, where=None):
 
     d_x_j = d_y_j - p_j sum_i d_y_i
 
-  An entry that takes no part has the constant y = -inf: its d_y is left out.
+  An excluded entry has the constant y = -inf, so its d_y is ignored.
 
   Args:
     x: `(..., n)`.
     d_out: d_y, in the shape and dtype of x.
-    where: as in the module's text.
+    where: as in the module's docstring.
 
   Returns:
     d_x, in the shape and dtype of x.
@@ -141,13 +141,13 @@ def log_softmax_vjp(x, *, d_out, where=None):
 def logsumexp_vjp(x, *, d_out, where=None):
   """The vector-Jacobian product of `jax.nn.logsumexp(x, axis=-1)`, L = log sum_k e^x_k.
 
-  d_x_j = d_L dL/dx_j = d_L p_j: a soft form of the maximum, whose cotangent would go to
-  the largest entry alone.
+  d_x_j = d_L dL/dx_j = d_L p_j: a smooth version of the maximum, whose cotangent goes to the
+  largest entry only.
 
   Args:
     x: `(..., n)`.
     d_out: d_L, `(...)`, in the dtype of x.
-    where: as in the module's text.
+    where: as in the module's docstring.
 
   Returns:
     d_x, in the shape and dtype of x.

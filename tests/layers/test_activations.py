@@ -1,4 +1,4 @@
-"""Gelu: its values in closed form, and both gradients."""
+"""GELU: values in closed form, and both gradients."""
 
 import functools
 import math
@@ -31,7 +31,7 @@ def test_the_approximate_form_is_within_5e_4_of_the_exact_one_but_not_equal(x64)
 
 
 @each_form
-def test_slopes_and_second_slopes_are_those_of_autodiff_and_of_differences(x64, approximate):
+def test_first_and_second_derivatives_match_autodiff_and_finite_differences(x64, approximate):
   x, step = jnp.asarray(X), 1e-5
 
   def slopes(implementation):
@@ -47,7 +47,7 @@ def test_slopes_and_second_slopes_are_those_of_autodiff_and_of_differences(x64, 
   np.testing.assert_allclose(slope(x), (gelu(x + step) - gelu(x - step)) / (2 * step), atol=1e-8)
 
 
-def test_only_x_is_kept_for_the_way_back():
+def test_only_x_is_saved_for_the_backward_pass():
   x = jnp.ones((4, 8))
 
   def kept(implementation):

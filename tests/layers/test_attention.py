@@ -14,7 +14,7 @@ each_implementation = pytest.mark.parametrize("implementation", ["autodiff", "bl
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-  """Blocks of 4 queries and 3 keys, so that small arrays have several, and ragged ones."""
+  """Blocks of 4 queries and 3 keys, so that small arrays have several, some of them padded."""
   monkeypatch.setattr(attention, "block_sizes", lambda query_shape, key_shape: (4, 3))
 
 
@@ -33,7 +33,7 @@ def attend(implementation, **options):
 
 
 def reference(query, key, value, mask, scale):
-  """One query at a time: scores, exponentials, their mean of the values."""
+  """Attention for one query at a time: scores, exponentials, weighted mean of the values."""
   query, key, value = map(np.asarray, (query, key, value))
   out = np.zeros((*query.shape[:-1], value.shape[-1]))
   for *head, t in np.ndindex(query.shape[:-1]):
@@ -53,7 +53,7 @@ def reference(query, key, value, mask, scale):
 @pytest.mark.parametrize(
     "queries, keys, is_causal", [(5, 7, False), (5, 7, True), (8, 4, True), (1, 6, False)]
 )
-def test_the_output_is_a_loop_over_queries(
+def test_the_output_matches_a_loop_over_queries(
     x64, compile_, implementation, queries, keys, is_causal
 ):
   args = draw((2, queries, 3), (2, keys, 3), (2, keys, 2))
@@ -66,7 +66,7 @@ def test_the_output_is_a_loop_over_queries(
 
 @each_implementation
 @pytest.mark.parametrize("is_causal", [False, True], ids=["all", "causal"])
-def test_values_and_gradients_are_those_of_jax_nn(implementation, is_causal):
+def test_values_and_gradients_match_jax_nn(implementation, is_causal):
   # jax.nn's layout is (B, T, N, D), its scale 1/sqrt(D) too.
   *args, d_out = (x.astype(jnp.float32) for x in draw(*[(2, 3, 10, 4)] * 4))
   out, vjp = jax.vjp(attend(implementation, is_causal=is_causal), *args)
@@ -80,7 +80,7 @@ def test_values_and_gradients_are_those_of_jax_nn(implementation, is_causal):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
 
 
-def test_weights_are_what_the_values_are_averaged_with(x64):
+def test_the_output_is_the_mean_of_the_values_under_the_weights(x64):
   query, key, value = draw((2, 5, 3), (2, 4, 3), (2, 4, 2))
   a = attention.weights(query, key, is_causal=True)
   np.testing.assert_allclose(a.sum(-1), 1, rtol=1e-14)
@@ -99,7 +99,7 @@ def test_the_causal_mask_is_lower_triangular_and_the_same_as_is_causal(x64):
 
 
 @each_implementation
-def test_the_future_has_no_gradient_and_the_past_has(x64, implementation):
+def test_causal_gradients_reach_the_past_and_not_the_future(x64, implementation):
   query, key, value = draw((7, 2), (7, 2), (7, 2))
   attended = attend(implementation, is_causal=True)
   # [t, i, s, j]: d out[t, i] / d key[s, j].
@@ -108,7 +108,7 @@ def test_the_future_has_no_gradient_and_the_past_has(x64, implementation):
     reached = np.abs(jacobian).max((1, 3)) > 0
     expected = np.tri(7, dtype=bool)
     if jacobian is of_key:
-      expected[0, 0] = False  # With one key to choose from, its weight is 1.
+      expected[0, 0] = False  # The weight of a single key is always 1.
     np.testing.assert_array_equal(reached, expected)
 
 
@@ -125,7 +125,7 @@ def test_masks_broadcast(x64, implementation, shape):
 
 
 @each_implementation
-def test_what_is_masked_does_not_matter(x64, implementation):
+def test_masked_keys_and_values_have_no_effect(x64, implementation):
   query, key, value = draw((5, 2), (6, 2), (6, 2))
   mask = np.arange(6) != 2
   out = attend(implementation, mask=mask)(query, key, value)
@@ -135,7 +135,7 @@ def test_what_is_masked_does_not_matter(x64, implementation):
 
 
 @each_implementation
-def test_permutations(x64, implementation):
+def test_permuting_queries_or_keys_permutes_or_keeps_the_output(x64, implementation):
   query, key, value = draw((5, 2), (7, 2), (7, 2))
   out = attend(implementation)(query, key, value)
   order = np.random.default_rng(1).permutation(7)
@@ -149,7 +149,7 @@ def test_permutations(x64, implementation):
 
 @eager_and_jit
 @each_implementation
-def test_a_row_with_nothing_allowed_is_zero_and_has_no_gradient(x64, compile_, implementation):
+def test_a_fully_masked_row_is_zero_and_has_no_gradient(x64, compile_, implementation):
   args = draw((5, 2), (6, 2), (6, 2))
   attended = attend(implementation, mask=jnp.arange(5)[:, None] != 1)
 
@@ -163,7 +163,7 @@ def test_a_row_with_nothing_allowed_is_zero_and_has_no_gradient(x64, compile_, i
 
 
 @each_implementation
-def test_a_row_with_nothing_allowed_has_no_second_derivative(x64, implementation):
+def test_a_fully_masked_row_has_no_second_derivative(x64, implementation):
   query, key, value = draw((5, 2), (6, 2), (6, 2))
   attended = attend(implementation, mask=jnp.arange(5)[:, None] != 1)
   first = jax.grad(lambda query: (attended(query, key, value) ** 2).sum())
@@ -173,7 +173,7 @@ def test_a_row_with_nothing_allowed_has_no_second_derivative(x64, implementation
 
 
 @each_implementation
-def test_nothing_allowed_at_all(implementation):
+def test_everything_masked_gives_zeros(implementation):
   args = [x.astype(jnp.float32) for x in draw((5, 2), (6, 2), (6, 2))]
   out, vjp = jax.vjp(attend(implementation, mask=np.zeros((5, 6), bool)), *args)
   for x in (out, *vjp(jnp.ones((5, 2)))):
@@ -181,7 +181,7 @@ def test_nothing_allowed_at_all(implementation):
 
 
 @each_implementation
-def test_vmap_gives_what_leading_dimensions_give(x64, implementation):
+def test_vmap_and_leading_dimensions_agree(x64, implementation):
   args = draw((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 2))
   mask = np.random.default_rng(1).random((2, 3, 5, 6)) < 0.7
 
@@ -203,7 +203,7 @@ def test_bfloat16_stays_bfloat16_and_close(implementation):
   assert out.dtype == jnp.bfloat16
   mask = np.broadcast_to(np.tri(9, 10, dtype=bool), (2, 9, 10))
   wide = reference(*(np.asarray(x, np.float64) for x in args), mask, 8**-0.5)
-  # Eight bits: 0.004 for rounding the weights, and again for the output.
+  # Eight bits: a rounding error of 0.004 in the weights and again in the output.
   np.testing.assert_allclose(out.astype(jnp.float32), wide, atol=0.01 * np.abs(wide).max())
 
 
@@ -238,11 +238,11 @@ def test_memory_grows_with_the_length_not_its_square(monkeypatch):
 
   long, short = bytes_at(16384, "auto"), bytes_at(4096, "auto")
   assert long < 4.2 * short
-  assert long < 16 * 8 * 16384 * 64 * 4  # Sixteen arrays like the queries.
-  assert bytes_at(4096, "autodiff") > 8 * 4096**2 * 4  # The weights alone, at a quarter of it.
+  assert long < 16 * 8 * 16384 * 64 * 4  # Sixteen arrays of the size of the queries.
+  assert bytes_at(4096, "autodiff") > 8 * 4096**2 * 4  # The weights, at a quarter of T.
 
 
-# Runs where the host pretends to be eight devices: the batch is split, weights are not.
+# Runs on eight virtual CPU devices: the batch is sharded, parameters are replicated.
 PROGRAM = '''
 import functools
 import jax, jax.numpy as jnp, numpy as np
@@ -274,5 +274,5 @@ print("nothing is gathered")
 '''
 
 
-def test_over_eight_devices_no_activation_is_gathered(on_eight_devices):
+def test_on_eight_devices_no_activation_is_gathered(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["nothing is gathered"]

@@ -23,7 +23,7 @@ def on_device(kernel, bias):
 
 
 def meetings(out, window, strides, dilation, low):
-  """All (u, i, place): element i of window u looks at that place of the image."""
+  """All (u, i, position): element i of window u reads that position of the image."""
   for u in np.ndindex(*out):
     for i in np.ndindex(*window):
       yield u, i, tuple(np.array(u) * strides + np.array(i) * dilation - low)
@@ -37,7 +37,7 @@ def channels(kernel, groups):
 
 
 def correlate(x, kernel, bias, out, strides, dilation, low, groups):
-  """y[u] = b + sum_i x[u s + i d - p] K[i], one number at a time."""
+  """y[u] = b + sum_i x[u s + i d - p] K[i], in plain loops."""
   y = np.zeros((*out, kernel.shape[-1])) + bias
   for u, i, place in meetings(out, kernel.shape[:2], strides, dilation, low):
     if all(0 <= p < n for p, n in zip(place, x.shape)):
@@ -47,7 +47,7 @@ def correlate(x, kernel, bias, out, strides, dilation, low, groups):
 
 
 def stamp(x, kernel, bias, out, strides, dilation, low, groups):
-  """y[u s + i d - p] += x[u] K[i], one number at a time."""
+  """y[u s + i d - p] += x[u] K[i], in plain loops."""
   y = np.zeros((*out, kernel.shape[-1])) + bias
   for u, i, place in meetings(x.shape[:2], kernel.shape[:2], strides, dilation, low):
     if all(0 <= p < n for p, n in zip(place, out)):
@@ -56,7 +56,7 @@ def stamp(x, kernel, bias, out, strides, dilation, low, groups):
   return y
 
 
-# (size, window, groups, options, what the reference is told: size of y, stride, dilation, pad)
+# (size, window, groups, options, arguments of the reference: size of y, stride, dilation, pad)
 APPLY = {
     "same": ((5, 4), (3, 2), 1, {}, ((5, 4), (1, 1), (1, 1), (1, 0))),
     "valid_strides": ((5, 6), (3, 3), 1, {"strides": (2, 1), "padding": "VALID"},
@@ -72,7 +72,7 @@ TRANSPOSE = {
               ((7, 3), (2, 1), (1, 1), (0, 0))),
     "cut_groups": ((3, 3), (3, 2), 2, {"strides": 2, "dilation": 2, "padding": ((1, 0), (0, 2))},
                    ((8, 5), (2, 2), (2, 2), (1, 0))),
-    # XLA's CPU code cuts the wrong row here when a convolution has negative padding.
+    # With negative padding XLA's CPU code crops the wrong row here.
     "cut_a_stamp": ((2, 3), (1, 1), 10, {"padding": ((1, 0), (0, 0))},
                     ((1, 3), (1, 1), (1, 1), (1, 0))),
     "same_small_window": ((2, 3), (1, 2), 1, {"strides": 3}, ((6, 9), (3, 3), (1, 1), (0, 0))),
@@ -98,13 +98,13 @@ def test_every_output_is_the_sum_over_its_window(x64, case, compile_):
 
 @compiled
 @pytest.mark.parametrize("case", TRANSPOSE)
-def test_every_input_stamps_the_kernel_onto_the_output(x64, case, compile_):
+def test_every_input_adds_a_scaled_kernel_to_the_output(x64, case, compile_):
   check_against(stamp, conv.transpose, TRANSPOSE[case], compile_)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("strides", [1, 2, 3])
-def test_the_transpose_is_jaxs(x64, strides, padding):
+def test_the_transpose_matches_jax(x64, strides, padding):
   x, kernel = draw((2, 4, 3, 2), (3, 4, 2, 5))
   expected = lax.conv_transpose(
       jnp.asarray(x), jnp.asarray(kernel.swapaxes(2, 3)), (strides, strides), padding,
@@ -117,9 +117,9 @@ def test_the_transpose_is_jaxs(x64, strides, padding):
 
 
 def test_transpose_is_the_transpose_of_apply(x64):
-  """<apply(x), y> = <x, transpose(y)> with the kernel's channels exchanged."""
+  """<apply(x), y> = <x, transpose(y)> with the kernel's channels swapped."""
   options = {"strides": (2, 3), "padding": ((1, 2), (0, 1)), "dilation": (1, 2)}
-  x, kernel = draw((7, 8, 2), (4, 2, 2, 3))  # The windows end where the padding does.
+  x, kernel = draw((7, 8, 2), (4, 2, 2, 3))  # The windows cover all of the padding.
   y = conv.apply({"kernel": jnp.asarray(kernel)}, jnp.asarray(x), **options)
   (d_y,) = draw(y.shape, seed=1)
   back = conv.transpose(
@@ -139,7 +139,7 @@ def test_leading_dimensions_are_a_batch(x64, function):
   assert function(params, x[:0], strides=2).shape == (0, *y.shape[1:])
 
 
-def test_a_constant_moves_with_the_image(x64):
+def test_convolution_is_equivariant_to_shifts(x64):
   x, kernel = draw((6, 6, 1), (3, 3, 1, 2))
 
   def apply(x):
@@ -151,7 +151,7 @@ def test_a_constant_moves_with_the_image(x64):
 @pytest.mark.parametrize("size", [(1, 1), (4, 7), (6, 5)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((0, 2), (3, 1))])
 @pytest.mark.parametrize("window, strides, dilation", [(1, 1, 1), ((1, 3), 2, 1), (2, (3, 1), 2)])
-def test_output_size_is_that_of_jax(size, window, strides, padding, dilation):
+def test_output_size_matches_jax(size, window, strides, padding, dilation):
 
   def pair(n):
     return (n, n) if isinstance(n, int) else n
@@ -190,7 +190,7 @@ def test_init_keeps_the_variance_of_activations(groups):
   params = conv.init(jax.random.key(0), (3, 5), 32, 64, groups=groups)
   assert params["kernel"].shape == (3, 5, 32 // groups, 64)
   np.testing.assert_array_equal(params["bias"], np.zeros(64))
-  # 7,680 entries or more: the variance is within 9 percent by more than five deviations.
+  # With 7,680 entries or more, 9 percent are more than five standard deviations.
   assert 15 * 32 / groups * np.var(params["kernel"]) == pytest.approx(1, rel=0.09)
   assert set(conv.init(jax.random.key(0), 3, 2, 2, bias=False)) == {"kernel"}
 
@@ -232,7 +232,7 @@ def test_bad_input_is_named(function, message):
   assert str(e.value) == message
 
 
-def test_what_does_not_fit_is_named():
+def test_arguments_that_do_not_fit_are_named():
   params = {"kernel": jnp.zeros((3, 3, 2, 4))}
   with pytest.raises(ValueError) as e:
     conv.apply(params, jnp.zeros((2, 4, 2)), padding="VALID", dilation=2)

@@ -1,4 +1,4 @@
-"""Dropout: what it drops, what it keeps, and which units share a fate."""
+"""Dropout: rates, scaling, independence, shared masks."""
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +33,10 @@ def test_the_fraction_dropped_is_the_rate_and_the_mean_is_kept(rate):
   assert abs(y.mean() - 1) < bound / (1 - rate)
 
 
-def test_each_unit_and_each_key_is_drawn_on_its_own():
+def test_units_and_keys_are_independent():
   x = jnp.ones((1000, 2))
   kept, other = (np.asarray(dropout(jax.random.key(k), x, rate=0.5)) != 0 for k in (0, 1))
-  # Independent fair coins agree in half of 1,000 places, give or take 16.
+  # Independent fair coins agree in 500 of 1,000 positions, with a standard deviation of 16.
   assert abs((kept[:, 0] == kept[:, 1]).mean() - 0.5) < 0.08
   assert abs((kept == other).mean() - 0.5) < 0.08
 
@@ -72,7 +72,7 @@ def test_the_gradient_is_the_mask_itself():
   assert not np.all(np.asarray(y))
 
 
-def test_what_is_dropped_leaves_no_trace_even_of_nan():
+def test_a_dropped_unit_is_zero_even_if_it_is_nan():
   key = jax.random.key(0)
   kept = np.asarray(dropout(key, jnp.ones(50), rate=0.5)) != 0
   y = dropout(key, jnp.where(kept, 1.0, jnp.nan), rate=0.5)

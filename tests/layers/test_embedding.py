@@ -1,4 +1,4 @@
-"""Embedding: rows by id, ids outside, the tied output, initial scale."""
+"""Embedding: lookup, ids out of range, the tied output, initial scale."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def test_the_gradient_of_a_row_is_the_sum_over_its_uses(x64):
 
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("outside", [5, 1000, -1, -5, -6])
-def test_an_id_outside_the_table_gives_nan_and_leaves_the_others_alone(outside, compile_):
+def test_an_id_out_of_range_gives_nan_and_does_not_affect_others(outside, compile_):
   rows = table(np.float32)
   ids = jnp.array([1, outside, 3])
   y = np.asarray(compile_(embedding.lookup)({"embedding": jnp.asarray(rows)}, ids))

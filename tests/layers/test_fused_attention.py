@@ -1,4 +1,4 @@
-"""The way to cuDNN's attention: jax.nn's kernel for every device stands in for it."""
+"""The wrapper of cuDNN's attention, tested with jax.nn's XLA implementation in its place."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def draw(*shape):
 
 
 def some_keys(*shape):
-  """A mask under which one query has no key at all."""
+  """A mask that is False for all keys of one query."""
   mask = np.random.default_rng(1).random(shape) < 0.6
   mask[..., -1, :] = False
   return jnp.asarray(mask)
@@ -23,7 +23,7 @@ def some_keys(*shape):
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("kind", ["none", "padding", "pairs", "heads"])
-def test_values_and_gradients_are_those_of_the_plain_form(leading, is_causal, kind):
+def test_values_and_gradients_match_the_plain_form(leading, is_causal, kind):
   *args, d_out = draw(4, *leading, 2, 5, 4)
   mask = {
       "none": None,
@@ -51,7 +51,7 @@ def test_values_and_gradients_are_those_of_the_plain_form(leading, is_causal, ki
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 1, 5), (5, 5), (3, 1, 5, 5), (3, 2, 5, 5)])
-def test_the_kernel_gets_a_mask_of_all_pairs_as_it_wants(monkeypatch, shape):
+def test_the_kernel_gets_a_mask_over_all_pairs(monkeypatch, shape):
   seen = []
 
   def attend(query, key, value, *, mask, **options):
@@ -71,9 +71,9 @@ def test_the_kernel_gets_a_mask_of_all_pairs_as_it_wants(monkeypatch, shape):
     [
         (jnp.bfloat16, 64, "cudnn"),
         (jnp.float16, 128, "cudnn"),
-        (jnp.float32, 64, "autodiff"),  # No kernel in full precision,
-        (jnp.bfloat16, 136, "autodiff"),  # for large heads,
-        (jnp.bfloat16, 60, "autodiff"),  # or for those that are no multiple of eight.
+        (jnp.float32, 64, "autodiff"),  # The kernel does not support full precision,
+        (jnp.bfloat16, 136, "autodiff"),  # large heads,
+        (jnp.bfloat16, 60, "autodiff"),  # or head sizes that are not a multiple of eight.
     ],
 )
 def test_auto_is_cudnn_on_gpu_where_its_kernel_applies(monkeypatch, dtype, d, chosen):

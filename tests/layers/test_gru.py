@@ -69,7 +69,7 @@ def test_scan_follows_the_equations(
 
 
 @both_forms
-def test_the_first_carry_is_zero_unless_given(x64, reset_after):
+def test_the_initial_carry_defaults_to_zero(x64, reset_after):
   params, xs, _ = jax.tree.map(jnp.asarray, draw(reset_after))
   _, ys = gru.scan(params, xs, reset_after=reset_after)
   expected = reference(jax.tree.map(np.asarray, params), xs[0], np.zeros(H), reset_after)[1]
@@ -88,7 +88,7 @@ def test_cell_is_one_step_and_its_output_is_the_state(x64, reset_after, compile_
 
 
 @pytest.mark.parametrize("implementation", ["auto", "autodiff"])
-def test_reset_after_has_the_values_and_gradients_of_torch(x64, implementation):
+def test_reset_after_matches_the_values_and_gradients_of_torch(x64, implementation):
   torch = pytest.importorskip("torch")
   params, xs, carry = draw(True)
   other = torch.nn.GRU(3, H, batch_first=True).double()
@@ -116,7 +116,7 @@ def test_reset_after_has_the_values_and_gradients_of_torch(x64, implementation):
 
 
 @pytest.mark.parametrize("reset_after, keep", [(False, -1e4), (True, 1e4)])
-def test_a_shut_update_gate_keeps_the_state_exactly(x64, reset_after, keep):
+def test_a_closed_update_gate_keeps_the_state_exactly(x64, reset_after, keep):
   params, xs, carry = jax.tree.map(jnp.asarray, draw(reset_after))
   params["bias"] = params["bias"].at[H : 2 * H].set(keep)
   last, ys = gru.scan(params, xs, carry, reset_after=reset_after)
@@ -163,7 +163,7 @@ def test_bfloat16_stays_bfloat16(reset_after):
 
 
 @pytest.mark.parametrize("reset_after, have, wants", [(True, "no", "a"), (False, "a", "no")])
-def test_a_form_that_the_params_do_not_have_is_named(reset_after, have, wants):
+def test_a_mismatch_of_reset_after_and_params_is_named(reset_after, have, wants):
   params = gru.init(jax.random.key(0), 3, H, reset_after=not reset_after)
   message = (
       f"reset_after: params have {have} hidden_bias, but reset_after={reset_after} "

@@ -9,7 +9,7 @@ from dlx.layers import linear
 
 
 def reference(x, kernel, bias):
-  """y_j = sum_i x_i W_ij + b_j, one number at a time."""
+  """y_j = sum_i x_i W_ij + b_j, in plain loops."""
   y = np.zeros(kernel.shape[1])
   for j in range(kernel.shape[1]):
     for i in range(kernel.shape[0]):
@@ -32,7 +32,7 @@ def test_y_is_the_sum_over_inputs_plus_the_bias(x64, compile_):
   np.testing.assert_allclose(y, reference(x, kernel, bias), rtol=1e-12)
 
 
-def test_without_a_bias_zero_maps_to_zero_and_the_product_remains(x64):
+def test_without_a_bias_the_layer_is_the_matrix_product(x64):
   kernel, x = draw((3, 4), (3,))
   params = {"kernel": jnp.asarray(kernel)}
   np.testing.assert_allclose(
@@ -51,7 +51,7 @@ def test_leading_dimensions_are_a_batch(x64):
   np.testing.assert_allclose(over_both(params, jnp.asarray(x)), y, rtol=1e-12, atol=1e-14)
 
 
-def test_gradients_are_those_of_a_matrix_product(x64):
+def test_gradients_match_those_of_a_matrix_product(x64):
   kernel, bias, x, d_y = draw((3, 4), (4,), (5, 3), (5, 4))
   params = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
   _, vjp = jax.vjp(linear.apply, params, jnp.asarray(x))
@@ -65,11 +65,11 @@ def test_init_keeps_the_variance_of_activations():
   params = linear.init(jax.random.key(0), 256, 300)
   assert {name: p.shape for name, p in params.items()} == {"kernel": (256, 300), "bias": (300,)}
   np.testing.assert_array_equal(params["bias"], 0)
-  # 76,800 entries: the sample variance is within 3 percent by more than five deviations.
+  # With 76,800 entries, 3 percent are more than five standard deviations.
   assert 256 * np.var(params["kernel"]) == pytest.approx(1, rel=0.03)
 
 
-def test_init_can_leave_the_bias_out():
+def test_init_without_a_bias():
   assert set(linear.init(jax.random.key(0), 3, 4, bias=False)) == {"kernel"}
 
 

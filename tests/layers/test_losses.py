@@ -31,7 +31,7 @@ def squared_error(x, y):
 
 
 def draw(terms):
-  """The loss whose terms these are, and its two arguments over (2, 3) places."""
+  """The loss with these terms, and its two arguments for (2, 3) positions."""
   rng = np.random.default_rng(0)
   x, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
   if terms is cross_entropy:
@@ -58,7 +58,7 @@ def test_a_loss_is_the_mean_of_its_terms_where_the_mask_is_true(x64, terms, comp
 
 
 @each_loss
-def test_masked_places_change_nothing_and_receive_no_gradient(x64, terms):
+def test_masked_positions_have_no_effect_and_no_gradient(x64, terms):
   loss, x, y = draw(terms)
   value_and_grad = jax.value_and_grad(loss)
   mask = jnp.asarray(MASK)
@@ -72,7 +72,7 @@ def test_masked_places_change_nothing_and_receive_no_gradient(x64, terms):
 
 
 @each_loss
-def test_a_mask_without_any_true_gives_zero_and_zero_gradient(terms):
+def test_a_mask_of_false_gives_a_zero_loss_and_gradient(terms):
   loss, x, y = draw(terms)
   x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y)
   value, d_x = jax.value_and_grad(loss)(x, y, jnp.zeros((2, 3), bool))
@@ -95,7 +95,7 @@ def test_bfloat16_inputs_are_reduced_in_float32(terms):
 
 @pytest.mark.parametrize("absent", [np.nan, np.inf, -np.inf])
 @eager_and_jit
-def test_masked_mean_takes_what_is_under_a_false_as_absent(absent, compile_):
+def test_masked_mean_ignores_masked_values(absent, compile_):
   values = jnp.array([[1.0, absent, 3.0], [absent, absent, 8.0]])
   f = compile_(jax.value_and_grad(losses.masked_mean))
   mean, d_values = f(values, jnp.asarray(MASK))
@@ -103,12 +103,12 @@ def test_masked_mean_takes_what_is_under_a_false_as_absent(absent, compile_):
   np.testing.assert_allclose(d_values, MASK / 3, rtol=1e-6)
 
 
-def test_masked_mean_without_a_mask_is_the_mean_and_shows_a_nan():
+def test_masked_mean_without_a_mask_is_the_mean_and_propagates_nan():
   assert losses.masked_mean(jnp.array([1.0, 2.0, 6.0])) == 3
   assert np.isnan(losses.masked_mean(jnp.array([1.0, jnp.nan])))
 
 
-def test_masked_mean_broadcasts_the_mask_and_counts_the_places():
+def test_masked_mean_broadcasts_the_mask_before_counting():
   values = jnp.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
   assert losses.masked_mean(values, jnp.array([[True], [False]])) == 2
   assert losses.masked_mean(values, jnp.array([True, False, False])) == 5.5
@@ -124,12 +124,12 @@ def test_masked_mean_keeps_float64(x64):
   assert losses.masked_mean(jnp.array([1.0, 1e-12])).dtype == jnp.float64
 
 
-def test_cross_entropy_is_finite_far_from_zero():
+def test_cross_entropy_is_finite_for_large_logits():
   logits = jnp.array([[1e4, 0.0], [0.0, 1e4]])
   np.testing.assert_allclose(losses.cross_entropy(logits, jnp.array([0, 0])), 5e3)
 
 
-def test_binary_cross_entropy_is_finite_far_from_zero():
+def test_binary_cross_entropy_is_finite_for_large_logits():
   value, d_x = jax.value_and_grad(losses.binary_cross_entropy)(
       jnp.array([1e4, -1e4]), jnp.array([0.0, 0.0])
   )
@@ -160,7 +160,7 @@ def test_label_smoothing_is_the_cross_entropy_to_smoothed_targets(
   np.testing.assert_allclose(loss(*args, jnp.asarray(MASK)), each[MASK].mean(), rtol=1e-12)
 
 
-def test_label_smoothing_is_least_at_the_smoothed_targets_not_at_certainty():
+def test_label_smoothing_has_its_minimum_at_the_smoothed_targets():
   loss = functools.partial(losses.cross_entropy, labels=jnp.array(0), label_smoothing=0.3)
   best = jnp.log(jnp.array([0.8, 0.1, 0.1]))  # 0.7 + 0.1 for the label, 0.1 for the others.
   np.testing.assert_allclose(jax.grad(loss)(best), 0, atol=1e-6)
@@ -168,27 +168,27 @@ def test_label_smoothing_is_least_at_the_smoothed_targets_not_at_certainty():
   assert loss(jnp.array([0.0, -jnp.inf, 0.0])) == jnp.inf
 
 
-def test_cross_entropy_with_impossible_classes_is_finite_without_smoothing():
+def test_cross_entropy_with_logits_of_minus_infinity_is_finite_without_smoothing():
   loss = losses.cross_entropy(jnp.array([0.0, -jnp.inf, 0.0]), jnp.array(0))
   np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
 
 
 @eager_and_jit
 @pytest.mark.parametrize("label", [-1, -3, -100, 3, 10**6])
-def test_a_label_outside_the_classes_makes_the_loss_nan_unless_it_is_masked(label, compile_):
+def test_a_label_out_of_range_makes_the_loss_nan_unless_masked(label, compile_):
   loss, logits = compile_(losses.cross_entropy), jnp.zeros((2, 3))
   labels = jnp.array([0, label])
   assert np.isnan(loss(logits, labels))
   np.testing.assert_allclose(loss(logits, labels, jnp.array([True, False])), np.log(3), rtol=1e-6)
 
 
-def test_labels_of_one_byte_reach_class_255():
+def test_uint8_labels_reach_class_255():
   logits = jnp.zeros(256).at[255].set(1e4)
   assert losses.cross_entropy(logits, jnp.array(255, jnp.uint8)) == 0
 
 
 @pytest.mark.parametrize("loss", [losses.binary_cross_entropy, losses.squared_error])
-def test_what_is_masked_in_the_second_argument_leaves_no_trace_either(loss):
+def test_masked_values_of_the_second_argument_have_no_effect(loss):
   mask = jnp.array([True, False])
   grad = jax.value_and_grad(loss, argnums=(0, 1))
   clean = grad(jnp.array([2.0, 3.0]), jnp.array([1.0, 0.0]), mask)
@@ -231,8 +231,8 @@ def test_penalties_by_hand(compile_):
 
 
 @pytest.mark.parametrize("penalty", [losses.l2_penalty, losses.l1_penalty])
-def test_penalties_sum_low_precision_in_float32_and_nothing_to_zero(penalty):
-  # 1000 and 1 next to each other: the numbers of bfloat16 are 4 apart up there.
+def test_penalties_sum_low_precision_in_float32_and_empty_trees_to_zero(penalty):
+  # The spacing of bfloat16 numbers at 1000 is 4, so it would lose the 1.
   total = penalty({"a": jnp.ones(1000, jnp.bfloat16), "b": jnp.ones(1, jnp.bfloat16)}, 2.0)
   assert total.dtype == jnp.float32
   assert total == (1001 if penalty is losses.l2_penalty else 2002)

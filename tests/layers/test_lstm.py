@@ -55,7 +55,7 @@ def test_scan_follows_the_equations(x64, dtype, tolerance, compile_):
     np.testing.assert_allclose(last[1][b], expected_h, atol=tolerance, rtol=0)
 
 
-def test_the_first_carry_is_zero_unless_given(x64):
+def test_the_initial_carry_defaults_to_zero(x64):
   params, xs, _ = draw()
   _, ys = lstm.scan(*jax.tree.map(jnp.asarray, (params, xs)))
   expected = reference(params, xs[0], (np.zeros(H), np.zeros(H)))[1]
@@ -73,7 +73,7 @@ def test_cell_is_one_step_and_its_output_is_h(x64, compile_):
     np.testing.assert_allclose(new_h[b], expected_h, atol=1e-12)
 
 
-def test_values_and_gradients_are_those_of_torch(x64):
+def test_values_and_gradients_match_torch(x64):
   torch = pytest.importorskip("torch")
   params, xs, (c, h) = draw()
   other = torch.nn.LSTM(3, H, batch_first=True).double()
@@ -99,14 +99,14 @@ def test_values_and_gradients_are_those_of_torch(x64):
     np.testing.assert_allclose(d, tensor.grad, atol=1e-11)
 
 
-def test_an_open_forget_gate_and_a_shut_input_gate_keep_the_memory_exactly(x64):
+def test_an_open_forget_gate_and_a_closed_input_gate_keep_the_cell_exactly(x64):
   params, xs, carry = jax.tree.map(jnp.asarray, draw())
   bias = params["bias"].at[:H].set(-1e4).at[H : 2 * H].set(1e4)
   (c, _), _ = lstm.scan({**params, "bias": bias}, xs, carry)
   np.testing.assert_array_equal(c, carry[0])
 
 
-def test_init_remembers_by_default():
+def test_init_opens_the_forget_gate():
   params = lstm.init(jax.random.key(0), 300, 40)
   assert jax.tree.map(jnp.shape, params) == {
       "input": (300, 160), "hidden": (40, 160), "bias": (160,)

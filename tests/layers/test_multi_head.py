@@ -1,4 +1,4 @@
-"""Multi-head attention against flax, its parameters; bad input of all of attention."""
+"""Multi-head attention against flax, its parameters, and errors of all attention functions."""
 
 from flax import linen as nn
 import jax
@@ -18,14 +18,14 @@ def draw(*shapes, seed=0):
 
 
 def draw_params(d_model, d_context, seed=0):
-  """Kernels and biases all different from 0."""
+  """Params with nonzero kernels and biases."""
   params = attention.init(jax.random.key(0), d_model, d_context=d_context)
   leaves, structure = jax.tree.flatten(params)
   return jax.tree.unflatten(structure, draw(*(leaf.shape for leaf in leaves), seed=seed))
 
 
 def as_flax(params, num_heads):
-  """The same numbers as flax.linen names and shapes them: a dimension for the heads."""
+  """The same params in the layout of flax.linen, which has an axis for the heads."""
   d_model = params["out"]["kernel"].shape[0]
   heads = (num_heads, d_model // num_heads)
   def split(layer):
@@ -36,10 +36,10 @@ def as_flax(params, num_heads):
 
 @eager_and_jit
 @each_implementation
-def test_self_attention_is_that_of_flax(x64, compile_, implementation):
+def test_self_attention_matches_flax(x64, compile_, implementation):
   params, (x,) = draw_params(6, None), draw((2, 5, 6), seed=1)
   mask = np.random.default_rng(2).random((2, 3, 5, 5)) < 0.7
-  mask |= np.eye(5, dtype=bool)  # flax spreads a row with nothing allowed over all keys.
+  mask |= np.eye(5, dtype=bool)  # flax gives a fully masked row uniform weights.
   layer = nn.MultiHeadDotProductAttention(3, dtype=jnp.float64)
   expected = layer.apply(as_flax(params, 3), x, mask=mask & np.tri(5, dtype=bool))
   y = compile_(
@@ -51,7 +51,7 @@ def test_self_attention_is_that_of_flax(x64, compile_, implementation):
 
 
 @each_implementation
-def test_cross_attention_is_that_of_flax(x64, implementation):
+def test_cross_attention_matches_flax(x64, implementation):
   params, (x, context) = draw_params(4, 3), draw((2, 5, 4), (2, 7, 3), seed=1)
   layer = nn.MultiHeadDotProductAttention(2, dtype=jnp.float64)
   expected = layer.apply(as_flax(params, 2), x, context)
@@ -66,7 +66,7 @@ def test_a_context_equal_to_x_is_self_attention(x64):
   )
 
 
-def test_a_model_reads_no_future(x64):
+def test_causal_outputs_do_not_depend_on_the_future(x64):
   params, (x,) = draw_params(4, None), draw((5, 4), seed=1)
   jacobian = jax.jacrev(lambda x: attention.multi_head(params, x, num_heads=2, is_causal=True))(x)
   np.testing.assert_array_equal(np.abs(jacobian).max((1, 3)) > 0, np.tri(5, dtype=bool))
@@ -128,7 +128,7 @@ def test_a_mask_that_does_not_broadcast_is_named(shape):
     attention.weights(arrays["query"], arrays["key"], mask=np.ones(shape, bool))
 
 
-def test_a_mask_of_numbers_is_named():
+def test_a_mask_that_is_not_boolean_is_named():
   arrays = {name: jnp.zeros(shape) for name, shape in ARRAYS.items()}
   with pytest.raises(ValueError, match="mask: expected dtype bool, got float32"):
     attention.dot_product_attention(**arrays, mask=np.zeros((5, 6), np.float32))
@@ -142,7 +142,7 @@ def test_an_unknown_implementation_is_named():
 
 
 @pytest.mark.parametrize("num_heads", [3, 0, 8])
-def test_num_heads_that_do_not_divide_are_named(num_heads):
+def test_num_heads_that_do_not_divide_d_model_are_named(num_heads):
   params = attention.init(jax.random.key(0), 4)
   message = rf"num_heads: expected a divisor of d_model=4, got {num_heads}"
   with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Layer norm, RMS norm, batch norm: values, statistics, edges, dtypes, errors."""
+"""Layer norm, RMS norm, batch norm: values, statistics, edge cases, dtypes, errors."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def draw_params(d, seed=1):
 
 
 def normalized(values, eps, center=True):
-  """One group of numbers, one number at a time."""
+  """Normalizes one group of numbers in plain Python."""
   mean = sum(values) / len(values) if center else 0.0
   var = sum((x - mean) ** 2 for x in values) / len(values)
   return [(x - mean) / (var + eps) ** 0.5 for x in values]
@@ -31,7 +31,7 @@ def normalized(values, eps, center=True):
 
 @compiled
 @pytest.mark.parametrize("layer", VECTOR_NORMS)
-def test_each_vector_is_normalized_on_its_own(x64, compile_, layer):
+def test_each_vector_is_normalized_independently(x64, compile_, layer):
   params, [x] = draw_params(4), draw((2, 3, 4))
   y = compile_(lambda *args: layer(*args, eps=0.1))(params, x)
   rows = [normalized(row, 0.1, layer is norm.layer_norm) for row in np.asarray(x).reshape(6, 4)]
@@ -57,7 +57,7 @@ def test_means_by_matmul_on_cpu_and_by_sums_elsewhere_agree(x64, layer):
 
 @compiled
 @pytest.mark.parametrize("shape", [(6, 3), (2, 3, 3), (3,)])
-def test_batch_norm_takes_the_statistics_of_all_but_the_last_dimension(x64, compile_, shape):
+def test_batch_norm_reduces_all_dimensions_except_the_last(x64, compile_, shape):
   params, [x] = draw_params(3), draw(shape)
   stats = {"mean": jnp.array([1.0, 2.0, 3.0]), "var": jnp.array([0.5, 1.0, 2.0])}
   y, new = compile_(
@@ -73,7 +73,7 @@ def test_batch_norm_takes_the_statistics_of_all_but_the_last_dimension(x64, comp
 
 
 @compiled
-def test_batch_norm_evaluates_with_the_running_statistics_and_keeps_them(x64, compile_):
+def test_batch_norm_in_evaluation_uses_the_running_statistics_unchanged(x64, compile_):
   params, [x, mean] = draw_params(3), draw((4, 3), (3,))
   stats = {"mean": mean, "var": jnp.array([0.5, 0.0, 2.0])}
   y, new = compile_(lambda *args: norm.batch_norm(*args, train=False, eps=0.1))(params, stats, x)
@@ -83,7 +83,7 @@ def test_batch_norm_evaluates_with_the_running_statistics_and_keeps_them(x64, co
     np.testing.assert_array_equal(new[name], stats[name])
 
 
-def test_running_statistics_approach_those_of_the_data():
+def test_running_statistics_converge_to_those_of_the_data():
   x = 3 + 2 * jax.random.normal(jax.random.key(0), (1000, 2))
   params, stats = norm.init(jax.random.key(0), 2), norm.init_stats(2)
   step = jax.jit(lambda stats: norm.batch_norm(params, stats, x, train=True, momentum=0.5)[1])
@@ -98,8 +98,8 @@ def test_running_statistics_approach_those_of_the_data():
 
 @compiled
 @pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_equal_values_give_the_bias_however_large(compile_, offset):
-  # A mean that is off by one rounding would be divided by a deviation of one rounding.
+def test_equal_values_give_the_bias_for_any_offset(compile_, offset):
+  # A mean with a rounding error would be divided by a deviation of the same size.
   params = {"scale": jnp.full(3, 2.0), "bias": jnp.array([1.0, 2.0, 3.0])}
   x = jnp.full((5, 7, 3), offset + 0.1)
   expected = np.broadcast_to(params["bias"], x.shape)
@@ -112,8 +112,8 @@ def test_equal_values_give_the_bias_however_large(compile_, offset):
 
 
 @compiled
-def test_a_huge_offset_costs_no_digits_of_the_variance(compile_):
-  # 2^20 is exact beside multiples of 1/8: whatever is lost, the layer loses.
+def test_a_huge_offset_does_not_affect_the_precision_of_the_variance(compile_):
+  # 2^20 plus multiples of 1/8 is exact, so any error is the layer's.
   steps = np.random.default_rng(0).integers(-20, 21, size=(64, 8, 8, 4)) / 8
   x = jnp.asarray(2.0**20 + steps, jnp.float32)
   assert np.array_equal(np.asarray(x, np.float64) - 2.0**20, steps)
@@ -130,8 +130,8 @@ def test_a_huge_offset_costs_no_digits_of_the_variance(compile_):
   np.testing.assert_allclose(rows * std, steps - mean, atol=0.1)
 
 
-def test_a_large_batch_is_added_without_a_drift():
-  # Added one after the other in float32, these have a variance that is off by 5e-6.
+def test_sums_over_a_large_batch_do_not_accumulate_rounding_errors():
+  # Summed sequentially in float32, these have a variance with an error of 5e-6.
   x = np.random.default_rng(0).normal(size=(128, 32, 32, 4)).astype(np.float32)
   params = norm.init(jax.random.key(0), 4)
   _, stats = jax.jit(lambda *args: norm.batch_norm(*args, train=True, momentum=0.0))(
@@ -142,7 +142,7 @@ def test_a_large_batch_is_added_without_a_drift():
   np.testing.assert_allclose(stats["var"], flat.var(0), rtol=5e-7)
 
 
-def test_a_number_added_to_x_changes_no_layer_norm_and_a_factor_no_rms_norm(x64):
+def test_layer_norm_is_shift_invariant_and_rms_norm_scale_invariant(x64):
   params, [x] = draw_params(5), draw((3, 5))
   np.testing.assert_allclose(
       norm.layer_norm(params, x + 7, eps=0), norm.layer_norm(params, x, eps=0), rtol=1e-10
@@ -161,7 +161,7 @@ def test_zeros_and_a_single_entry_stay_finite(compile_):
   np.testing.assert_array_equal(compile_(norm.layer_norm)(params, jnp.full((2, 1), 5.0)), 0)
 
 
-def test_init_is_the_identity_on_what_is_normalized():
+def test_init_does_not_change_normalized_inputs():
   params = norm.init(jax.random.key(0), 3)
   assert {name: value.tolist() for name, value in params.items()} == {
       "scale": [1, 1, 1],
@@ -174,7 +174,7 @@ def test_init_is_the_identity_on_what_is_normalized():
   }
 
 
-def test_without_a_bias_only_the_scale_is_left(x64):
+def test_without_a_bias_only_the_scale_is_applied(x64):
   params, [x] = draw_params(4), draw((3, 4))
   scale = {"scale": params["scale"]}
   assert set(norm.init(jax.random.key(0), 4, bias=False)) == {"scale"}
@@ -191,7 +191,7 @@ def test_bfloat16_stays_and_is_computed_in_float32(train):
   [x] = draw((64, 8))
   x = (x + 3).astype(jnp.bfloat16)
   params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), norm.init(jax.random.key(0), 8))
-  stats = {"mean": jnp.full(8, 3.001), "var": jnp.ones(8)}  # 3.001 is no bfloat16.
+  stats = {"mean": jnp.full(8, 3.001), "var": jnp.ones(8)}  # 3.001 is not a bfloat16 number.
   for function in (
       lambda x: norm.layer_norm(params, x),
       lambda x: norm.rms_norm(params, x),
@@ -200,7 +200,7 @@ def test_bfloat16_stays_and_is_computed_in_float32(train):
     y = function(x)
     assert y.dtype == jnp.bfloat16
     wide = function(x.astype(jnp.float32))
-    # One rounding of the result, half a unit in the eighth binary digit.
+    # One rounding of the result, to eight binary digits.
     np.testing.assert_allclose(y.astype(jnp.float32), wide, rtol=2.0**-8)
   _, new = norm.batch_norm(params, stats, x, train=train)
   assert {value.dtype for value in new.values()} == {jnp.dtype(jnp.float32)}

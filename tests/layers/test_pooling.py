@@ -12,7 +12,7 @@ compiled = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eag
 
 
 def seen(x, window, strides, low, out):
-  """For each window (u, v) the rows of channels of x (H, W, C) inside the image."""
+  """For each window (u, v), the pixels of x (H, W, C) inside the image."""
   for u, v in np.ndindex(*out):
     rows = [u * strides[0] + i - low[0] for i in range(window[0])]
     columns = [v * strides[1] + j - low[1] for j in range(window[1])]
@@ -22,7 +22,7 @@ def seen(x, window, strides, low, out):
     yield (u, v), np.stack(inside)
 
 
-# (size, window, strides, padding, what the reference is told: size of y, strides, padding)
+# (size, window, strides, padding, arguments of the reference: size of y, strides, padding)
 CASES = {
     "side_by_side": ((5, 4), (2, 2), None, "VALID", ((2, 2), (2, 2), (0, 0))),
     "overlapping": ((5, 4), (3, 2), (2, 1), "VALID", ((2, 3), (2, 1), (0, 0))),
@@ -34,9 +34,9 @@ CASES = {
 
 @compiled
 @pytest.mark.parametrize("case", CASES)
-def test_every_output_is_the_largest_or_the_mean_of_its_window(x64, case, compile_):
+def test_every_output_is_the_maximum_or_mean_of_its_window(x64, case, compile_):
   size, window, strides, padding, (out, steps, low) = CASES[case]
-  x = np.random.default_rng(0).normal(size=(*size, 2)) - 3  # Below the zeros of a padding.
+  x = np.random.default_rng(0).normal(size=(*size, 2)) - 3  # Below zero padding.
 
   def pool(x):
     arguments = x, window, strides, padding
@@ -56,7 +56,7 @@ def test_every_output_is_the_largest_or_the_mean_of_its_window(x64, case, compil
 
 
 @pytest.mark.parametrize("padding", ["SAME", ((1, 1), (0, 1))])
-def test_the_numbers_are_flaxs(x64, padding):
+def test_values_match_flax(x64, padding):
   x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 5, 3)))
   arguments = (3, 2), (2, 1), padding
   np.testing.assert_array_equal(pooling.max_pool(x, *arguments), nn.max_pool(x, *arguments))
@@ -77,7 +77,7 @@ def test_leading_dimensions_are_a_batch(x64, pool):
   np.testing.assert_allclose(pool(x[1, 2], 2), y[1, 2], rtol=1e-12)
 
 
-def test_max_pool_of_windows_of_minus_infinity_is_that():
+def test_max_pool_of_windows_of_minus_infinity_is_minus_infinity():
   x = jnp.full((2, 2, 1), -jnp.inf)
   np.testing.assert_array_equal(pooling.max_pool(x, 2, 1, "SAME"), x)
 
@@ -86,7 +86,7 @@ def test_bfloat16_stays_bfloat16_and_sums_in_float32():
   x = jnp.ones((16, 32, 1), jnp.bfloat16)
   y = pooling.avg_pool(x, (16, 32))
   assert y.dtype == pooling.max_pool(x, 2).dtype == jnp.bfloat16
-  assert y == 1  # bfloat16 adds no 1 to 256.
+  assert y == 1  # 256 + 1 is 256 in bfloat16.
 
 
 BAD = {
@@ -111,7 +111,7 @@ def test_bad_input_is_named(pool, message):
 
 @compiled
 @pytest.mark.parametrize("case", CASES)
-def test_the_gradient_by_hand_is_that_of_autodiff_at_ties_too(x64, case, compile_):
+def test_the_hand_derived_gradient_matches_autodiff_also_at_ties(x64, case, compile_):
   size, window, strides, padding, (out, _, _) = CASES[case]
   rng = np.random.default_rng(1)
   x = jnp.asarray(rng.integers(0, 3, (2, 3, *size, 2)), float)  # Many ties.
@@ -126,7 +126,7 @@ def test_the_gradient_by_hand_is_that_of_autodiff_at_ties_too(x64, case, compile
   np.testing.assert_allclose(d_x("auto"), d_x("autodiff"), atol=1e-14)
 
 
-def test_the_gradient_by_hand_is_what_a_layer_takes_on_cpu():
+def test_auto_uses_the_hand_derived_gradient_on_cpu():
   x = jnp.ones((1, 4, 4, 1))
 
   def text(implementation):
@@ -138,7 +138,7 @@ def test_the_gradient_by_hand_is_what_a_layer_takes_on_cpu():
     pooling.max_pool(x, 2, implementation="x")
 
 
-# Runs where the host pretends to be eight devices.
+# Runs on eight virtual CPU devices.
 PROGRAM = r"""
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -157,5 +157,5 @@ print("nothing moves")
 """
 
 
-def test_over_eight_devices_no_image_moves(on_eight_devices):
+def test_on_eight_devices_no_image_is_communicated(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["nothing moves"]

@@ -1,4 +1,4 @@
-"""Sinusoidal and rotary positions: known values, rotations, distances, errors."""
+"""Sinusoidal and rotary encodings: known values, rotations, relative positions, errors."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_known_values_of_the_table():
   np.testing.assert_allclose(positional.sinusoidal(2, 2, base=7.0)[1], table[1, :2])
 
 
-def test_a_neighbour_is_a_rotation_of_a_position(x64):
+def test_a_shift_of_positions_is_a_rotation(x64):
   table = positional.sinusoidal(20, 6).reshape(20, 3, 2)
   for k in (1, 7):
     angles = k * 10_000.0 ** (-np.arange(3) / 3)
@@ -59,7 +59,7 @@ def test_positions_are_added_to_scaled_vectors(x64, compile_):
 
 
 def rotated(x, position, base):
-  """One vector, one pair at a time."""
+  """Rotates one vector, one pair at a time."""
   half, y = len(x) // 2, np.zeros(len(x))
   for i in range(half):
     angle = position / base ** (2 * i / len(x))
@@ -69,7 +69,7 @@ def rotated(x, position, base):
 
 
 @compiled
-def test_rotary_turns_pairs_of_halves(x64, compile_):
+def test_rotary_rotates_pairs_of_features(x64, compile_):
   [x] = draw((2, 3, 6))
   rotary = compile_(lambda x, p=None: positional.rotary(x, p, base=100.0))
   expected = [[rotated(row, p, 100.0) for p, row in enumerate(rows)] for rows in np.asarray(x)]
@@ -83,7 +83,7 @@ def test_rotary_turns_pairs_of_halves(x64, compile_):
   np.testing.assert_allclose(jax.vmap(rotary)(x), rotary(x), rtol=1e-12)
 
 
-def test_rotary_keeps_lengths_and_leaves_the_first_position(x64):
+def test_rotary_preserves_norms_and_the_first_position(x64):
   [x] = draw((4, 7, 8))
   y = positional.rotary(x)
   np.testing.assert_allclose(
@@ -93,7 +93,7 @@ def test_rotary_keeps_lengths_and_leaves_the_first_position(x64):
   assert np.abs(y - x)[:, 1:].max(-1).min() > 0.1
 
 
-def test_products_of_rotated_queries_and_keys_depend_on_the_distance_alone(x64):
+def test_products_of_rotated_queries_and_keys_depend_only_on_relative_positions(x64):
   query, key = draw((8,), (8,))
   queries, keys = (jnp.broadcast_to(v, (30, 8)) for v in (query, key))
   products = np.asarray(positional.rotary(queries) @ positional.rotary(keys).T)
@@ -105,13 +105,13 @@ def test_products_of_rotated_queries_and_keys_depend_on_the_distance_alone(x64):
   np.testing.assert_allclose(shifted[0] @ shifted[1].T, products, rtol=1e-10, atol=1e-10)
 
 
-def test_turning_back_undoes_a_rotation(x64):
+def test_negative_positions_undo_a_rotation(x64):
   [x] = draw((5, 4))
   there = positional.rotary(x, jnp.arange(5) * 3)
   np.testing.assert_allclose(positional.rotary(there, -jnp.arange(5) * 3), x, rtol=1e-12)
 
 
-def test_float32_is_right_far_from_the_start():
+def test_float32_is_accurate_at_large_positions():
   [x] = draw((1, 64))
   y = positional.rotary(x, jnp.array([100_000]))
   np.testing.assert_allclose(y[0], rotated(np.asarray(x[0]), 100_000, 10_000.0), atol=0.03)
@@ -124,7 +124,7 @@ def test_bfloat16_stays_and_angles_are_in_float32(layer):
   x = draw((300, 8))[0].astype(jnp.bfloat16)
   y = layer(x)
   assert y.dtype == jnp.bfloat16
-  np.testing.assert_array_equal(layer(x, jnp.arange(300)), y)  # 299 is no bfloat16.
+  np.testing.assert_array_equal(layer(x, jnp.arange(300)), y)  # 299 is not a bfloat16 number.
   wide = layer(x.astype(jnp.float32))
   np.testing.assert_allclose(y.astype(jnp.float32), wide, rtol=2.0**-8, atol=2.0**-9)
 

@@ -1,4 +1,4 @@
-"""Stacks and both directions: against layers applied by hand, torch, and what dropout may touch."""
+"""Stacked and bidirectional layers: against single layers, against torch, and dropout."""
 
 import types
 
@@ -33,7 +33,7 @@ def assert_close(actual, expected):
 
 
 @each_cell
-def test_a_stack_is_its_layers_one_over_the_other_eager_and_jitted(x64, cell, options):
+def test_a_stack_applies_its_layers_in_order_eager_and_jitted(x64, cell, options):
   params = noise(recurrent.init(jax.random.key(0), D, H, 3, cell=cell, **options))
   first = noise([cell.initial_carry(layer, (B,)) for layer in params])
   lengths, ys, lasts = jnp.asarray(LENGTHS), sequences(), []
@@ -50,7 +50,7 @@ def test_a_stack_is_its_layers_one_over_the_other_eager_and_jitted(x64, cell, op
 
 
 @each_cell
-def test_a_stack_goes_on_from_its_carries(x64, cell, options):
+def test_a_stack_continues_from_its_carries(x64, cell, options):
   params = noise(recurrent.init(jax.random.key(0), D, H, 2, cell=cell, **options))
   run = jax.jit(lambda *args: recurrent.scan(*args, cell=cell, **options))
   last, ys = run(params, sequences())
@@ -59,7 +59,7 @@ def test_a_stack_goes_on_from_its_carries(x64, cell, options):
   assert_close((end, jnp.concatenate([one, two], axis=1)), (last, ys))
 
 
-def test_a_stack_of_lstms_is_that_of_torch(x64):
+def test_a_stack_of_lstms_matches_torch(x64):
   torch = pytest.importorskip("torch")
   params = noise(recurrent.init(jax.random.key(0), D, H, 2, cell=lstm))
   other = torch.nn.LSTM(D, H, num_layers=2, batch_first=True).double()
@@ -75,14 +75,14 @@ def test_a_stack_of_lstms_is_that_of_torch(x64):
   assert_close(carries, [(c[i].numpy(), h[i].numpy()) for i in range(2)])
 
 
-def test_init_draws_each_layer_anew_and_in_its_size():
+def test_init_draws_layers_independently_and_in_their_sizes():
   params = recurrent.init(jax.random.key(0), D, H, 3, cell=gru, reset_after=True)
   assert [layer["input"].shape for layer in params] == [(D, 9), (H, 9), (H, 9)]
   assert all("hidden_bias" in layer for layer in params)
   assert not np.any(params[1]["input"] == params[2]["input"])
 
 
-def test_without_layers_init_says_so():
+def test_init_refuses_zero_layers():
   with pytest.raises(ValueError, match="num_layers: expected at least 1, got 0"):
     recurrent.init(jax.random.key(0), D, H, 0, cell=rnn)
 
@@ -107,26 +107,26 @@ def test_dropout_is_off_without_a_key_and_on_with_one():
   np.testing.assert_array_equal(recurrent.scan(params, xs, cell=rnn, rng=rng)[1], plain)
 
 
-# A layer that hands its input through and returns the hidden kernel it was given as its carry.
+# A layer that returns its input as ys and its hidden kernel as its carry.
 transparent = types.SimpleNamespace(
     scan=lambda params, xs, carry, *, lengths=None: (params["hidden"], xs)
 )
 
 
-def test_dropout_between_layers_draws_a_mask_at_every_step():
+def test_dropout_between_layers_is_independent_at_every_step():
   xs, layer = jnp.ones((5, 7, 64)), {"hidden": jnp.ones((2, 2))}
   options = {"cell": transparent, "dropout_rate": 0.5, "rng": jax.random.key(0)}
   hidden, ys = recurrent.scan([layer] * 2, xs, **options)
   assert set(np.unique(ys)) == {0.0, 2.0}
   masks = np.asarray(ys).reshape(35, 64)
   assert len(np.unique(masks, axis=0)) == 35, "each step of each sequence has its own mask"
-  assert abs((masks != 0).mean() - 0.5) < 0.06  # five deviations of 2,240 draws
+  assert abs((masks != 0).mean() - 0.5) < 0.06  # Five standard deviations of 2,240 draws.
   np.testing.assert_array_equal(hidden, np.ones((2, 2, 2)))
   _, above = recurrent.scan([layer] * 3, xs, **options)
   assert set(np.unique(above)) == {0.0, 4.0}, "each layer has its own mask"
 
 
-def test_no_dropout_before_the_first_layer_nor_after_the_last():
+def test_no_dropout_before_the_first_or_after_the_last_layer():
   xs = jnp.ones((5, 7, 64))
   _, ys = recurrent.scan(
       [{"hidden": jnp.ones((2, 2))}], xs, cell=transparent, dropout_rate=0.5, rng=jax.random.key(0)
@@ -134,7 +134,7 @@ def test_no_dropout_before_the_first_layer_nor_after_the_last():
   np.testing.assert_array_equal(ys, xs)
 
 
-def test_recurrent_dropout_drops_entries_of_each_hidden_kernel_and_nothing_else():
+def test_recurrent_dropout_applies_only_to_hidden_kernels():
   xs, kernel = jnp.ones((5, 7, 64)), 1 + jnp.arange(1200.0).reshape(20, 60)
   kernels, ys = recurrent.scan(
       [{"hidden": kernel}] * 2,
@@ -147,12 +147,12 @@ def test_recurrent_dropout_drops_entries_of_each_hidden_kernel_and_nothing_else(
   kept = [np.asarray(k) != 0 for k in kernels]
   for keep, k in zip(kept, kernels):
     np.testing.assert_allclose(k, np.where(keep, kernel / 0.75, 0), rtol=1e-6)
-    assert abs(keep.mean() - 0.75) < 0.06  # five deviations of 1,200 draws
+    assert abs(keep.mean() - 0.75) < 0.06  # Five standard deviations of 1,200 draws.
   assert np.any(kept[0] != kept[1])
 
 
 @each_cell
-def test_both_directions_read_each_valid_prefix_eager_and_jitted(x64, cell, options):
+def test_bidirectional_scans_each_valid_prefix_eager_and_jitted(x64, cell, options):
   params = noise(recurrent.init_bidirectional(jax.random.key(0), D, H, cell=cell, **options))
   lengths, xs = jnp.asarray(LENGTHS), sequences()
   one = jax.jit(lambda *args: cell.scan(*args, lengths=lengths, **options))
@@ -171,7 +171,7 @@ def test_both_directions_read_each_valid_prefix_eager_and_jitted(x64, cell, opti
     assert_close(run(params, xs), expected)
 
 
-def test_both_directions_are_those_of_torch_on_packed_sequences(x64):
+def test_bidirectional_matches_torch_on_packed_sequences(x64):
   torch = pytest.importorskip("torch")
   rnn_utils = torch.nn.utils.rnn
   params = noise(
@@ -196,7 +196,7 @@ def test_both_directions_are_those_of_torch_on_packed_sequences(x64):
   assert_close(jnp.stack(carries), last.numpy())
 
 
-def test_both_directions_make_each_valid_step_depend_on_all_valid_steps_and_no_other(x64):
+def test_bidirectional_outputs_depend_on_exactly_the_valid_steps(x64):
   params = noise(recurrent.init_bidirectional(jax.random.key(0), D, H, cell=lstm))
 
   @jax.jit

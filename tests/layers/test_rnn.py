@@ -43,7 +43,7 @@ def test_scan_follows_the_equation(x64, dtype, tolerance, compile_):
     np.testing.assert_allclose(last[b], expected_last, atol=tolerance, rtol=0)
 
 
-def test_the_first_carry_is_zero_unless_given(x64):
+def test_the_initial_carry_defaults_to_zero(x64):
   params, xs, _ = jax.tree.map(jnp.asarray, draw())
   _, ys = rnn.scan(params, xs)
   np.testing.assert_allclose(ys[0], reference(params, xs[0], np.zeros(4))[1], atol=1e-12)
@@ -58,7 +58,7 @@ def test_cell_is_one_step_and_its_output_is_the_state(x64, compile_):
   np.testing.assert_allclose(y, expected, atol=1e-12)
 
 
-def test_values_and_gradients_are_those_of_torch(x64):
+def test_values_and_gradients_match_torch(x64):
   torch = pytest.importorskip("torch")
   params, xs, carry = draw()
   other = torch.nn.RNN(3, 4, batch_first=True).double()
@@ -79,7 +79,7 @@ def test_values_and_gradients_are_those_of_torch(x64):
   np.testing.assert_allclose(d_params["bias"], other.bias_ih_l0.grad, atol=1e-11)
 
 
-def test_init_has_an_orthogonal_recurrence_and_a_zero_bias():
+def test_init_has_an_orthogonal_hidden_kernel_and_a_zero_bias():
   params = rnn.init(jax.random.key(0), 400, 40)
   assert jax.tree.map(jnp.shape, params) == {"input": (400, 40), "hidden": (40, 40), "bias": (40,)}
   np.testing.assert_allclose(params["hidden"] @ params["hidden"].T, np.eye(40), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Scans over time, for each recurrent layer: batches, lengths, direction, causality."""
+"""Scans over time for every recurrent layer: batches, lengths, direction, causality."""
 
 import functools
 
@@ -26,7 +26,7 @@ def scan(params, xs, carry, lengths=None, *, cell, options, reverse=False):
 
 
 def draw(cell, options, batch=(B,)):
-  """(params, xs, carry) of a layer, none of them zero."""
+  """(params, xs, carry) of a layer, all nonzero."""
   rng = np.random.default_rng(0)
 
   def noise(a):
@@ -46,7 +46,7 @@ def assert_same(actual, expected):
 
 
 def flip_valid(xs, lengths):
-  """Each sequence's valid steps from last to first, its padding left in place."""
+  """Reverses the valid steps of each sequence and keeps its padding in place."""
   return jnp.stack([jnp.concatenate([x[:n][::-1], x[n:]]) for x, n in zip(xs, lengths)])
 
 
@@ -75,7 +75,7 @@ def test_scan_is_the_cell_step_by_step(cell, options):
 
 
 @each_cell
-def test_the_first_carry_is_initial_carry_unless_given(cell, options):
+def test_the_carry_defaults_to_initial_carry(cell, options):
   params, xs, _ = draw(cell, options)
   zeros = cell.initial_carry(params, (B,))
   for leaf in jax.tree.leaves(zeros):
@@ -86,7 +86,7 @@ def test_the_first_carry_is_initial_carry_unless_given(cell, options):
 
 
 @each_cell
-def test_beyond_its_length_a_sequence_stands_still_with_zero_outputs(cell, options):
+def test_beyond_its_length_a_sequence_keeps_its_carry_and_outputs_zeros(cell, options):
   params, xs, carry = draw(cell, options)
   run = functools.partial(scan, cell=cell, options=options)
   last, ys = run(params, xs, carry, jnp.asarray(LENGTHS))
@@ -100,7 +100,7 @@ def test_beyond_its_length_a_sequence_stands_still_with_zero_outputs(cell, optio
 
 @each_cell
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-def test_length_zero_gives_the_first_carry_back(cell, options, reverse):
+def test_length_zero_returns_the_initial_carry(cell, options, reverse):
   params, xs, carry = draw(cell, options)
   run = functools.partial(scan, cell=cell, options=options, reverse=reverse)
   last, ys = run(params, xs, carry, jnp.asarray(LENGTHS))
@@ -121,7 +121,7 @@ def test_reverse_is_the_scan_of_each_flipped_valid_prefix(cell, options):
 
 
 @each_cell
-def test_two_halves_with_the_carry_handed_on_are_one_scan(cell, options):
+def test_two_halves_with_the_carry_passed_on_are_one_scan(cell, options):
   params, xs, carry = draw(cell, options)
   run = functools.partial(scan, cell=cell, options=options)
   last, ys = run(params, xs, carry)
@@ -133,7 +133,7 @@ def test_two_halves_with_the_carry_handed_on_are_one_scan(cell, options):
 
 @each_cell
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-def test_padding_changes_no_value_and_no_gradient_and_receives_none(cell, options, reverse):
+def test_padding_has_no_effect_on_values_and_gradients_and_no_gradient(cell, options, reverse):
   params, xs, carry = draw(cell, options)
   rng = np.random.default_rng(1)
   weights = jax.tree.map(
@@ -156,7 +156,7 @@ def test_padding_changes_no_value_and_no_gradient_and_receives_none(cell, option
   out, (d_params, d_xs, d_carry) = run(params, xs, carry, weights)
   np.testing.assert_array_equal(np.where(valid, 0, d_xs), 0)
   assert np.all(np.where(valid, d_xs, 1) != 0)
-  # Garbage in the padding, of the input and of what comes back for the outputs.
+  # Garbage in the padding of the inputs and of the cotangents of the outputs.
   d_last, d_ys = weights
   garbage = jnp.where(valid, xs, 1e30), carry, (d_last, jnp.where(valid, d_ys, -1e30))
   assert_same(run(params, *garbage), (out, (d_params, d_xs, d_carry)))
@@ -164,7 +164,7 @@ def test_padding_changes_no_value_and_no_gradient_and_receives_none(cell, option
 
 @each_cell
 @pytest.mark.parametrize("batch", [(B,), (2, B), ()], ids=str)
-def test_auto_has_the_values_and_gradients_of_autodiff(cell, options, batch):
+def test_auto_matches_the_values_and_gradients_of_autodiff(cell, options, batch):
   params, xs, carry = draw(cell, options, batch)
   lengths = jnp.asarray(np.broadcast_to(LENGTHS, batch) if batch else 3)
   reverse = len(batch) != 1
@@ -208,7 +208,7 @@ def test_an_unknown_implementation_is_named(cell, options):
 
 
 @each_cell
-def test_a_step_depends_on_each_earlier_one_and_on_no_later_one(cell, options):
+def test_a_step_depends_on_every_earlier_and_no_later_step(cell, options):
   params, xs, carry = draw(cell, options, ())
   run = functools.partial(scan, cell=cell, options=options)
   jacobian = jax.jit(jax.jacrev(lambda xs: run(params, xs, carry)[1]))(xs)  # (T, H, T, D)
@@ -216,7 +216,7 @@ def test_a_step_depends_on_each_earlier_one_and_on_no_later_one(cell, options):
   np.testing.assert_array_equal(depends, np.tri(T, dtype=bool))
 
 
-def test_the_shared_loop_skips_steps_that_are_not_valid():
+def test_scan_skips_invalid_steps():
   def add(total, x):
     return total + x[0], 10 * x[0]
 
@@ -236,7 +236,7 @@ def test_time_first_moves_the_axis_before_the_last_and_time_last_undoes_it():
 
 @pytest.mark.parametrize("padding", [np.nan, np.inf])
 @pytest.mark.parametrize("cell", [rnn, gru, lstm])
-def test_nan_in_the_padding_reaches_neither_states_nor_gradients(cell, padding):
+def test_nan_in_the_padding_does_not_reach_states_or_gradients(cell, padding):
   params = cell.init(jax.random.key(0), 3, 4)
   xs = jax.random.normal(jax.random.key(1), (2, 5, 3))
 
