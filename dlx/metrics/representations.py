@@ -74,7 +74,10 @@ def probe_accuracy(
 
 
 def compare_with_pca(
-    codes: Sequence[np.ndarray], inputs: Sequence[np.ndarray], labels: Sequence[np.ndarray]
+    codes: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    basis: np.ndarray | None = None,
 ) -> dict[str, float]:
   """Linear classifiers on codes, on as many principal components, and on the inputs.
 
@@ -82,10 +85,13 @@ def compare_with_pca(
     codes: of the training examples, (N, k), and of the evaluated ones, (M, k).
     inputs: both examples' inputs, (N, D) and (M, D), less the mean of the training examples.
     labels: both examples' classes, (N,) and (M,).
+    basis: (D, k), of a linear code's subspace.
 
   Returns:
-    The accuracies, and "PCA error": the mean squared distance of the evaluated inputs from
-    their projections on min(k, D) components of the training examples, summed over D.
+    The accuracies; "PCA error", the mean squared distance of the evaluated inputs from their
+    projections on min(k, D) components of the training examples, summed over D; and, with a
+    basis, "angle to PCA", the largest angle between its columns' space and the components', in
+    degrees.
   """
   count = min(codes[0].shape[1], inputs[0].shape[1])
   components = principal_components(inputs[0], count)
@@ -95,9 +101,12 @@ def compare_with_pca(
     return probe_accuracy(train, labels[0], test, labels[1])
 
   residual = inputs[1] - projected[1] @ components.T
-  return {
+  found = {
       "PCA error": float(np.square(residual).sum(-1).mean()),
       "probe accuracy": accuracy(*codes),
       "PCA probe accuracy": accuracy(*projected),
       "input probe accuracy": accuracy(*inputs),
   }
+  if basis is not None:
+    found["angle to PCA"] = float(principal_angles(basis, components)[0])
+  return found

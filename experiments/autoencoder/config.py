@@ -64,10 +64,10 @@ RULES = (
 PRESETS = {
     "linear": {
         "model.sizes": "16", "model.activation": "identity",
-        "data.batch_size": 5000, "optimizer.name": "sgd", "optimizer.learning_rate": 0.01,
-        "optimizer.momentum": 0.95, "optimizer.warmup_steps": 20,
-        "training.total_steps": "60 epochs", "training.eval_every": "5 epochs",
-        "training.save_every": "5 epochs",
+        "data.batch_size": 11000, "optimizer.name": "sgd", "optimizer.learning_rate": 0.01,
+        "optimizer.momentum": 0.97, "optimizer.warmup_steps": 20,
+        "training.total_steps": "200 epochs", "training.eval_every": "20 epochs",
+        "training.save_every": "20 epochs",
     },
     "sigmoid": {},
     "sparse": {"penalty.kind": "kl"},

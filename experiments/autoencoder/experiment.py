@@ -7,8 +7,9 @@ x' = s(h V + c) with V = W^T where weights are tied; s is the sigmoid, or the id
 biases, on centered pixels.
 
 Source: Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks"
-  (2006); Baldi and Hornik, "Neural networks and principal component analysis" (1989) for the
-  linear one; Bengio et al., "Greedy layer-wise training of deep networks" (2007) for stacking.
+  (2006); Baldi and Hornik (1989), linear; Ng, CS294A lecture notes (2011), and Ranzato et al.
+  (2007), sparse; Vincent et al. (2008), denoising; Rifai et al. (2011), contractive; Bengio et
+  al., "Greedy layer-wise training of deep networks" (2007), stacked.
 """
 
 import jax
@@ -34,15 +35,13 @@ def load(config, assets=None) -> Data:
       options.dataset, folder=options.images, size=options.size,
       num_validation=options.num_validation,
   )  # fmt: skip
-  train = splits.train
-  assets = assets or {
-      "classes": list(train.classes), "shape": list(train.images.shape[1:]),
-      "mean": np.float32(train.images.mean(0).ravel() / 255),
-  }  # fmt: skip
+  images = splits.train.images
+  mean = np.float32(images.mean(0).ravel() / 255)
+  known = {"classes": list(splits.train.classes), "shape": list(images.shape[1:]), "mean": mean}
   pretrained = None
   if config.init_from:
     pretrained = lambda: dlx.load_run(config.init_from).variables  # noqa: E731
-  return Data(*(split.arrays for split in splits), assets=assets, pretrained=pretrained)
+  return Data(*(split.arrays for split in splits), assets=assets or known, pretrained=pretrained)
 
 
 def init(rng, sizes, *, tied: bool, bias: bool) -> dict:
@@ -50,11 +49,11 @@ def init(rng, sizes, *, tied: bool, bias: bool) -> dict:
   params = {}
   for i, (d_in, d_out) in enumerate(zip(sizes, sizes[1:])):
     rngs = jax.random.split(jax.random.fold_in(rng, i))
-    encoder = linear.init(rngs[0], d_in, d_out, bias=bias)
     decoder = linear.init(rngs[1], d_out, d_in, bias=bias)
-    if tied:
-      del decoder["kernel"]
-    params[f"layer{i}"] = {"encoder": encoder, "decoder": decoder}
+    params[f"layer{i}"] = {
+        "encoder": linear.init(rngs[0], d_in, d_out, bias=bias),
+        "decoder": {k: v for k, v in decoder.items() if not (tied and k == "kernel")},
+    }
   return params
 
 
@@ -68,17 +67,13 @@ def encode(layers, x, activation: str):
 def decode(layers, h, activation: str):
   """The reconstructions, (..., D), of codes, (..., k)."""
   for layer in reversed(layers):
-    tied = {"kernel": layer["encoder"]["kernel"].T}
-    h = ACTIVATIONS[activation](linear.apply({**tied, **layer["decoder"]}, h))
+    params = {"kernel": layer["encoder"]["kernel"].T, **layer["decoder"]}
+    h = ACTIVATIONS[activation](linear.apply(params, h))
   return h
 
 
-def corrupt(rng, x, kind: str, amount: float):
-  """x + amount * N(0, I) if "gaussian", each entry zero with probability `amount` if "masking".
-
-  Source: Vincent et al., "Extracting and composing robust features with denoising autoencoders"
-    (2008).
-  """
+def corrupt(rng, x, kind: str, amount: float = 0.0):
+  """x + amount * N(0, I) if "gaussian", each entry zero with probability `amount` if "masking"."""
   if kind == "gaussian":
     return x + amount * jax.random.normal(rng, x.shape, x.dtype)
   if kind == "masking":
@@ -87,13 +82,10 @@ def corrupt(rng, x, kind: str, amount: float):
 
 
 def draw(rng, h, kind: str, std: float = 0.0):
-  """Codes z with mean h: N(h, std^2) if "gaussian", Bernoulli(h) if "bernoulli".
+  """Codes z with mean h, N(h, std^2) or Bernoulli(h), whose gradient is that of z = h.
 
-  The gradient with respect to h is that of z = h: exact for Gaussian noise, the straight-through
-  estimate for Bernoulli codes.
-
-  Source: Bengio, Leonard, Courville, "Estimating or propagating gradients through stochastic
-    neurons for conditional computation" (2013).
+  It is exact for Gaussian noise, and the straight-through estimate for Bernoulli codes (Bengio,
+  Leonard, Courville, "Estimating or propagating gradients through stochastic neurons", 2013).
   """
   if kind == "gaussian":
     return h + std * jax.random.normal(rng, h.shape, h.dtype)
@@ -103,47 +95,32 @@ def draw(rng, h, kind: str, std: float = 0.0):
 
 
 def rate_divergence(h, rate: float):
-  """sum_j KL(Bernoulli(rate) || Bernoulli(mean of h_j over the batch)), a scalar.
-
-  Source: Ng, "Sparse autoencoder", CS294A lecture notes (2011). The L1 penalty, sum_j |h_j|, is
-    the sparsity of Ranzato et al., "Sparse feature learning for deep belief networks" (2007).
-  """
+  """sum_j KL(Bernoulli(rate) || Bernoulli(mean of h_j over the batch)), a scalar."""
   mean = h.mean(0)
   return (rel_entr(rate, mean) + rel_entr(1 - rate, 1 - mean)).sum()
 
 
 def jacobian_norm(function, x):
   """||d function / dx||_F^2 of each row of x, (B,), by automatic differentiation."""
-  jacobian = jax.vmap(jax.jacrev(function))(x)  # Reverse mode: codes are smaller than images.
-  return jnp.square(jacobian).sum((-2, -1))
+  return jnp.square(jax.vmap(jax.jacrev(function))(x)).sum((-2, -1))  # Codes are smaller than x.
 
 
 def sigmoid_jacobian_norm(kernel, h):
-  """`jacobian_norm` of h = sigmoid(x W + b) in closed form.
-
-  sum_j (h_j (1 - h_j))^2 sum_i W_ij^2
-
-  Source: Rifai et al., "Contractive auto-encoders" (2011), equation 4.
-  """
+  """`jacobian_norm` of h = sigmoid(x W + b): sum_j (h_j (1 - h_j))^2 sum_i W_ij^2, (B,)."""
   return jnp.square(h * (1 - h)) @ jnp.square(kernel).sum(0)
 
 
-def contraction(layers, x, activation: str):
-  """The squared Frobenius norm of the encoder's Jacobian at each row of x, (B,)."""
-  if len(layers) == 1 and activation == "sigmoid":
-    return sigmoid_jacobian_norm(layers[0]["encoder"]["kernel"], encode(layers, x, activation))
-  return jacobian_norm(lambda x: encode(layers, x, activation), x)
-
-
-def penalty(options, layers, x, h, activation: str):
-  """The penalty that config.penalty describes, (B,) or a scalar."""
-  if options.kind == "none":
+def penalty(kind: str, layers, x, h, activation: str, rate: float = 0.0):
+  """The penalty of codes h of inputs x: (B,), or a scalar if it depends on the batch's mean."""
+  if kind == "l1":
+    return jnp.abs(h).sum(-1)
+  if kind == "kl":
+    return rate_divergence(h, rate)
+  if kind == "none":
     return 0.0
-  if options.kind == "l1":
-    return options.weight * jnp.abs(h).sum(-1)
-  if options.kind == "kl":
-    return options.weight * rate_divergence(h, options.rate)
-  return options.weight * contraction(layers, x, activation)
+  if len(layers) == 1 and activation == "sigmoid":
+    return sigmoid_jacobian_norm(layers[0]["encoder"]["kernel"], h)
+  return jacobian_norm(lambda x: encode(layers, x, activation), x)
 
 
 def make(config, assets) -> Task:
@@ -158,9 +135,8 @@ def make(config, assets) -> Task:
   def init_fn(rng, data):
     params = init(rng, sizes, tied=options.tied, bias=not is_linear)
     if data.pretrained is not None:
-      params = finetuning.load_pretrained(
-          params, data.pretrained["params"], config.init_from, new_params=last
-      )
+      old = data.pretrained["params"]
+      params = finetuning.load_pretrained(params, old, config.init_from, new_params=last)
     return {"params": params}
 
   def layers_of(variables):
@@ -170,21 +146,22 @@ def make(config, assets) -> Task:
     return batch["images"].reshape(len(batch["images"]), -1) / 255 - offset
 
   def objective(variables, batch, rng):
-    """The loss of each image, (B,): of the last layer on its input if the others are frozen."""
+    """The loss of each image, (B,); with frozen layers that of the last one on its input."""
     corruption_rng, code_rng = jax.random.split(rng)
     layers = layers_of(variables)
-    x = jax.lax.stop_gradient(encode(layers[:num_frozen], pixels(batch), activation))
-    layers = layers[num_frozen:]
-    noisy = corrupt(corruption_rng, x, config.corruption.kind, config.corruption.get("amount"))
+    frozen, layers = layers[:num_frozen], layers[num_frozen:]
+    x = jax.lax.stop_gradient(encode(frozen, pixels(batch), activation))
+    noisy = corrupt(corruption_rng, x, **config.corruption)
     h = encode(layers, noisy, activation)
     z = draw(code_rng, h, options.code, options.get("code_std"))
     error = jnp.square(decode(layers, z, activation) - x).sum(-1)
-    return error + penalty(config.penalty, layers, noisy, h, activation)
+    weight, rate = config.penalty.get("weight", 0.0), config.penalty.get("rate")
+    return error + weight * penalty(config.penalty.kind, layers, noisy, h, activation, rate)
 
-  def codes(variables, batch):
+  def codes(variables, batch, rng=None):
     return encode(layers_of(variables), pixels(batch), activation)
 
-  def reconstructions(variables, batch):
+  def reconstructions(variables, batch, rng=None):
     return decode(layers_of(variables), codes(variables, batch), activation) + offset
 
   def loss_fn(variables, batch, rng):
@@ -197,33 +174,24 @@ def make(config, assets) -> Task:
   def measure_fn(variables, data, split, apply):
     splits = data.train, data.split(split)
     labels = [examples["labels"] for examples in splits]
-    x = [np.float32(examples["images"].reshape(len(y), -1) / 255) - mean
-         for examples, y in zip(splits, labels)]  # fmt: skip
-    h = [apply(lambda v, batch, rng: codes(v, batch), examples) for examples in splits]
-    found = representations.compare_with_pca(h, x, labels)
-    if is_linear:
-      basis = decode(layers_of(variables), jnp.eye(sizes[-1]), activation).T
-      components = representations.principal_components(x[0], sizes[-1])
-      angles = representations.principal_angles(np.asarray(basis), components)
-      found["largest angle to PCA"] = angles[0]
-    return found
+    x = [np.float32(pixels(examples) + offset - mean) for examples in splits]
+    h = [apply(codes, examples) for examples in splits]
+    basis = np.asarray(decode(layers_of(variables), jnp.eye(sizes[-1]), activation)).T
+    return representations.compare_with_pca(h, x, labels, basis if is_linear else None)
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
     some = {name: array[:36] for name, array in examples.items()}
-    outputs = apply(lambda v, batch, rng: reconstructions(v, batch), some).reshape(-1, *shape)
+    outputs = apply(reconstructions, some).reshape(-1, *shape)
     kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
-    drawn = {
-        f"reconstructions_{split}": figures.reconstructions(some["images"], outputs),
-        "filters": figures.filters(kernel.reshape(*shape, -1)),
-    }
+    drawn = {f"reconstructions_{split}": figures.reconstructions(some["images"], outputs)}
     if sizes[-1] == 2:
-      points = apply(lambda v, batch, rng: codes(v, batch), examples)
+      points = apply(codes, examples)
       drawn[f"codes_{split}"] = figures.scatter(points, examples["labels"], assets["classes"])
-    return drawn
+    return {**drawn, "filters": figures.filters(kernel.reshape(*shape, -1))}
 
   optimizer = None
-  if config.trainable == "last_layer":
+  if num_frozen:
     optimizer = optimizers.make(config.optimizer, config.training.total_steps)
     optimizer = finetuning.train_only(optimizer, lambda name: name.startswith(f"{last}."))
   return Task(
