@@ -60,6 +60,41 @@ def image_grid(
   return result
 
 
+def reconstructions(
+    inputs: np.ndarray, outputs: np.ndarray, *, columns: int = 12
+) -> Figure:
+  """Images in rows, each row above the row of their reconstructions.
+
+  Args:
+    inputs: uint8 (N, H, W, C).
+    outputs: floats in [0, 1], (N, H, W, C).
+    columns: images per row; complete rows are shown.
+  """
+  columns = min(columns, len(inputs))
+  rows = len(inputs) // columns
+  pairs = np.stack([np.asarray(inputs) / 255, outputs])[:, : rows * columns]
+  pairs = pairs.reshape(2, rows, columns, *pairs.shape[2:]).swapaxes(0, 1)
+  return image_grid(list(pairs.reshape(-1, *pairs.shape[3:])), columns=columns)
+
+
+def scatter(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Figure:
+  """Points in the plane, (N, 2), colored by class.
+
+  Args:
+    points: (N, 2).
+    labels: (N,), indices into `classes`.
+    classes: their names.
+  """
+  result = figure(6.5, 5)
+  axes = result.subplots()
+  for k, name in enumerate(classes):
+    axes.scatter(*points[labels == k].T, s=3, alpha=0.5, color=f"C{k % 10}", label=name)
+  axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, fontsize=8)
+  axes.spines[["top", "right"]].set_visible(False)
+  result.tight_layout()
+  return result
+
+
 def filters(kernel: np.ndarray) -> Figure:
   """The kernels of a first layer as images; gray is zero.
 

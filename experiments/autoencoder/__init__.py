@@ -1,0 +1,1 @@
+"""Autoencoders: linear, sparse, denoising, contractive, stacked, with stochastic codes."""

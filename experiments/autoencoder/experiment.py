@@ -1,0 +1,200 @@
+"""Autoencoders of images: a code h that is smaller, sparser or smoother than the image x.
+
+  loss = ||x - decode(z)||^2 + penalty,   h = encode(corrupted x),   z = h or drawn around h
+
+in squared error per image (pixels in [0, 1], summed). Each layer is h = s(x W + b) and
+x' = s(h V + c) with V = W^T where weights are tied; s is the sigmoid, or the identity, without
+biases, on centered pixels.
+
+Source: Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks"
+  (2006); Baldi and Hornik (1989), linear; Ng, CS294A lecture notes (2011), and Ranzato et al.
+  (2007), sparse; Vincent et al. (2008), denoising; Rifai et al. (2011), contractive; Bengio et
+  al., "Greedy layer-wise training of deep networks" (2007), stacked.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import rel_entr
+import numpy as np
+
+import dlx
+from dlx.data import images as image_data
+from dlx.experiment import Data, Loss, Task
+from dlx.layers import linear
+from dlx.metrics import representations
+from dlx.reports import figures
+from dlx.training import finetuning, optimizers
+
+ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "identity": lambda x: x}
+
+
+def load(config, assets=None) -> Data:
+  """uint8 images with labels; their shape, the class names, and the mean training image."""
+  options = config.data
+  splits = image_data.load(
+      options.dataset, folder=options.images, size=options.size,
+      num_validation=options.num_validation,
+  )  # fmt: skip
+  images = splits.train.images
+  mean = np.float32(images.mean(0).ravel() / 255)
+  known = {"classes": list(splits.train.classes), "shape": list(images.shape[1:]), "mean": mean}
+  pretrained = None
+  if config.init_from:
+    pretrained = lambda: dlx.load_run(config.init_from).variables  # noqa: E731
+  return Data(*(split.arrays for split in splits), assets=assets or known, pretrained=pretrained)
+
+
+def init(rng, sizes, *, tied: bool, bias: bool) -> dict:
+  """Layers of sizes (D, ..., k): an encoder (d_in, d_out) and a decoder (d_out, d_in) each."""
+  params = {}
+  for i, (d_in, d_out) in enumerate(zip(sizes, sizes[1:])):
+    rngs = jax.random.split(jax.random.fold_in(rng, i))
+    decoder = linear.init(rngs[1], d_out, d_in, bias=bias)
+    params[f"layer{i}"] = {
+        "encoder": linear.init(rngs[0], d_in, d_out, bias=bias),
+        "decoder": {k: v for k, v in decoder.items() if not (tied and k == "kernel")},
+    }
+  return params
+
+
+def encode(layers, x, activation: str):
+  """The codes, (..., k), of x, (..., D)."""
+  for layer in layers:
+    x = ACTIVATIONS[activation](linear.apply(layer["encoder"], x))
+  return x
+
+
+def decode(layers, h, activation: str):
+  """The reconstructions, (..., D), of codes, (..., k)."""
+  for layer in reversed(layers):
+    params = {"kernel": layer["encoder"]["kernel"].T, **layer["decoder"]}
+    h = ACTIVATIONS[activation](linear.apply(params, h))
+  return h
+
+
+def corrupt(rng, x, kind: str, amount: float = 0.0):
+  """x + amount * N(0, I) if "gaussian", each entry zero with probability `amount` if "masking"."""
+  if kind == "gaussian":
+    return x + amount * jax.random.normal(rng, x.shape, x.dtype)
+  if kind == "masking":
+    return jnp.where(jax.random.bernoulli(rng, 1 - amount, x.shape), x, 0)
+  return x
+
+
+def draw(rng, h, kind: str, std: float = 0.0):
+  """Codes z with mean h, N(h, std^2) or Bernoulli(h), whose gradient is that of z = h.
+
+  It is exact for Gaussian noise, and the straight-through estimate for Bernoulli codes (Bengio,
+  Leonard, Courville, "Estimating or propagating gradients through stochastic neurons", 2013).
+  """
+  if kind == "gaussian":
+    return h + std * jax.random.normal(rng, h.shape, h.dtype)
+  if kind == "bernoulli":
+    return h + jax.lax.stop_gradient(jax.random.bernoulli(rng, h).astype(h.dtype) - h)
+  return h
+
+
+def rate_divergence(h, rate: float):
+  """sum_j KL(Bernoulli(rate) || Bernoulli(mean of h_j over the batch)), a scalar."""
+  mean = h.mean(0)
+  return (rel_entr(rate, mean) + rel_entr(1 - rate, 1 - mean)).sum()
+
+
+def jacobian_norm(function, x):
+  """||d function / dx||_F^2 of each row of x, (B,), by automatic differentiation."""
+  return jnp.square(jax.vmap(jax.jacrev(function))(x)).sum((-2, -1))  # Codes are smaller than x.
+
+
+def sigmoid_jacobian_norm(kernel, h):
+  """`jacobian_norm` of h = sigmoid(x W + b): sum_j (h_j (1 - h_j))^2 sum_i W_ij^2, (B,)."""
+  return jnp.square(h * (1 - h)) @ jnp.square(kernel).sum(0)
+
+
+def penalty(kind: str, layers, x, h, activation: str, rate: float = 0.0):
+  """The penalty of codes h of inputs x: (B,), or a scalar if it depends on the batch's mean."""
+  if kind == "l1":
+    return jnp.abs(h).sum(-1)
+  if kind == "kl":
+    return rate_divergence(h, rate)
+  if kind == "none":
+    return 0.0
+  if len(layers) == 1 and activation == "sigmoid":
+    return sigmoid_jacobian_norm(layers[0]["encoder"]["kernel"], h)
+  return jacobian_norm(lambda x: encode(layers, x, activation), x)
+
+
+def make(config, assets) -> Task:
+  """The layers that config.model describes, and their loss."""
+  options, shape, mean = config.model, assets["shape"], assets["mean"]
+  activation, is_linear = options.activation, options.activation == "identity"
+  sizes = [int(np.prod(shape)), *map(int, options.sizes.split("-"))]
+  last = f"layer{len(sizes) - 2}"
+  offset = mean if is_linear else np.zeros_like(mean)
+  num_frozen = len(sizes) - 2 if config.trainable == "last_layer" else 0
+
+  def init_fn(rng, data):
+    params = init(rng, sizes, tied=options.tied, bias=not is_linear)
+    if data.pretrained is not None:
+      old = data.pretrained["params"]
+      params = finetuning.load_pretrained(params, old, config.init_from, new_params=last)
+    return {"params": params}
+
+  def layers_of(variables):
+    return [variables["params"][f"layer{i}"] for i in range(len(sizes) - 1)]
+
+  def pixels(batch):
+    return batch["images"].reshape(len(batch["images"]), -1) / 255 - offset
+
+  def objective(variables, batch, rng):
+    """The loss of each image, (B,); with frozen layers that of the last one on its input."""
+    corruption_rng, code_rng = jax.random.split(rng)
+    layers = layers_of(variables)
+    frozen, layers = layers[:num_frozen], layers[num_frozen:]
+    x = jax.lax.stop_gradient(encode(frozen, pixels(batch), activation))
+    noisy = corrupt(corruption_rng, x, **config.corruption)
+    h = encode(layers, noisy, activation)
+    z = draw(code_rng, h, options.code, options.get("code_std"))
+    error = jnp.square(decode(layers, z, activation) - x).sum(-1)
+    weight, rate = config.penalty.get("weight", 0.0), config.penalty.get("rate")
+    return error + weight * penalty(config.penalty.kind, layers, noisy, h, activation, rate)
+
+  def codes(variables, batch, rng=None):
+    return encode(layers_of(variables), pixels(batch), activation)
+
+  def reconstructions(variables, batch, rng=None):
+    return decode(layers_of(variables), codes(variables, batch), activation) + offset
+
+  def loss_fn(variables, batch, rng):
+    return Loss(objective(variables, batch, rng).mean())
+
+  def eval_fn(variables, batch, rng):
+    error = jnp.square(reconstructions(variables, batch) - offset - pixels(batch)).sum(-1)
+    return {"loss": objective(variables, batch, rng), "error": error}
+
+  def measure_fn(variables, data, split, apply):
+    splits = data.train, data.split(split)
+    labels = [examples["labels"] for examples in splits]
+    x = [np.float32(pixels(examples) + offset - mean) for examples in splits]
+    h = [apply(codes, examples) for examples in splits]
+    basis = np.asarray(decode(layers_of(variables), jnp.eye(sizes[-1]), activation)).T
+    return representations.compare_with_pca(h, x, labels, basis if is_linear else None)
+
+  def plot(variables, data, split, apply):
+    examples = data.split(split)
+    some = {name: array[:36] for name, array in examples.items()}
+    outputs = apply(reconstructions, some).reshape(-1, *shape)
+    kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
+    drawn = {f"reconstructions_{split}": figures.reconstructions(some["images"], outputs)}
+    if sizes[-1] == 2:
+      points = apply(codes, examples)
+      drawn[f"codes_{split}"] = figures.scatter(points, examples["labels"], assets["classes"])
+    return {**drawn, "filters": figures.filters(kernel.reshape(*shape, -1))}
+
+  optimizer = None
+  if num_frozen:
+    optimizer = optimizers.make(config.optimizer, config.training.total_steps)
+    optimizer = finetuning.train_only(optimizer, lambda name: name.startswith(f"{last}."))
+  return Task(
+      init_fn, loss_fn, eval_fn, optimizer=optimizer, measure_fn=measure_fn, plot=plot,
+      outputs_fn=codes, unit="squared error per image",
+  )  # fmt: skip
