@@ -1,5 +1,6 @@
-"""What several tests share: quick compilation, double precision, a host of eight devices."""
+"""Shared fixtures: quick compilation, float64, eight virtual devices, programs in forks."""
 
+import importlib
 import os
 import pathlib
 import subprocess
@@ -8,16 +9,22 @@ import sys
 import jax
 import pytest
 
-# Thousands of small programs, each run once or twice: compiling is nearly all of the time.
-# XLA's older code generator for CPU takes less time for it than the one that users have.
+from dlx import presets, settings
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # For tests/programs.py.
+
+import programs as programs_lib  # noqa: E402
+
+# Thousands of small programs, each run once or twice: compiling is nearly all of the time. XLA's
+# older code generator for CPU compiles faster than the default one.
 OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
 QUICKLY_COMPILED = ("benchmarks", "experiments", "gradients", "models")
 
 
 def pytest_configure(config):
-  """In the short suite, takes the older generator where this XLA still has it.
+  """In the short suite, uses the older generator if this XLA still has it.
 
-  The full suite, test_kill and the programs that tests/launch starts do without.
+  The full suite and the programs that tests start use the default one.
   """
   worker = hasattr(config, "workerinput")  # It has the environment of the first process.
   if worker or config.option.markexpr != "not full" or "XLA_FLAGS" in os.environ:
@@ -33,8 +40,8 @@ def pytest_configure(config):
 def quick_compilation(request):
   """Leaves out LLVM's costly passes in these folders, but not in the full suite.
 
-  XLA's own passes stay. The programs of tests/launch leave them out too, layers and training
-  do not.
+  XLA's own passes stay. Programs in forks leave them out too; tests of layers and of training
+  compile as users do.
   """
   quick = request.path.parent.name in QUICKLY_COMPILED and not request.node.get_closest_marker(
       "full"
@@ -53,7 +60,7 @@ def x64():
 
 @pytest.fixture
 def on_eight_devices():
-  """`run(program, *arguments)`: the lines that a program prints where it is alone.
+  """`run(program, *arguments)`: the lines that a Python program prints in a process of its own.
 
   There the CPU stands for eight devices, and floats are float64.
   """
@@ -78,3 +85,55 @@ def on_eight_devices():
     return done.stdout.splitlines()
 
   return run
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+  """Runs programs where no TFDS data set is prepared; see tests/programs.py."""
+  folder = tmp_path_factory.mktemp("programs")
+  running = programs_lib.Programs(folder, tmp_path_factory.mktemp("no_data_sets"))
+  yield running
+  running.close()
+
+
+@pytest.fixture(scope="session")
+def trained(programs, tmp_path_factory):
+  """`trained(preset, **options)`: the folder of a run of "EXPERIMENT:PRESET", trained once.
+
+  Runs that a preset starts from (settings.run) are trained first. Options: devices, float64.
+  """
+  root, known = tmp_path_factory.mktemp("trained"), {}
+
+  def train(preset: str, *, devices: int = 1, float64: bool = False) -> pathlib.Path:
+    key = preset, devices, float64
+    if key not in known:
+      workdir = root / f"{preset.replace(':', '-')}-{devices}{'-float64' * float64}"
+      flags = preset_flags(preset, train)
+      if float64 and "model.dtype" in presets.flatten(config_of(preset)):
+        flags.append("--config.model.dtype=float64")
+      finished = programs(
+          "launch.train", *flags, f"--workdir={workdir}", float64=float64,
+          XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
+      )  # fmt: skip
+      assert finished.code == 0, finished.err[-3000:]
+      known[key] = workdir
+    return known[key]
+
+  return train
+
+
+def config_of(preset: str):
+  """The config of "experiments.NAME:PRESET"."""
+  name, _, preset = preset.partition(":")
+  return importlib.import_module(f"{name}.config").get_config(preset)
+
+
+def preset_flags(preset: str, train) -> list[str]:
+  """The flags of "experiments.NAME:PRESET", with runs that it requires."""
+  config, (name, _, preset) = config_of(preset), preset.partition(":")
+  module = importlib.import_module(f"{name}.config")
+  flags = [f"--config={name.replace('.', '/')}/config.py:{preset}"]
+  for key, setting in module.SETTINGS.items():
+    if setting.example and presets.get(config, key) == settings.REQUIRED:
+      flags.append(f"--config.{key}={train(setting.example)}")
+  return flags

@@ -46,17 +46,16 @@ DATA = {
 RULES = (
     Rule(
         lambda c: c.encoder.d_model % (2 * c.encoder.num_heads) == 0,
-        "encoder.d_model must be a multiple of 2 encoder.num_heads", {"encoder.d_model": 12 + 1},
+        "encoder.d_model must be a multiple of 2 encoder.num_heads", {"encoder.d_model": 13},
     ),
     Rule(
         lambda c: c.model.dtype != "float64" or jax.config.jax_enable_x64,
         "model.dtype is float64, which jax supports only with JAX_ENABLE_X64=1",
     ),
-    Rule(
-        lambda c: c.get("trainable") != "adapters" or c.model.adapter_size > 0,
-        "trainable is adapters; set model.adapter_size, for example to 64",
-        {"trainable": "adapters"},
-    ),
+)  # fmt: skip
+ADAPTERS = Rule(
+    lambda c: c.trainable != "adapters" or c.model.adapter_size > 0,
+    "trainable is adapters; set model.adapter_size, for example to 64", {"trainable": "adapters"},
 )  # fmt: skip
 SETTINGS = {
     "init_from": run("experiments.masked_lm:debug", optional=True),  # Or a published encoder.
@@ -131,4 +130,4 @@ PRESETS = {
     },
     "debug_finetune": {"base": "debug", "init_from": settings.REQUIRED, "layer_decay": 0.9},
 }  # fmt: skip
-get_config = presets.make("experiments.transformer_sentiment", SETTINGS, PRESETS, RULES)
+get_config = presets.make("experiments.transformer_sentiment", SETTINGS, PRESETS, (*RULES, ADAPTERS))

@@ -1,0 +1,99 @@
+"""Runs programs in forks of one process, so that imports are paid for once.
+
+Each line of stdin is a JSON object, answered by one line of stdout:
+
+  {"module": ..., "args": [...], "stdout": FILE, "stderr": FILE, "environment": {...},
+   "folder": FOLDER, "float64": bool}     starts a program; its process id
+  {"wait": ID, "timeout": SECONDS}        its exit code; it is killed after so many seconds
+
+A child is what `python -m MODULE ARGS` would be, except that the seconds of importing are saved,
+and so is dlx.doctor's check, which the tests with fresh interpreters go through.
+"""
+
+import gc
+import importlib
+import json
+import os
+import pathlib
+import runpy
+import signal
+import sys
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+
+import dlx.doctor
+import dlx.runs.export
+from dlx.training import state as states
+import dlx.training.train
+import launch.cli.program  # noqa: F401
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def wait(child: int, seconds: float) -> int:
+  """The exit code of a child, which is killed after so many seconds."""
+  end = time.monotonic() + seconds
+  while time.monotonic() < end:
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+      return os.waitstatus_to_exitcode(status)
+    time.sleep(0.005)
+  os.kill(child, signal.SIGKILL)
+  return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def become(request: dict) -> None:
+  """Turns this process into the program."""
+  for name, descriptor in (("stdout", 1), ("stderr", 2)):
+    os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+  os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+  os.environ.update(request["environment"])
+  for name, value in request["environment"].items():
+    if name.startswith("JAX_"):  # Read when jax was imported.
+      jax.config.update(name.lower(), {"0": False, "1": True}.get(value, value))
+  if request["float64"]:
+    use_float64()
+  os.chdir(request["folder"])
+  sys.path[0] = request["folder"]  # As `python -m` has it.
+  dlx.doctor.check = lambda: None
+  sys.argv = [request["module"], *request["args"]]
+  runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+
+
+def use_float64() -> None:
+  """Every training starts from the same variables, in float64."""
+  jax.config.update("jax_enable_x64", True)
+  create = states.create
+
+  def in_float64(variables, optimizer, *, averaged=False):
+    cast = lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x  # noqa: E731
+    return create(jax.tree.map(cast, variables), optimizer, averaged=averaged)
+
+  states.create = in_float64
+
+
+def main() -> None:
+  """Serves until stdin ends."""
+  for path in sorted(ROOT.glob("experiments/*/experiment.py")):
+    importlib.import_module(f"experiments.{path.parent.name}.experiment")
+  # JAX warns of forks; no backend, and so no thread of it, has started here.
+  warnings.filterwarnings("ignore", message=".*fork.*")
+  assert not jax._src.xla_bridge.backends_are_initialized()
+  gc.freeze()  # A child that ends need not collect what it did not make.
+  for line in sys.stdin:
+    request = json.loads(line)
+    if "wait" in request:
+      print(wait(request["wait"], request["timeout"]), flush=True)
+      continue
+    child = os.fork()
+    if not child:
+      become(request)
+      return
+    print(child, flush=True)
+
+
+if __name__ == "__main__":
+  main()
