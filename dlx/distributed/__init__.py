@@ -1,1 +1,1 @@
-"""Several processes that train one run."""
+"""Several processes that train one run: how they connect, and how they agree."""

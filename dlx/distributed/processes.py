@@ -1,8 +1,8 @@
-"""Several processes that train one run together; with a single one, all of this is trivial.
+"""Multi-process helpers; no-ops with one process.
 
 Each process has some of the devices, and all of them run the same program. A computation on
-arrays that lie on devices of several processes is one that all must start; so every decision
-that a process takes from what it alone has seen (a file, a signal, a flag) is made one here.
+arrays that are sharded over several processes must be started by all of them, so a decision that
+depends on something local to one process (a file, a signal, an argument) is agreed on here.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from dlx.errors import UserError
 
 
 class PeerLost(Exception):
-  """Another process of this run has ended, so that nothing more can be computed with it."""
+  """Another process of this run has ended, so collective computations are no longer possible."""
 
   def __init__(self):
     super().__init__(
@@ -27,19 +27,19 @@ class PeerLost(Exception):
 
 
 def is_primary() -> bool:
-  """Whether this process writes what is written once: metrics, pictures, the folder's files."""
+  """Whether this is process 0, which writes metrics, figures and the other files of a run."""
   return jax.process_index() == 0
 
 
 def largest(value: int) -> int:
-  """The largest of the processes' values."""
+  """The maximum of the value over all processes."""
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
 def gather(text: str) -> list[str]:
-  """Every process's text, the first one's first."""
+  """The text of every process, in the order of their indices."""
   if jax.process_count() == 1:
     return [text]
   content = text.encode()
@@ -50,30 +50,30 @@ def gather(text: str) -> list[str]:
 
 
 def raise_together(function: Callable[[], None]) -> None:
-  """Calls the function; when it fails on any process, it fails on all.
+  """Calls the function on every process; if it fails on any of them, it fails on all.
 
   Raises:
-    UserError: the first process's one, in the order of their numbers.
+    UserError: the error of the failing process with the lowest index.
   """
-  said = ""
+  error = ""
   try:
     function()
   except UserError as e:
-    said = str(e)
-  for message in gather(said):
+    error = str(e)
+  for message in gather(error):
     if message:
       raise UserError(message)
 
 
 def on_primary(function: Callable[[], None]) -> None:
-  """Calls the function on the first process alone; when it fails there, it fails on all."""
+  """Calls the function on process 0 only; if it fails there, it fails on all."""
   raise_together(lambda: function() if is_primary() else None)
 
 
 def check_equal(values: dict) -> None:
-  """Raises UserError unless all processes have the same JSON values; it names what differs."""
+  """Raises UserError, naming the differences, unless all processes have the same JSON values."""
   first, *others = (json.loads(text) for text in gather(json.dumps(values)))
-  for number, other in enumerate(others, 1):
+  for index, other in enumerate(others, 1):
     differing = [
         f"{key} ({first.get(key, 'absent')} there, {other.get(key, 'absent')} here)"
         for key in sorted(first.keys() | other.keys())
@@ -81,18 +81,18 @@ def check_equal(values: dict) -> None:
     ]
     if differing:
       raise UserError(
-          f"process {number} was started otherwise than process 0: {', '.join(differing)}; all "
-          f"processes need the same command"
+          f"process {index} differs from process 0 in {', '.join(differing)}; start all processes "
+          f"with the same values"
       )
 
 
 @contextlib.contextmanager
 def detect_peer_failure() -> Iterator[None]:
-  """Turns the errors by which jax's collectives tell of a dead process into PeerLost."""
+  """Raises PeerLost in place of the errors that jax's collectives raise when a process died."""
   try:
     yield
   except (ValueError, RuntimeError) as e:
-    said = ("Gloo", "coordination service", "NCCL", "UNAVAILABLE")
-    if jax.process_count() > 1 and any(word in str(e) for word in said):
+    signs = ("Gloo", "coordination service", "NCCL", "UNAVAILABLE")
+    if jax.process_count() > 1 and any(sign in str(e) for sign in signs):
       raise PeerLost() from e
     raise

@@ -1,9 +1,9 @@
-"""One run at a time trains in a folder of a bucket, which has no locks.
+"""A lease on a workdir in object storage, which has no file locks.
 
-A run that trains there has a claim: an object with a name that no other run has. While it
-lives it writes a second object, its pulse, every few seconds. A machine that is taken away
-gives nothing back, but its pulse stops; who wants to train there after it waits until that
-is sure. No clocks are compared: only whether the pulse changes while one looks.
+The owner of a lease has written its identifier into one object, and renews the lease by writing
+a heartbeat into another one every few seconds. A run that finds a lease takes it over after the
+heartbeat has not changed for a minute, as after a preemption. Only changes are observed, so the
+clocks of the machines need not agree.
 """
 
 from collections.abc import Callable
@@ -15,82 +15,82 @@ import uuid
 
 from dlx.errors import UserError
 
-CLAIM, PULSE = ".claim", ".pulse"  # In the folder of the run.
-SECONDS_BETWEEN_PULSES = 10
-SECONDS_OF_SILENCE = 60  # After which a run is taken for dead; a pulse may be late.
-SECONDS_TO_GIVE_BACK = 10
+LEASE, HEARTBEAT = ".lease", ".heartbeat"  # Objects in the workdir.
+HEARTBEAT_SECONDS = 10
+TIMEOUT_SECONDS = 60  # Heartbeat timeout; single heartbeats may be late.
+RELEASE_TIMEOUT_SECONDS = 10
 
 
-class Claim:
-  """The right to train in one folder of a bucket."""
+class Lease:
+  """The right to train in one workdir."""
 
   def __init__(self, files, root: str):
-    """Takes nothing yet.
+    """Does not acquire the lease yet.
 
     Args:
       files: the fsspec file system of the bucket.
-      root: the folder in it.
+      root: the path of the workdir in it.
     """
     self._files, self._root = files, root
-    self._name = uuid.uuid4().hex.encode()
-    self._ended = threading.Event()
-    self._living = threading.Thread(target=self._live, daemon=True)
+    self._id = uuid.uuid4().hex.encode()
+    self._released = threading.Event()
+    self._renewal = threading.Thread(target=self._renew, daemon=True)
 
-  def take(self, say: Callable[[str], None]) -> None:
-    """Makes the folder this run's, at once or when the one before it turns out to be dead.
+  def acquire(self, report: Callable[[str], None]) -> None:
+    """Acquires the lease, after TIMEOUT_SECONDS if its owner died without releasing it.
 
     Args:
-      say: is given a line when there is something to wait for.
+      report: called with one line before waiting for a heartbeat.
 
     Raises:
-      UserError: another run trains there.
+      UserError: another run holds the lease.
     """
     if not self._create():
-      say(
-          f"gs://{self._root} has not been given back by the run before; looking for up to "
-          f"{SECONDS_OF_SILENCE} s whether it still trains ..."
+      report(
+          f"gs://{self._root} was not released by the previous run; waiting up to "
+          f"{TIMEOUT_SECONDS} s for its heartbeat ..."
       )
-      if not self._outlive():
+      if not self._take_over():
         raise UserError(
-            f"another run is training in --workdir=gs://{self._root}; wait for it, stop it, or "
-            f"name another folder"
+            f"another run is training in workdir=gs://{self._root}; wait for it, stop it, or use "
+            f"another workdir"
         )
-    self._living.start()
+    self._renewal.start()
 
   def held(self) -> bool:
-    """Whether no other run has taken the folder since, this one having been silent for long."""
-    return self._read(CLAIM) == self._name
+    """Whether this run has the lease: no other run has taken it over after a timeout."""
+    return self._read(LEASE) == self._id
 
-  def give_back(self) -> None:
-    """Lets the next run begin at once; where the bucket does not answer soon, that one waits."""
-    self._ended.set()
-    if self._living.ident is not None:
-      self._living.join(SECONDS_TO_GIVE_BACK)
+  def release(self) -> None:
+    """Deletes the lease. If the bucket does not answer in time, the next run waits."""
+    self._released.set()
+    if self._renewal.ident is not None:
+      self._renewal.join(RELEASE_TIMEOUT_SECONDS)
 
   def _create(self) -> bool:
-    """Whether there was no claim, in one operation with making this one."""
+    """Creates the lease in one atomic operation; False if there is one."""
     try:
-      self._write(CLAIM, self._name, mode="create")
+      self._write(LEASE, self._id, mode="create")
     except FileExistsError:
-      return self.held()  # It is this one where the first answer was lost, and it was asked again.
+      return self.held()  # True where the first response was lost and the request repeated.
     return True
 
-  def _outlive(self) -> bool:
-    """Whether the claim that is there was given back, or its run is dead; then it is taken."""
-    before, end = self._seen(), time.monotonic() + SECONDS_OF_SILENCE
-    while time.monotonic() < end:
-      time.sleep(SECONDS_BETWEEN_PULSES / 5)
-      now = self._seen()
+  def _take_over(self) -> bool:
+    """Takes over the lease when it is released or times out; False if its owner is alive."""
+    before, deadline = self._observe(), time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+      time.sleep(HEARTBEAT_SECONDS / 5)
+      now = self._observe()
       if now[0] is None:
         return self._create()
       if now != before:
         return False
-    self._write(CLAIM, self._name)
-    time.sleep(SECONDS_BETWEEN_PULSES / 5)  # Of several that outlived it, the last one has it.
+    self._write(LEASE, self._id)
+    time.sleep(HEARTBEAT_SECONDS / 5)  # Of several that take over, the last writer has it.
     return self.held()
 
-  def _seen(self) -> tuple[bytes | None, bytes | None]:
-    return self._read(CLAIM), self._read(PULSE)
+  def _observe(self) -> tuple[bytes | None, bytes | None]:
+    return self._read(LEASE), self._read(HEARTBEAT)
 
   def _read(self, name: str) -> bytes | None:
     try:
@@ -99,20 +99,20 @@ class Claim:
       return None
 
   def _write(self, name: str, content: bytes, mode: str = "overwrite") -> None:
-    # Else Google may serve an old one for an hour where everybody may read the bucket.
-    fresh = {"cache_control": "no-store"}
-    self._files.pipe_file(f"{self._root}/{name}", content, mode=mode, fixed_key_metadata=fresh)
+    # By default Google may serve objects of a public bucket from a cache for an hour.
+    metadata = {"cache_control": "no-store"}
+    self._files.pipe_file(f"{self._root}/{name}", content, mode=mode, fixed_key_metadata=metadata)
 
-  def _live(self) -> None:
-    """Writes the pulse until the end, and then gives the folder back."""
+  def _renew(self) -> None:
+    """Writes heartbeats until `release`, then deletes the lease."""
     for beat in itertools.count():
-      with contextlib.suppress(Exception):  # One that fails is one that is late.
+      with contextlib.suppress(Exception):  # A failed heartbeat is a late one.
         if not self.held():
           return
-        self._write(PULSE, self._name + b" %d" % beat)
-      if self._ended.wait(SECONDS_BETWEEN_PULSES):
+        self._write(HEARTBEAT, self._id + b" %d" % beat)
+      if self._released.wait(HEARTBEAT_SECONDS):
         break
-    for name in (PULSE, CLAIM):
+    for name in (HEARTBEAT, LEASE):
       with contextlib.suppress(Exception):
         if self.held():
           self._files.rm_file(f"{self._root}/{name}")

@@ -1,4 +1,4 @@
-"""One run at a time trains in a folder."""
+"""A file lock on a workdir: one run at a time trains in it."""
 
 from collections.abc import Iterator
 import contextlib
@@ -13,12 +13,10 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def held(workdir: pathlib.Path) -> Iterator[None]:
-  """While entered, no other run trains in the folder; the kernel unlocks it for a dead process.
-
-  Of several processes that train together the first one has the lock.
+  """Holds the lock on process 0; the kernel releases the lock of a process that dies.
 
   Raises:
-    UserError: another run has it.
+    UserError: another run holds it.
   """
   if not processes.is_primary():
     yield
@@ -28,8 +26,8 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise UserError(
-          f"another process is training in --workdir={workdir}; wait for it, stop it, or name "
-          f"another folder"
+          f"another process is training in workdir={workdir}; wait for it, stop it, or use "
+          f"another workdir"
       ) from None
     except OSError:  # The file system has no locks.
       pass
@@ -37,7 +35,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def check(workdir: pathlib.Path) -> None:
-  """Raises UserError when a run trains in the folder at this moment; writes nothing."""
+  """Raises UserError if a run is training in the workdir; writes nothing."""
   if (workdir / LOCK).exists():
     with held(workdir):
       pass

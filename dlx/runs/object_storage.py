@@ -1,14 +1,13 @@
-"""Workdirs in a bucket: gs://BUCKET/FOLDER, for machines that come and go.
+"""Workdirs on Google Cloud Storage (gs://BUCKET/FOLDER), mirrored locally.
 
-Orbax writes checkpoints to the bucket itself. All other files of a run are small: while a
-program runs they are in a folder of this machine, which is filled from the bucket when the
-program begins and put there before each checkpoint and at the end. So the bucket always has
-the files that its checkpoints go with, and this machine's folder may be lost.
+Orbax writes checkpoints to the bucket directly. All other files of a run are small: while a
+program runs they are in a local folder, which is downloaded when the program starts and uploaded
+before each checkpoint and at the end. So the files in the bucket always match its checkpoints,
+and the local folder may be lost.
 """
 
 from collections.abc import Iterator
 import contextlib
-import logging
 import pathlib
 import shutil
 import sys
@@ -22,86 +21,73 @@ from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.runs import lease, lock
 
-ADDRESS = ".address"  # In the folder of this machine: what it stands for.
-# What Orbax keeps in the bucket, what only this machine needs, and what is no file of the run.
-_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS, lease.CLAIM, lease.PULSE)
+ADDRESS = ".address"  # In the local folder: the gs:// address that it mirrors.
+# Written by Orbax, needed only locally, or not part of the run.
+_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS, lease.LEASE, lease.HEARTBEAT)
+
+_temporary: list[tempfile.TemporaryDirectory] = []
+_leases: dict[str, lease.Lease] = {}  # Held by this program, by path in the bucket.
+_uploaded: dict[pathlib.Path, tuple[int, int]] = {}  # (size, modification time) of each file.
 
 
 def is_address(workdir: str | pathlib.Path) -> bool:
-  """Whether a workdir is not a folder of this machine."""
+  """Whether the workdir is in object storage."""
   return str(workdir).startswith("gs://")
 
 
 def open_to_read(address: str) -> pathlib.Path:
-  """A folder with the files of a workdir in a bucket, which lasts as long as this process.
+  """A temporary copy of the files of a workdir, deleted when this process exits.
 
   Raises:
     UserError: the bucket cannot be read.
   """
-  _read.append(tempfile.TemporaryDirectory(prefix="dlx-"))
-  return _fill(pathlib.Path(_read[-1].name), address)
-
-
-_read: list[tempfile.TemporaryDirectory] = []
+  _temporary.append(tempfile.TemporaryDirectory(prefix="dlx-"))
+  return _mirror(pathlib.Path(_temporary[-1].name), address)
 
 
 @contextlib.contextmanager
 def opened_to_train(address: str) -> Iterator[pathlib.Path]:
-  """`folder(address)`, with the files of the workdir in the bucket and no others.
+  """`folder(address)`, filled with the files of the workdir, while holding the lease on it.
 
-  While entered, other runs are refused that workdir, unless this one is silent for so long
-  that it is taken for dead; then `put` fails.
+  Other runs are refused this workdir, unless this one sends no heartbeat for so long that another
+  takes over; then `upload` fails.
 
   Raises:
-    UserError: the bucket cannot be read or written, or another run trains in that workdir.
+    UserError: the bucket cannot be read or written, or another run is training in the workdir.
   """
-  place, root = folder(address), _root(address)
+  local, root = folder(address), _root(address)
 
-  def claim():
-    with _naming(address):
-      # A request without an answer must not be what makes this run a silent one.
-      new = lease.Claim(_files(requests_timeout=10), root)
-      new.take(lambda line: print(line, file=sys.stderr, flush=True))
-      _claims[root] = new
+  def acquire():
+    with _error_naming(address):
+      # Without the timeout an unanswered request would delay heartbeats.
+      new = lease.Lease(_files(requests_timeout=10), root)
+      new.acquire(lambda line: print(line, file=sys.stderr, flush=True))
+      _leases[root] = new
 
-  processes.raise_together(lambda: lock.check(place))
+  processes.raise_together(lambda: lock.check(local))
   try:
-    processes.on_primary(claim)
-    processes.raise_together(lambda: _fill(place, address))
-    yield place
+    processes.on_primary(acquire)
+    processes.raise_together(lambda: _mirror(local, address))
+    yield local
   finally:
-    if root in _claims:
-      _claims.pop(root).give_back()
-
-
-_claims: dict[str, lease.Claim] = {}  # Of this program.
-
-
-def _fill(place: pathlib.Path, address: str) -> pathlib.Path:
-  try:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    (place / ADDRESS).write_text(address.rstrip("/"))
-  except OSError as e:
-    raise UserError(f"{place}, where files of {address} go first: {e.strerror}") from None
-  download(place)
-  return place
+    if root in _leases:
+      _leases.pop(root).release()
 
 
 def folder(address: str) -> pathlib.Path:
-  """This machine's folder for an address; processes on one machine have one each."""
+  """The local folder of an address; each process on a machine has its own."""
   name = f"{quote(address.rstrip('/'), safe='')}-{jax.process_index()}"
   return cache.folder() / "workdirs" / name
 
 
 def checkpoints(workdir: pathlib.Path) -> pathlib.Path | str:
-  """Where the checkpoints of a run are whose other files are in this folder."""
+  """The checkpoint directory of a run: in the bucket if `workdir` mirrors one."""
   address = _address(workdir)
   return f"{address}/checkpoints" if address else workdir / "checkpoints"
 
 
 def download(workdir: pathlib.Path) -> None:
-  """Brings new files of the bucket; nothing for a folder that stands for none.
+  """Downloads files that are not in `workdir` yet; a no-op unless it mirrors a bucket.
 
   Raises:
     UserError: the bucket cannot be read.
@@ -109,7 +95,7 @@ def download(workdir: pathlib.Path) -> None:
   address = _address(workdir)
   if not address:
     return
-  with _naming(address):
+  with _error_naming(address):
     files, root = _files(), _root(address)
     files.invalidate_cache()
     for name in files.find(root):
@@ -117,24 +103,24 @@ def download(workdir: pathlib.Path) -> None:
       if inner.split("/")[0] not in _NOT_COPIED and not (workdir / inner).exists():
         (workdir / inner).parent.mkdir(parents=True, exist_ok=True)
         files.get_file(name, str(workdir / inner))
-        _changed(workdir / inner)  # It is there as it is here: `put` leaves it alone.
+        _changed(workdir / inner)  # Equal to the object, so `upload` skips it.
 
 
 def upload(workdir: pathlib.Path) -> None:
-  """Copies files to the bucket that are not there as they are here; see `fetch`.
+  """Uploads files that are new or have changed; a no-op unless `workdir` mirrors a bucket.
 
   Raises:
-    UserError: the bucket cannot be written, or has been claimed by another program.
+    UserError: the bucket cannot be written, or another run has taken over the lease.
   """
   address = _address(workdir)
   if not address:
     return
-  with _naming(address):
+  with _error_naming(address):
     files, root = _files(), _root(address)
-    if root in _claims and not _claims[root].held():
+    if root in _leases and not _leases[root].held():
       raise UserError(
-          f"another run has begun in --workdir={address}; that one goes on, this one ends here "
-          f"and writes nothing more"
+          f"another run has taken over workdir={address}; it continues, and this one stops "
+          f"without writing anything more"
       )
     for path in sorted(workdir.rglob("*")):
       inner = path.relative_to(workdir)
@@ -142,13 +128,22 @@ def upload(workdir: pathlib.Path) -> None:
         files.put_file(str(path), f"{root}/{inner}")
 
 
-_put: dict[pathlib.Path, tuple[int, int]] = {}
+def _mirror(local: pathlib.Path, address: str) -> pathlib.Path:
+  """Replaces the contents of the local folder by the files of the workdir."""
+  try:
+    shutil.rmtree(local, ignore_errors=True)
+    local.mkdir(parents=True)
+    (local / ADDRESS).write_text(address.rstrip("/"))
+  except OSError as e:
+    raise UserError(f"{local}, the local folder of {address}: {e.strerror}") from None
+  download(local)
+  return local
 
 
 def _changed(path: pathlib.Path) -> bool:
-  """Whether the file is not as it was when this was asked before."""
+  """Whether the file has changed since the last call for it."""
   now = path.stat().st_size, path.stat().st_mtime_ns
-  before, _put[path] = _put.get(path), now
+  before, _uploaded[path] = _uploaded.get(path), now
   return now != before
 
 
@@ -166,20 +161,19 @@ def _files(**options):
     import gcsfs
   except ImportError:
     raise UserError("gs:// needs the package gcsfs: pip install gcsfs") from None
-  logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # It logs what it raises, too.
   return gcsfs.GCSFileSystem(**options)
 
 
 @contextlib.contextmanager
-def _naming(address: str) -> Iterator[None]:
-  """Turns what Google's libraries raise into one line that names the address."""
+def _error_naming(address: str) -> Iterator[None]:
+  """Raises the errors of Google's libraries as one line that names the address."""
   try:
     yield
   except UserError:
     raise
-  except Exception as e:  # They raise many kinds.
-    said = str(e).splitlines()[0][:160] if str(e) else type(e).__name__
+  except Exception as e:  # They raise many types.
+    reason = str(e).splitlines()[0][:160] if str(e) else type(e).__name__
     raise UserError(
-        f"--workdir={address} cannot be reached: {said}. Is the bucket there, and are you logged "
-        f"in (gcloud auth application-default login)?"
+        f"workdir={address} cannot be reached: {reason}. Check that the bucket exists and that you "
+        f"are logged in (gcloud auth application-default login)"
     ) from None

@@ -1,1 +1,1 @@
-"""Programs that start launch.train on a cluster."""
+"""Programs that run launch.train on a cluster."""

@@ -1,4 +1,4 @@
-"""The gcloud program, called with lists of arguments; printed instead in a dry run."""
+"""Runs gcloud commands for a TPU slice, or prints them in a dry run."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -15,7 +15,7 @@ LOST = ("SUSPENDING", "SUSPENDED", "FAILED")
 
 
 class Failed(Exception):
-  """gcloud ended with an error; the text is what it said."""
+  """gcloud failed; the message is its error output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Slice:
   """A TPU slice behind a queued resource of the same name.
 
   Attributes:
-    name, zone, project: as gcloud has them; project None is gcloud's own.
-    dry_run: print every command, run none.
-    poll: seconds between two looks at the state.
+    name, zone, project: as in gcloud; None is gcloud's default project.
+    dry_run: print every command instead of running it.
+    poll: seconds between two queries of the state.
   """
 
   name: str
@@ -35,50 +35,53 @@ class Slice:
   poll: float = 15.0
 
   def state(self) -> str:
-    """The queued resource's state; GONE when there is none."""
+    """The state of the queued resource, or GONE if there is none."""
     try:
-      said = self._queued("describe", self.name, "--format=value(state.state)")
+      output = self._queued("describe", self.name, "--format=value(state.state)")
     except Failed as e:
       if "NOT_FOUND" in str(e) or "not found" in str(e):
         return GONE
       raise
-    return READY if self.dry_run else said.strip() or GONE
+    return READY if self.dry_run else output.strip() or GONE
 
   def create(self, accelerator_type: str, runtime_version: str, *, spot: bool) -> None:
-    """Asks for the slice; it is there when `state` is READY."""
+    """Creates the queued resource; the slice is usable when `state` is READY."""
     self._queued(
         "create", self.name, f"--node-id={self.name}", f"--accelerator-type={accelerator_type}",
         f"--runtime-version={runtime_version}", *(["--spot"] if spot else []),
     )  # fmt: skip
 
   def delete(self) -> None:
-    """Gives the slice back, and waits until it is gone."""
+    """Deletes the queued resource and its slice, and waits for it."""
     self._queued("delete", self.name, "--force", "--quiet")
 
-  def wait(self, say: Callable[[str], None]) -> None:
-    """Returns when the slice is there.
+  def wait(self, report: Callable[[str], None]) -> None:
+    """Waits until the slice is READY.
+
+    Args:
+      report: called with one line for each new state.
 
     Raises:
-      UserError: it will not be: it failed, or was deleted meanwhile.
+      UserError: it will not be: it failed or was deleted.
     """
     last = None
     while (state := self.state()) != READY:
       if state != last:
-        say(f"{self.name}: {state}")
+        report(f"{self.name}: {state}")
         last = state
       if state not in WAITING:
         raise UserError(
-            f"{self.name} is {state} and will not become {READY}; launch.clusters.tpu delete "
-            f"--name={self.name} --zone={self.zone} removes it"
+            f"{self.name} is {state} and will not become {READY}; delete it with python -m "
+            f"launch.clusters.tpu delete --name={self.name} --zone={self.zone}"
         )
       time.sleep(self.poll)
 
   def copy(self, archive: str) -> None:
-    """Copies a file to the home folder of every worker."""
+    """Copies a file to the home directory of every worker."""
     self._vm("scp", archive, f"{self.name}:", "--worker=all")
 
   def ssh(self, shell: str, *, worker: str = "all") -> None:
-    """Runs a shell command on workers, its output going where ours goes."""
+    """Runs a shell command on workers and passes their output through."""
     self._vm("ssh", self.name, f"--worker={worker}", f"--command={shell}", show=True)
 
   def _queued(self, *arguments: str) -> str:
@@ -102,9 +105,9 @@ class Slice:
 
 
 def check() -> None:
-  """Raises UserError unless the program is there."""
+  """Raises UserError unless gcloud is installed."""
   if shutil.which("gcloud") is None:
     raise UserError(
-        "there is no program gcloud here; install the Google Cloud CLI, or see the commands "
-        "with --dry_run"
+        "gcloud is not installed here; install the Google Cloud CLI, or print the commands with "
+        "--dry_run"
     )

@@ -1,41 +1,39 @@
-"""What the launchers of jobs share: the training command, and names that schedulers take."""
+"""Shared by the launchers: the training command, and valid job names."""
 
 from collections.abc import Sequence
 import re
 
 from dlx.errors import UserError
+from launch.cli import configs
 
 
 def train_arguments(arguments: Sequence[str]) -> list[str]:
-  """The flags for launch.train, checked as launch.train would.
+  """The arguments for launch.train, validated as launch.train validates them.
 
   Args:
-    arguments: what stands behind `--` on a launcher's command line.
+    arguments: the part of a launcher's command line behind `--`.
 
   Raises:
-    UserError: there are none, they name no --workdir, or a key or a value is wrong.
+    UserError: there are none, --workdir is missing, or a key or a value is wrong.
   """
   if not arguments:
     raise UserError(
         "nothing to train: put launch.train's flags behind --, for example "
         "-- --config=experiments/gru_lm/config.py:quickstart --workdir=runs/mine"
     )
-  from launch.cli import configs
-
   configs.check_flags(["train", *arguments])
   if not any(argument.startswith("--workdir=") for argument in arguments):
     raise UserError(
-        "--workdir is missing behind --; a job that is started again resumes only in a folder "
-        "of its own"
+        "--workdir is missing behind --; a job that is restarted resumes only in its own workdir"
     )
   return list(arguments)
 
 
 def job_name(name: str | None, arguments: Sequence[str]) -> str:
-  """The name given, or one made of the workdir's last part.
+  """The given name, or one made from the last part of the workdir.
 
   Raises:
-    UserError: a given name has other characters than small letters, digits and dashes.
+    UserError: the given name has characters other than lowercase letters, digits and dashes.
   """
   if name is None:
     workdir = next(a for a in arguments if a.startswith("--workdir="))
@@ -43,6 +41,7 @@ def job_name(name: str | None, arguments: Sequence[str]) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", f"dlx-{last}").strip("-")[:50].rstrip("-")
   if not re.fullmatch(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?", name):
     raise UserError(
-        f"--name={name}: use at most 50 small letters, digits and dashes, a letter first"
+        f"--name={name}: use at most 50 lowercase letters, digits and dashes, starting with a "
+        f"letter"
     )
   return name

@@ -1,37 +1,40 @@
 """Writes a JobSet manifest that trains on a Kubernetes cluster with GPUs or TPUs.
 
-  python -m launch.clusters.kubernetes --image=IMAGE --nodes=2 --gpus_per_node=8 [--gpu_type=nvidia-l4]
-      [--name=NAME] [--spot] [--output=FILE]
+  python -m launch.clusters.kubernetes --image=IMAGE --nodes=2 --gpus_per_node=8
+      [--gpu_type=nvidia-l4] [--name=NAME] [--spot] [--output=FILE]
       -- --config=FILE:PRESET --workdir=gs://BUCKET/FOLDER [--config.KEY=VALUE ...]
   python -m launch.clusters.kubernetes --image=IMAGE --nodes=4 --tpu_type=tpu-v5-lite-podslice
       --tpu_topology=4x4 --tpus_per_node=4 [--spot] -- ...
 
-`kubectl apply -f FILE` starts it. The cluster needs the JobSet controller; the image has the
-project in its working directory, installed. A pod that dies or is taken away is started
-again with all others, and launch.train resumes in --workdir.
+`kubectl apply -f FILE` starts it. The cluster needs the JobSet controller, and the image needs
+the project in its working directory, installed. When a pod fails or is preempted, all pods are
+restarted, and launch.train resumes in --workdir.
 """
 
 import pathlib
 import shlex
 
 from absl import flags
+import yaml
 
+from dlx.errors import UserError
 from launch.cli import program
+from launch.clusters import jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("image", None, "The container, with the project installed.")
-flags.DEFINE_integer("nodes", 1, "How many machines.", lower_bound=1)
-flags.DEFINE_integer("gpus_per_node", 0, "GPUs of each.", lower_bound=0)
-flags.DEFINE_string("gpu_type", None, "GKE's name of the GPU, such as nvidia-h100-80gb.")
-flags.DEFINE_string("tpu_type", None, "GKE's name of the TPU, such as tpu-v5-lite-podslice.")
-flags.DEFINE_string("tpu_topology", None, "Its shape, such as 4x4.")
-flags.DEFINE_integer("tpus_per_node", 4, "TPU chips of each machine.", lower_bound=1)
-flags.DEFINE_bool("spot", False, "On machines that may be taken away, for less money.")
-flags.DEFINE_integer("restarts", 100, "How often to start again before giving up.")
-flags.DEFINE_string("name", None, "Of the job; made of the workdir when not given.")
-flags.DEFINE_string("output", None, "The file to write; NAME.yaml when not given.")
+flags.DEFINE_string("image", None, "Container image with the project installed.")
+flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
+flags.DEFINE_integer("gpus_per_node", 0, "GPUs per machine.", lower_bound=0)
+flags.DEFINE_string("gpu_type", None, "GPU type as GKE names it, such as nvidia-h100-80gb.")
+flags.DEFINE_string("tpu_type", None, "TPU type as GKE names it, such as tpu-v5-lite-podslice.")
+flags.DEFINE_string("tpu_topology", None, "TPU topology, such as 4x4.")
+flags.DEFINE_integer("tpus_per_node", 4, "TPU chips per machine.", lower_bound=1)
+flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
+flags.DEFINE_integer("restarts", 100, "Maximum number of restarts.")
+flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
+flags.DEFINE_string("output", None, "Manifest to write; by default NAME.yaml.")
 
-PORT = 8476  # Where the first process waits for the others.
+PORT = 8476  # Process 0 listens on it as the coordinator.
 
 
 def manifest(
@@ -48,20 +51,20 @@ def manifest(
   """The JobSet as nested dicts: one indexed job with a pod on each node.
 
   Args:
-    arguments: flags of launch.train.
-    name: of the JobSet.
-    image: of the container.
-    nodes: pods.
-    resources: what a pod needs of accelerators.
+    arguments: arguments for launch.train.
+    name: name of the JobSet.
+    image: container image.
+    nodes: number of pods.
+    resources: accelerators of each pod, as resource limits.
     selector: labels of the nodes that have them.
-    spot: nodes that may be taken away will do.
-    restarts: of all pods together.
+    spot: run on preemptible nodes.
+    restarts: maximum number of restarts of all pods.
 
   Source: the JobSet API, jobset.x-k8s.io/v1alpha2.
   """
   train = ["python", "-m", "launch.train", *arguments]
   if nodes > 1:
-    # JobSet names its pods; each job's controller tells them their numbers.
+    # The JobSet gives pods their host names, its Job controller their indices.
     train += [
         "--distributed",
         f"--coordinator={name}-workers-0-0.{name}:{PORT}",
@@ -77,7 +80,7 @@ def manifest(
   }
   pod = {
       "restartPolicy": "Never",
-      "terminationGracePeriodSeconds": 120,  # Between SIGTERM and the end: it saves.
+      "terminationGracePeriodSeconds": 120,  # Time to save a checkpoint after SIGTERM.
       "nodeSelector": {**selector, **({"cloud.google.com/gke-spot": "true"} if spot else {})},
       "containers": [container],
   }
@@ -90,7 +93,7 @@ def manifest(
       "parallelism": nodes,
       "completions": nodes,
       "completionMode": "Indexed",
-      "backoffLimit": 0,  # The JobSet starts all pods again, not one alone.
+      "backoffLimit": 0,  # The JobSet restarts all pods, never a single one.
       "template": {"spec": pod},
   }
   return {
@@ -106,20 +109,18 @@ def manifest(
 
 
 def accelerators() -> tuple[dict[str, int], dict[str, str]]:
-  """(resources of a pod, labels of its node) by the flags.
+  """(resources of a pod, labels of its node) according to the flags.
 
   Raises:
-    UserError: GPUs and TPUs at once, or a TPU without its shape.
+    UserError: both GPUs and TPUs are requested, or a TPU without a valid topology.
   """
-  from dlx.errors import UserError
-
   if FLAGS.tpu_type is None:
     if FLAGS.tpu_topology:
       raise UserError("--tpu_topology needs --tpu_type, such as tpu-v5-lite-podslice")
     kind = {"cloud.google.com/gke-accelerator": FLAGS.gpu_type} if FLAGS.gpu_type else {}
     return ({"nvidia.com/gpu": FLAGS.gpus_per_node} if FLAGS.gpus_per_node else {}), kind
   if FLAGS.gpus_per_node:
-    raise UserError("both --tpu_type and --gpus_per_node are given; give one of them")
+    raise UserError("--tpu_type and --gpus_per_node are mutually exclusive; give one of them")
   if not FLAGS.tpu_topology:
     raise UserError("--tpu_type needs --tpu_topology, such as 4x4")
   try:
@@ -127,7 +128,9 @@ def accelerators() -> tuple[dict[str, int], dict[str, str]]:
     for side in FLAGS.tpu_topology.split("x"):
       chips *= int(side)
   except ValueError:
-    raise UserError(f"--tpu_topology={FLAGS.tpu_topology} is not a shape such as 4x4") from None
+    raise UserError(
+        f"--tpu_topology={FLAGS.tpu_topology} is not a valid topology; use for example 4x4"
+    ) from None
   if chips != FLAGS.nodes * FLAGS.tpus_per_node:
     raise UserError(
         f"--tpu_topology={FLAGS.tpu_topology} has {chips} chips, but --nodes={FLAGS.nodes} with "
@@ -142,11 +145,6 @@ def accelerators() -> tuple[dict[str, int], dict[str, str]]:
 
 def main(*arguments: str) -> None:
   """Writes the manifest."""
-  import yaml
-
-  from dlx.errors import UserError
-  from launch.clusters import jobs
-
   arguments = jobs.train_arguments(arguments)
   resources, selector = accelerators()
   content = manifest(
@@ -164,7 +162,7 @@ def main(*arguments: str) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
   except OSError as e:
     raise UserError(f"--output={path} cannot be written: {e.strerror}") from None
-  print(f"{path} is written; kubectl apply -f {shlex.quote(str(path))} starts it")
+  print(f"wrote {path}; start it with: kubectl apply -f {shlex.quote(str(path))}")
 
 
 if __name__ == "__main__":

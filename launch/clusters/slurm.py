@@ -1,12 +1,12 @@
-"""Writes an sbatch file that trains on a SLURM cluster, and submits it if asked.
+"""Writes an sbatch file that trains on a SLURM cluster; --submit submits it.
 
-  python -m launch.clusters.slurm [--nodes=1] [--gpus_per_node=1] [--time=04:00:00] [--partition=NAME]
-      [--account=NAME] [--cpus_per_task=8] [--name=NAME] [--setup=COMMAND] [--output=FILE]
-      [--submit] -- --config=FILE:PRESET --workdir=DIR [--config.KEY=VALUE ...]
+  python -m launch.clusters.slurm [--nodes=1] [--gpus_per_node=1] [--time=04:00:00]
+      [--partition=NAME] [--account=NAME] [--cpus_per_task=8] [--name=NAME] [--setup=COMMAND]
+      [--output=FILE] [--submit] -- --config=FILE:PRESET --workdir=DIR [--config.KEY=VALUE ...]
 
-Two minutes before its time is up the job gets a signal, saves, and queues itself again;
-so it does when it is pre-empted. launch.train resumes in the same --workdir, which must be
-on a disk that all nodes see.
+Two minutes before its time limit the job receives a signal, saves a checkpoint and is requeued;
+it is also requeued when it is preempted. launch.train resumes in the same --workdir, which must
+be on a file system that all nodes share.
 """
 
 import pathlib
@@ -17,22 +17,26 @@ import subprocess
 
 from absl import flags
 
-from launch.cli import program
+from dlx.errors import UserError
+from launch.cli import configs, program
+from launch.clusters import jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("nodes", 1, "How many machines.", lower_bound=1)
-flags.DEFINE_integer("gpus_per_node", 1, "GPUs of each; 0 trains on its CPU.", lower_bound=0)
-flags.DEFINE_integer("cpus_per_task", 8, "CPU cores of each process.", lower_bound=1)
-flags.DEFINE_string("time", "04:00:00", "After which the job queues itself again.")
-flags.DEFINE_string("partition", None, "Of the cluster.")
-flags.DEFINE_string("account", None, "Who pays.")
-flags.DEFINE_string("name", None, "Of the job; made of the workdir when not given.")
-flags.DEFINE_string("setup", "source .venv/bin/activate", "Run first, in the project's folder.")
-flags.DEFINE_string("output", None, "The file to write; NAME.sbatch when not given.")
-flags.DEFINE_bool("submit", False, "Give it to sbatch.")
+flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
+flags.DEFINE_integer("gpus_per_node", 1, "GPUs per machine; 0 trains on its CPU.", lower_bound=0)
+flags.DEFINE_integer("cpus_per_task", 8, "CPU cores per process.", lower_bound=1)
+flags.DEFINE_string("time", "04:00:00", "Time limit; the job is requeued when it is reached.")
+flags.DEFINE_string("partition", None, "Partition of the cluster.")
+flags.DEFINE_string("account", None, "Account to charge.")
+flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
+flags.DEFINE_string(
+    "setup", "source .venv/bin/activate", "Command to run first, in the project's directory."
+)
+flags.DEFINE_string("output", None, "File to write; by default NAME.sbatch.")
+flags.DEFINE_bool("submit", False, "Submit it with sbatch.")
 
 SECONDS_TO_SAVE = 120
-_SAVED = 128 + 10  # What launch.train exits with after it saved for SIGUSR1.
+_SAVED = 128 + 10  # Exit code of launch.train after SIGUSR1.
 
 _SCRIPT = """\
 #!/bin/bash
@@ -42,7 +46,7 @@ cd {folder}
 {setup}
 {srun}
 code=$?
-if [ $code -eq {saved} ]; then  # It saved because its time was up.
+if [ $code -eq {saved} ]; then  # Saved before the time limit.
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code
@@ -62,14 +66,14 @@ def script(
     partition: str | None = None,
     account: str | None = None,
 ) -> str:
-  """The sbatch file: a process for each GPU, or for each node without any.
+  """The sbatch file: one process per GPU, or per node without GPUs.
 
   Args:
-    arguments: flags of launch.train.
-    name: of the job and its log.
-    folder: the project's.
-    nodes, gpus_per_node, cpus_per_task, time, partition, account: as sbatch has them.
-    setup: a command before the training.
+    arguments: arguments for launch.train.
+    name: name of the job and its log.
+    folder: the project's directory.
+    nodes, gpus_per_node, cpus_per_task, time, partition, account: as in sbatch.
+    setup: command to run before training.
   """
   directives = {
       "job-name": name,
@@ -98,15 +102,11 @@ def script(
 
 
 def main(*arguments: str) -> None:
-  """Writes the file."""
-  from dlx.errors import UserError
-  from launch.cli import configs
-  from launch.clusters import jobs
-
+  """Writes the sbatch file, and submits it with --submit."""
   arguments = jobs.train_arguments(arguments)
   name = jobs.job_name(FLAGS.name, arguments)
   if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", FLAGS.time):
-    raise UserError(f"--time={FLAGS.time} is no time of SLURM's; use HH:MM:SS or D-HH:MM:SS")
+    raise UserError(f"--time={FLAGS.time} is not a valid SLURM time; use HH:MM:SS or D-HH:MM:SS")
   options = ("nodes", "gpus_per_node", "cpus_per_task", "time", "setup", "partition", "account")
   text = script(
       arguments, name=name, folder=configs.ROOT, **{key: FLAGS[key].value for key in options}
@@ -116,21 +116,19 @@ def main(*arguments: str) -> None:
     path.write_text(text)
   except OSError as e:
     raise UserError(f"--output={path} cannot be written: {e.strerror}") from None
-  print(f"{path} is written; sbatch {shlex.quote(str(path))} submits it")
+  print(f"wrote {path}; submit it with: sbatch {shlex.quote(str(path))}")
   if FLAGS.submit:
     _submit(path)
 
 
 def _submit(path: pathlib.Path) -> None:
-  from dlx.errors import UserError
-
   if shutil.which("sbatch") is None:
-    raise UserError("there is no program sbatch here; run --submit on the cluster's login node")
+    raise UserError("sbatch is not installed here; use --submit on a login node of the cluster")
   done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True)
   if done.returncode:
-    raise UserError(f"sbatch refused {path}: {done.stderr.strip() or 'no reason given'}")
+    raise UserError(f"sbatch rejected {path}: {done.stderr.strip() or 'no reason given'}")
   job = done.stdout.strip().partition(";")[0]
-  print(f"job {job}; squeue --job={job} shows it, scancel {job} ends it")
+  print(f"submitted job {job}; status: squeue --job={job}, cancel: scancel {job}")
 
 
 if __name__ == "__main__":

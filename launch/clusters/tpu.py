@@ -1,17 +1,18 @@
-"""Trains on a Cloud TPU slice: makes it, copies the project, runs, and goes on after a loss.
+"""Trains on a Cloud TPU slice: creates it, installs the project, trains, survives preemptions.
 
   python -m launch.clusters.tpu run --name=NAME --zone=ZONE --accelerator_type=v5litepod-16 [--spot]
       [--delete] -- --config=FILE:PRESET --workdir=gs://BUCKET/FOLDER [--config.KEY=VALUE ...]
   python -m launch.clusters.tpu create|status|logs|stop|delete --name=NAME --zone=ZONE ...
 
-`run` makes the slice if there is none, waits for it, installs the working tree on every
-worker, runs launch.train on all of them and shows worker 0's output. A slice that is taken
-away meanwhile is made again, and the training resumes in --workdir. The training goes on when
-this program or its connection ends; the same command follows it again, and then sees to lost
-slices and --delete. `stop` lets it save and end. What costs money is asked first; --yes
-answers. --dry_run prints every command instead.
+`run` creates the slice if it does not exist, waits for it, installs the working tree on every
+worker, runs launch.train on all of them and shows the output of worker 0. A slice that is
+preempted meanwhile is recreated, and training resumes in --workdir. Training continues when this
+program or its connection ends; the same command reattaches to it, and then handles preemptions
+and --delete again. `stop` saves a checkpoint and ends the training. Billed actions ask for
+confirmation; --yes confirms them. --dry_run prints every command instead.
 """
 
+import itertools
 import pathlib
 import shlex
 import subprocess
@@ -20,20 +21,22 @@ import tempfile
 
 from absl import flags
 
-from launch.cli import program
+from dlx.errors import UserError
+from launch.cli import configs, program
+from launch.clusters import gcloud, jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("name", None, "Of the queued resource and its slice.")
-flags.DEFINE_string("zone", None, "Such as us-central1-a.")
-flags.DEFINE_string("project", None, "Google Cloud project; gcloud's own when not given.")
-flags.DEFINE_string("accelerator_type", "v5litepod-16", "Kind and size of the slice.")
-flags.DEFINE_string("runtime_version", "v2-alpha-tpuv5-lite", "Software of the workers.")
-flags.DEFINE_bool("spot", False, "A slice that may be taken away, for less money.")
-flags.DEFINE_bool("delete", False, "After a training that ended well, give the slice back.")
-flags.DEFINE_bool("yes", False, "Do not ask before what costs money.")
-flags.DEFINE_bool("dry_run", False, "Print the commands, and run none.")
-flags.DEFINE_float("poll", 15.0, "Seconds between two looks at a slice that is being made.")
-flags.DEFINE_integer("losses", 20, "How often a lost slice is made again.", lower_bound=0)
+flags.DEFINE_string("name", None, "Name of the queued resource and its slice.")
+flags.DEFINE_string("zone", None, "Zone, such as us-central1-a.")
+flags.DEFINE_string("project", None, "Google Cloud project; by default gcloud's.")
+flags.DEFINE_string("accelerator_type", "v5litepod-16", "Type and size of the slice.")
+flags.DEFINE_string("runtime_version", "v2-alpha-tpuv5-lite", "Software version of the workers.")
+flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
+flags.DEFINE_bool("delete", False, "Delete the slice after successful training.")
+flags.DEFINE_bool("yes", False, "Do not ask for confirmation of billed actions.")
+flags.DEFINE_bool("dry_run", False, "Print the commands instead of running them.")
+flags.DEFINE_float("poll", 15.0, "Seconds between queries of the state of a new slice.")
+flags.DEFINE_integer("max_preemptions", 20, "Recreate the slice at most so often.", lower_bound=0)
 
 LOG = "dlx/train.log"
 WORKER = "bash dlx/launch/clusters/tpu_worker.sh"
@@ -41,15 +44,12 @@ ACTIONS = ("run", "create", "status", "logs", "stop", "delete")
 
 
 def main(*arguments: str) -> None:
-  """Does what the first argument says."""
-  from dlx.errors import UserError
-  from launch.clusters import gcloud
-
+  """Performs the action that the first argument names."""
   action, *rest = arguments or ("",)
   if action not in ACTIONS:
-    raise UserError(f"say what to do first: launch.clusters.tpu {'|'.join(ACTIONS)}, not {action!r}")
+    raise UserError(f"first argument: expected {'|'.join(ACTIONS)}, got {action!r}")
   if rest and action != "run":
-    raise UserError(f"launch.clusters.tpu {action} takes flags only, not {rest[0]!r}")
+    raise UserError(f"{action}: unexpected argument {rest[0]!r}; only run takes arguments")
   if not FLAGS.dry_run:
     gcloud.check()
   tpu = gcloud.Slice(
@@ -72,43 +72,37 @@ def main(*arguments: str) -> None:
     raise UserError(f"gcloud: {e}") from None
 
 
-def _ask(question: str) -> None:
-  from dlx.errors import UserError
-
+def _confirm(question: str) -> None:
   if FLAGS.yes or FLAGS.dry_run:
     return
   if not sys.stdin.isatty() or input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-    raise UserError("nothing was made; --yes answers the question")
+    raise UserError("no slice was created; confirm with --yes")
 
 
-def _create(tpu) -> None:
-  """Makes the slice unless it is there, and waits for it."""
-  from launch.clusters import gcloud
-
+def _create(tpu: gcloud.Slice) -> None:
+  """Creates the slice unless it exists, and waits for it."""
   state = gcloud.GONE if FLAGS.dry_run else tpu.state()
   if state in gcloud.LOST:
     tpu.delete()
     state = gcloud.GONE
   if state == gcloud.GONE:
     kind = "a spot" if FLAGS.spot else "a"
-    _ask(f"Make {kind} {FLAGS.accelerator_type} slice {tpu.name} in {tpu.zone}? It costs money")
+    description = f"{kind} {FLAGS.accelerator_type} slice {tpu.name} in {tpu.zone}"
+    _confirm(f"Create {description}? It is billed.")
     tpu.create(FLAGS.accelerator_type, FLAGS.runtime_version, spot=FLAGS.spot)
   tpu.wait(lambda line: print(line, flush=True))
 
 
-def _run(tpu, arguments: list[str]) -> None:
-  """Trains until it ends, on one slice after the other if need be."""
-  from dlx.errors import UserError
-  from launch.clusters import gcloud, jobs
-
+def _run(tpu: gcloud.Slice, arguments: list[str]) -> None:
+  """Trains to the end, recreating the slice after preemptions."""
   arguments = jobs.train_arguments(arguments)
   workdir = next(a for a in arguments if a.startswith("--workdir=")).partition("=")[2]
   if not workdir.startswith("gs://"):
     raise UserError(
-        f"--workdir={workdir} would be lost with the slice; use a folder in a bucket, "
+        f"--workdir={workdir} would be lost with the slice; use object storage: "
         f"gs://BUCKET/FOLDER"
     )
-  for loss in range(FLAGS.losses + 1):
+  for preemptions in itertools.count(1):
     _create(tpu)
     try:
       _install(tpu)
@@ -116,41 +110,36 @@ def _run(tpu, arguments: list[str]) -> None:
       break
     except KeyboardInterrupt:
       print(
-          f"\nwhat was begun on {tpu.name} goes on; the same command follows it, launch.clusters.tpu stop "
-          f"ends it, launch.clusters.tpu delete gives the slice back",
+          f"\ntraining on {tpu.name} continues; the same command reattaches to it, "
+          f"launch.clusters.tpu stop ends it, launch.clusters.tpu delete deletes the slice",
           file=sys.stderr,
       )
       raise
     except gcloud.Failed as e:
-      if _is_there(tpu):
+      if _is_ready(tpu):
         raise UserError(
-            f"training on {tpu.name} failed: {e}; launch.clusters.tpu logs shows its log. If only the "
-            f"connection was lost, the same command follows the training again"
+            f"training on {tpu.name} failed: {e}; launch.clusters.tpu logs shows its log. If only "
+            f"the connection was lost, the same command reattaches to the training"
         ) from None
-      print(f"{tpu.name} was taken away (loss {loss + 1}); making it again", flush=True)
-  else:
-    raise UserError(f"{tpu.name} was taken away {FLAGS.losses + 1} times; the same command resumes")
+      if preemptions > FLAGS.max_preemptions:
+        raise UserError(
+            f"{tpu.name} was preempted {preemptions} times; the same command resumes"
+        ) from None
+      print(f"{tpu.name} was preempted ({preemptions}); recreating it", flush=True)
   if FLAGS.delete:
     tpu.delete()
 
 
-def _is_there(tpu) -> bool:
-  """Whether the slice has not been taken away, as far as one can see from here."""
-  from launch.clusters import gcloud
-
+def _is_ready(tpu: gcloud.Slice) -> bool:
+  """Whether the slice still exists, as far as can be determined from here."""
   try:
     return tpu.state() == gcloud.READY
-  except gcloud.Failed:  # Nothing can be reached: the connection is lost, not the slice.
+  except gcloud.Failed:  # gcloud cannot connect, so the connection is lost and not the slice.
     return True
 
 
-def _install(tpu) -> None:
-  """Copies the files that git knows, with their changes, and installs them.
-
-  Not below a training that goes on.
-  """
-  from launch.cli import configs
-
+def _install(tpu: gcloud.Slice) -> None:
+  """Copies the working tree without git-ignored files, and installs it unless training runs."""
   with tempfile.TemporaryDirectory() as folder:
     archive = str(pathlib.Path(folder) / "dlx.tar.gz")
     listed = ["git", "-C", str(configs.ROOT), "ls-files", "-co", "--exclude-standard"]
@@ -164,7 +153,7 @@ def _install(tpu) -> None:
     tpu.copy(archive)
   tpu.ssh(
       f"if {WORKER} busy 2> /dev/null; then "
-      "echo 'a training goes on here: it is followed, and nothing is installed'; exit; fi; "
+      "echo 'training is already running here: reattaching, nothing is installed'; exit; fi; "
       "mkdir -p dlx && tar -xzf dlx.tar.gz -C dlx && cd dlx && python3 -m venv .venv && "
       '.venv/bin/pip install --quiet -e ".[tpu,gcs]"'
   )

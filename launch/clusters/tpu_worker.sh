@@ -1,16 +1,16 @@
 #!/bin/bash
-# What launch.clusters.tpu runs on every worker of a slice:
+# launch.clusters.tpu runs this on every worker of a slice:
 #
-#   bash dlx/launch/clusters/tpu_worker.sh train ARGUMENTS     # launch.train until it ends; worker 0 shows its log
-#   bash dlx/launch/clusters/tpu_worker.sh stop                # asks it to save and end, and waits for that
-#   bash dlx/launch/clusters/tpu_worker.sh busy                # fails unless a training goes on
+#   bash dlx/launch/clusters/tpu_worker.sh train ARGUMENTS   # trains; worker 0 shows the log
+#   bash dlx/launch/clusters/tpu_worker.sh stop              # saves a checkpoint and ends the training
+#   bash dlx/launch/clusters/tpu_worker.sh busy              # exit code 0 if training is running
 #
-# A training does not end with the connection: the same command follows it again.
+# Training continues when the connection ends: the same command reattaches to it.
 
-cd "$(dirname "$0")/.." || exit
+cd "$(dirname "$0")/../.." || exit
 
 busy() {
-  # Not any process: after the machine was started again another one may have the number.
+  # After a reboot the process id may belong to another program.
   [ -e train.pid ] && grep -q launch.train "/proc/$(cat train.pid)/cmdline" 2> /dev/null
 }
 
@@ -18,8 +18,8 @@ start() {
   rm -f train.code
   printf '%q ' "$@" > train.arguments
   if [ -e train.log ]; then mv train.log train.before.log; fi
-  touch train.log  # `follow` may be faster than what comes.
-  # In a session of its own, so that no hang-up reaches it.
+  touch train.log  # `follow` may open it before the first output.
+  # In its own session, so that it receives no hang-up when the connection ends.
   setsid nohup bash -c '
     .venv/bin/python -m launch.train "$@" --distributed
     echo $? > train.code
@@ -33,13 +33,13 @@ follow() {
   else
     tail -f --pid="$(cat train.pid)" /dev/null
   fi
-  return "$(cat train.code || echo 137)"  # None is there when all was killed.
+  return "$(cat train.code || echo 137)"  # The file is missing if the shell was killed, too.
 }
 
 case $1 in
   busy) busy ;;
   stop)
-    busy || { echo "no training goes on here"; exit; }
+    busy || { echo "no training is running here"; exit; }
     pkill -TERM -P "$(cat train.pid)"
     tail -f --pid="$(cat train.pid)" /dev/null
     ;;
@@ -48,7 +48,7 @@ case $1 in
     if ! busy; then
       start "$@"
     elif [ "$(printf '%q ' "$@")" != "$(cat train.arguments)" ]; then
-      echo "another training goes on here: $(cat train.arguments)" >&2
+      echo "another training is running here: $(cat train.arguments)" >&2
       exit 2
     fi
     follow

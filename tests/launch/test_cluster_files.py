@@ -1,4 +1,4 @@
-"""launch.clusters.slurm and launch.clusters.kubernetes: the files they write, and what they refuse."""
+"""launch.clusters.slurm and launch.clusters.kubernetes: their files, and input they refuse."""
 
 import shlex
 import stat
@@ -12,12 +12,12 @@ TRAIN = ("--config=experiments/gru_lm/config.py:debug", "--workdir=/shared/run 1
 
 @pytest.fixture
 def write(programs, tmp_path):
-  """`write(program, flags, *arguments)`: what it left, and the text of the file it wrote."""
+  """`write(program, flags, *arguments)` -> (the finished program, the text of its file)."""
 
   def run(program, flags, *arguments, **environment):
     flags = [f"--{k}" if v is True else f"--{k}={v}" for k, v in flags.items()]
     finished = programs(
-        f"launch.{program}", *flags, "--output=job", "--", *arguments,
+        f"launch.clusters.{program}", *flags, "--output=job", "--", *arguments,
         folder=tmp_path, **environment,
     )  # fmt: skip
     job = tmp_path / "job"
@@ -26,7 +26,7 @@ def write(programs, tmp_path):
   return run
 
 
-def test_an_sbatch_file_asks_for_what_it_should(write):
+def test_an_sbatch_file_requests_the_given_resources(write):
   flags = {"nodes": 2, "gpus_per_node": 4, "partition": "gpu", "account": "me", "time": "30:00"}
   finished, text = write("slurm", flags, *TRAIN)
   directives = dict(
@@ -41,38 +41,38 @@ def test_an_sbatch_file_asks_for_what_it_should(write):
   }  # fmt: skip
   (srun,) = (line for line in text.splitlines() if line.startswith("srun "))
   assert shlex.split(srun)[-4:] == ["launch.train", *TRAIN, "--distributed"]
-  assert "sbatch job submits it" in finished.out
+  assert "wrote job; submit it with: sbatch job" in finished.out
   assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
 
 
 @pytest.mark.parametrize("code, requeued", [(138, True), (0, False), (2, False), (143, False)])
-def test_a_job_queues_itself_again_after_it_saved_and_only_then(write, tmp_path, code, requeued):
+def test_a_job_is_requeued_only_after_it_saved_at_its_time_limit(write, tmp_path, code, requeued):
   _, text = write("slurm", {"gpus_per_node": 0, "setup": "true"}, *TRAIN)
   assert "gpus-per-node" not in text and "--distributed" not in text
   folder = tmp_path / "bin"
   folder.mkdir()
-  for name, script in {"srun": f"exit {code}", "scontrol": f'echo "$@" > {tmp_path}/asked'}.items():
+  for name, script in {"srun": f"exit {code}", "scontrol": f'echo "$@" > {tmp_path}/calls'}.items():
     (folder / name).write_text(f"#!/bin/bash\n{script}\n")
     (folder / name).chmod(stat.S_IRWXU)
   environment = {"PATH": f"{folder}:/usr/bin:/bin", "SLURM_JOB_ID": "77"}
   done = subprocess.run(["bash"], input=text, text=True, env=environment)
   assert done.returncode == code
-  asked = tmp_path / "asked"
-  assert asked.exists() == requeued and (not requeued or asked.read_text() == "requeue 77\n")
+  calls = tmp_path / "calls"
+  assert calls.exists() == requeued and (not requeued or calls.read_text() == "requeue 77\n")
 
 
-def test_submit_gives_the_file_to_sbatch(write, tmp_path):
+def test_submit_calls_sbatch_with_the_file(write, tmp_path):
   finished, _ = write("slurm", {"submit": True}, *TRAIN, PATH="/nowhere")
-  assert finished.code == 2 and "no program sbatch here" in finished.err
+  assert finished.code == 2 and "sbatch is not installed here" in finished.err
   program = tmp_path / "sbatch"
   program.write_text(f"#!/bin/sh\necho \"$@\" > {tmp_path}/seen\necho '123;cluster'\n")
   program.chmod(stat.S_IRWXU)
   finished, _ = write("slurm", {"submit": True}, *TRAIN, PATH=str(tmp_path))
   assert (tmp_path / "seen").read_text() == "--parsable job\n"
-  assert "job 123; squeue --job=123" in finished.out
+  assert "submitted job 123; status: squeue --job=123" in finished.out
   program.write_text("#!/bin/sh\necho 'invalid partition' >&2\nexit 1\n")
   finished, _ = write("slurm", {"submit": True}, *TRAIN, PATH=str(tmp_path))
-  assert finished.code == 2 and "sbatch refused job: invalid partition" in finished.err
+  assert finished.code == 2 and "sbatch rejected job: invalid partition" in finished.err
 
 
 GPUS = {"image": "me/dlx", "nodes": 2, "gpus_per_node": 8, "gpu_type": "nvidia-l4"}
@@ -87,7 +87,7 @@ TPUS = {"image": "me/dlx", "nodes": 4, "tpu_type": "tpu-v5-lite-podslice", "tpu_
     }),
 ])  # fmt: skip
 @pytest.mark.parametrize("spot", [False, True])
-def test_a_manifest_is_a_job_set_with_a_pod_on_each_node(write, flags, resources, labels, spot):
+def test_a_manifest_is_a_job_set_with_one_pod_per_node(write, flags, resources, labels, spot):
   _, text = write("kubernetes", flags | ({"spot": True} if spot else {}), *TRAIN)
   content = yaml.safe_load(text)
   assert (content["apiVersion"], content["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
@@ -98,7 +98,7 @@ def test_a_manifest_is_a_job_set_with_a_pod_on_each_node(write, flags, resources
   assert job["completionMode"] == "Indexed" and job["backoffLimit"] == 0
   pod = job["template"]["spec"]
   (container,) = pod["containers"]
-  # A pod's name in the cluster is JOBSET-WORKERS-0-INDEX.JOBSET; Kubernetes fills $(...) in.
+  # The host name of a pod is JOBSET-WORKERS-0-INDEX.JOBSET; Kubernetes substitutes $(...).
   assert container["command"][2:] == [
       "launch.train", *TRAIN, "--distributed", "--coordinator=dlx-run-1-workers-0-0.dlx-run-1:8476",
       f"--num_processes={flags['nodes']}", "--process_id=$(JOB_COMPLETION_INDEX)",
@@ -111,26 +111,26 @@ def test_a_manifest_is_a_job_set_with_a_pod_on_each_node(write, flags, resources
   assert pod["nodeSelector"] == labels | ({"cloud.google.com/gke-spot": "true"} if spot else {})
 
 
-WITHOUT_SHAPE = {key: value for key, value in TPUS.items() if key != "tpu_topology"}
+NO_TOPOLOGY = {key: value for key, value in TPUS.items() if key != "tpu_topology"}
 
 
 @pytest.mark.parametrize("program, flags, message", [
-    ("slurm", {"time": "soon"}, "--time=soon is no time"),
+    ("slurm", {"time": "soon"}, "--time=soon is not a valid SLURM time"),
     ("slurm", {"name": "Not_A_Name"}, "--name=Not_A_Name: use at most 50"),
     ("kubernetes", {}, "--image is missing"),
-    ("kubernetes", {**TPUS, "gpus_per_node": 1}, "both --tpu_type and --gpus_per_node"),
-    ("kubernetes", WITHOUT_SHAPE, "--tpu_type needs --tpu_topology"),
-    ("kubernetes", {**TPUS, "tpu_topology": "4by4"}, "4by4 is not a shape"),
+    ("kubernetes", {**TPUS, "gpus_per_node": 1}, "--gpus_per_node are mutually exclusive"),
+    ("kubernetes", NO_TOPOLOGY, "--tpu_type needs --tpu_topology"),
+    ("kubernetes", {**TPUS, "tpu_topology": "4by4"}, "4by4 is not a valid topology"),
     ("kubernetes", {**TPUS, "nodes": 2}, "has 16 chips, but --nodes=2"),
     ("kubernetes", {"image": "x", "tpu_topology": "4x4"}, "--tpu_topology needs --tpu_type"),
 ])  # fmt: skip
-def test_bad_flags_write_nothing(write, program, flags, message):
+def test_invalid_flags_are_refused_before_anything_is_written(write, program, flags, message):
   finished, text = write(program, flags, *TRAIN)
   assert finished.code == 2 and message in finished.err and text is None, finished
 
 
 @pytest.mark.parametrize("program", ["slurm", "kubernetes"])
-def test_what_is_to_be_trained_is_checked_first(write, program):
+def test_the_training_command_is_validated_before_anything_is_written(write, program):
   flags = {"image": "x"} if program == "kubernetes" else {}
   for arguments, message in {
       (): "nothing to train",

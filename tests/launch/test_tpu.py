@@ -1,4 +1,4 @@
-"""launch.clusters.tpu with a stand-in for gcloud that records what it is called with."""
+"""launch.clusters.tpu with a fake gcloud that records its arguments."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def google(tmp_path, programs):
   return Google(tmp_path, programs)
 
 
-def test_run_makes_the_slice_waits_installs_trains_on_all_workers_and_deletes(google):
+def test_run_creates_the_slice_waits_installs_trains_on_all_workers_and_deletes(google):
   finished = google(
       "--yes", "--spot", "--delete", "run", "--", *TRAIN,
       describe=[NONE, "WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"],
@@ -81,16 +81,16 @@ def test_run_makes_the_slice_waits_installs_trains_on_all_workers_and_deletes(go
   assert all("--worker=all" in call for call in (scp, install, train))
   command = next(a for a in train if a.startswith("--command="))
   assert command == f"--command=bash dlx/launch/clusters/tpu_worker.sh train {' '.join(TRAIN)}"
-  said = [line for line in finished.out.splitlines() if line]
-  assert said == ["small: WAITING_FOR_RESOURCES", "small: PROVISIONING"]
+  lines = [line for line in finished.out.splitlines() if line]
+  assert lines == ["small: WAITING_FOR_RESOURCES", "small: PROVISIONING"]
 
 
-def test_a_slice_that_is_there_is_used_and_kept(google):
+def test_an_existing_slice_is_used_and_kept(google):
   assert google("run", "--", *TRAIN, describe=["ACTIVE"]).code == 0
   assert "create" not in google.verbs and "delete" not in google.verbs
 
 
-def test_a_slice_that_is_taken_away_is_made_again_and_the_training_resumed(google):
+def test_a_preempted_slice_is_recreated_and_training_resumes(google):
   finished = google(
       "--yes", "run", "--", *TRAIN,
       describe=["ACTIVE", "ACTIVE", "SUSPENDED", "SUSPENDED", "PROVISIONING", "ACTIVE"],
@@ -100,14 +100,16 @@ def test_a_slice_that_is_taken_away_is_made_again_and_the_training_resumed(googl
   assert google.verbs.count("create") == 1 and google.verbs.count("delete") == 1
   trainings = [call for call in google.calls if "tpu_worker.sh train" in str(call)]
   assert len(trainings) == 2 and trainings[0] == trainings[1]
-  assert "taken away (loss 1); making it again" in finished.out
+  assert "small was preempted (1); recreating it" in finished.out
 
 
-def test_it_does_not_make_lost_slices_for_ever(google):
+def test_the_number_of_preemptions_is_limited(google):
   states = [s for _ in range(3) for s in ("ACTIVE", "ACTIVE", "SUSPENDED")]
-  finished = google("--losses=2", "run", "--", *TRAIN, describe=states, ssh=["error: lost"])
+  finished = google(
+      "--max_preemptions=2", "run", "--", *TRAIN, describe=states, ssh=["error: lost"]
+  )
   assert finished.code == 2
-  assert "taken away 3 times; the same command resumes" in finished.err
+  assert "preempted 3 times; the same command resumes" in finished.err
 
 
 @pytest.mark.parametrize("answers, message", [
@@ -116,31 +118,31 @@ def test_it_does_not_make_lost_slices_for_ever(google):
     ({"describe": [NONE, "FAILED"]}, "small is FAILED and will not become ACTIVE"),
     ({"describe": ["error: no zone us-x"]}, "gcloud: no zone us-x"),
     ({"describe": ["ACTIVE", "ACTIVE", "error: no network"], "ssh": ["", "error: broken pipe"]},
-     "failed: broken pipe; launch.clusters.tpu logs shows its log. If only the connection was lost"),
+     "failed: broken pipe; launch.clusters.tpu logs shows its log. If only the connection was"),
 ])  # fmt: skip
-def test_what_goes_wrong_is_told_in_a_line(google, answers, message):
+def test_failures_are_reported_in_one_line(google, answers, message):
   finished = google("--yes", "run", "--", *TRAIN, **answers)
   assert finished.code == 2 and message in finished.err, finished
   assert finished.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ((), "say what to do first"),
-    (("fly",), "run|create|status|logs|stop|delete, not 'fly'"),
-    (("status", "x"), "takes flags only"),
+    ((), "first argument: expected run|create|status|logs|stop|delete, got ''"),
+    (("fly",), "run|create|status|logs|stop|delete, got 'fly'"),
+    (("status", "x"), "status: unexpected argument 'x'"),
     (("run",), "nothing to train"),
     (("run", "--", TRAIN[0], "--workdir=runs/x"), "would be lost with the slice"),
     (("run", "--", TRAIN[0]), "--workdir is missing"),
     (("run", "--", *TRAIN, "--config.sed=1"), "did you mean --config.seed"),
 ])  # fmt: skip
-def test_bad_input_calls_nothing(google, arguments, message):
+def test_invalid_input_is_refused_before_gcloud_is_called(google, arguments, message):
   finished = google(*arguments, describe=["ACTIVE"])
   assert finished.code == 2 and message in finished.err and not google.calls, finished
 
 
-def test_nothing_is_made_without_a_yes(google):
+def test_no_slice_is_created_without_confirmation(google):
   finished = google("create", describe=[NONE])
-  assert finished.code == 2 and "nothing was made; --yes" in finished.err
+  assert finished.code == 2 and "no slice was created; confirm with --yes" in finished.err
   assert google.verbs == ["describe"]
 
 
@@ -153,12 +155,12 @@ def test_a_dry_run_prints_every_command_and_needs_no_gcloud(programs):
   assert any(line.startswith("git -C ") and "| tar -czf " in line for line in lines)
 
 
-def test_without_gcloud_it_says_how_to_get_it(programs):
+def test_a_missing_gcloud_is_reported_with_installation_advice(programs):
   finished = programs("launch.clusters.tpu", "--name=a", "--zone=z", "status", PATH="/nowhere")
   assert finished.code == 2 and "install the Google Cloud CLI" in finished.err
 
 
-def test_ctrl_c_says_that_the_training_goes_on(google):
+def test_ctrl_c_reports_that_training_continues(google):
   running = google.begin("run", "--", *TRAIN, describe=["ACTIVE"], ssh=["", "sleep"])
   while not any("tpu_worker.sh train" in str(call) for call in google.calls):
     assert running.poll() is None
@@ -166,14 +168,15 @@ def test_ctrl_c_says_that_the_training_goes_on(google):
   running.send_signal(signal.SIGINT)
   out, err = running.communicate(timeout=30)
   assert running.returncode == 130, err
-  assert "small goes on; the same command follows it, launch.clusters.tpu stop ends it" in err
+  assert "training on small continues; the same command reattaches to it, launch" in err
+  assert "launch.clusters.tpu stop ends it" in err
   assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
     "action, verb", [("status", "describe"), ("logs", "ssh"), ("stop", "ssh"), ("delete",) * 2]
 )
-def test_the_small_commands_call_gcloud_once(google, action, verb):
+def test_the_other_actions_call_gcloud_once(google, action, verb):
   finished = google(action, describe=["ACTIVE"])
   assert finished.code == 0 and google.verbs == [verb], finished
   if action == "status":

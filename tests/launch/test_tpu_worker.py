@@ -1,4 +1,4 @@
-"""What every worker of a TPU slice runs: a training that outlives the connection."""
+"""The worker script of a TPU slice: training survives the end of the connection."""
 
 import os
 import pathlib
@@ -14,8 +14,8 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a TPU worker runs Linux")
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch" / "clusters" / "tpu_worker.sh"
-# In the place of Python: says what it is asked, trains until there is a file "end" with its
-# exit code, and saves when it is told to.
+# Replaces Python: prints its arguments, trains until there is a file "end" with its exit code,
+# and saves on SIGTERM.
 PYTHON = """#!/bin/bash
 printf '<%s>' "$@"; echo
 echo start >> starts
@@ -28,13 +28,13 @@ TRAIN = ("train", "--config=a.py:b", "--config.data.text=my book.txt")
 
 
 class Worker:
-  """`worker(*arguments)` is a connection to it, in which the script runs."""
+  """`worker(*arguments)` opens a connection to it and runs the script there."""
 
   def __init__(self, home: pathlib.Path, from_a_terminal):
     self.folder, self._connections = home / "dlx", []
     self._from_a_terminal = from_a_terminal
-    (self.folder / "launch").mkdir(parents=True)
-    shutil.copy(SCRIPT, self.folder / "launch")
+    (self.folder / "launch" / "clusters").mkdir(parents=True)
+    shutil.copy(SCRIPT, self.folder / "launch" / "clusters")
     python = self.folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(PYTHON)
@@ -49,7 +49,7 @@ class Worker:
     return self._connections[-1]
 
   def starts(self):
-    """How many trainings have begun, once there is one."""
+    """The number of trainings that were started; waits for the first."""
     end, path = time.monotonic() + 20, self.folder / "starts"
     while not (path.exists() and path.read_text()):
       assert time.monotonic() < end
@@ -68,16 +68,16 @@ class Worker:
 
 @pytest.fixture
 def worker(tmp_path, from_a_terminal):
-  made = Worker(tmp_path, from_a_terminal)
-  yield made
-  made.close()
+  new = Worker(tmp_path, from_a_terminal)
+  yield new
+  new.close()
 
 
 STARTED = "".join(f"<{a}>" for a in ("-m", "launch.train", *TRAIN[1:], "--distributed")) + "\n"
 
 
 @pytest.mark.parametrize("number, shown", [(0, STARTED + "trained\n"), (3, "")], ids=[0, 3])
-def test_worker_0_shows_its_log_and_every_worker_ends_as_its_training(worker, number, shown):
+def test_worker_0_shows_its_log_and_every_worker_returns_its_exit_code(worker, number, shown):
   connection = worker(*TRAIN, number=number)
   assert worker.starts() == 1 and worker("busy").wait(20) == 0
   worker.end(7)
@@ -86,7 +86,7 @@ def test_worker_0_shows_its_log_and_every_worker_ends_as_its_training(worker, nu
   assert worker("busy").wait(20) != 0
 
 
-def test_a_training_outlives_the_connection_and_the_same_command_follows_it(worker):
+def test_training_survives_the_connection_and_the_same_command_reattaches(worker):
   first = worker(*TRAIN)
   assert worker.starts() == 1
   os.killpg(first.pid, signal.SIGHUP)
@@ -111,7 +111,7 @@ def test_after_the_end_the_same_command_trains_again(worker):
   assert (worker.folder / "train.before.log").read_text() == STARTED + "trained\n"
 
 
-def test_a_number_that_another_process_has_now_is_no_training(worker):
+def test_a_process_id_reused_by_another_program_is_not_mistaken_for_training(worker):
   other = subprocess.Popen(["sleep", "60"])
   (worker.folder / "train.pid").write_text(str(other.pid))
   assert worker("busy").wait(20) != 0
@@ -120,7 +120,7 @@ def test_a_number_that_another_process_has_now_is_no_training(worker):
   other.wait()
 
 
-def test_a_training_that_is_killed_with_all_is_no_success(worker):
+def test_training_killed_together_with_its_shell_is_a_failure(worker):
   worker.end(0)
   assert worker(*TRAIN).wait(20) == 0
   (worker.folder / "end").unlink()
@@ -132,16 +132,17 @@ def test_a_training_that_is_killed_with_all_is_no_success(worker):
   assert again.returncode == 137
 
 
-def test_another_training_is_refused_while_one_goes_on(worker):
+def test_another_training_is_refused_while_one_is_running(worker):
   first = worker(*TRAIN)
   assert worker.starts() == 1
   other = worker("train", "--config=a.py:c")
   _, err = other.communicate(timeout=20)
-  assert other.returncode == 2 and err.count("\n") == 1 and "another training goes on here" in err
+  assert other.returncode == 2 and err.count("\n") == 1
+  assert "another training is running here" in err
   assert "--config=a.py:b" in err and first.poll() is None and worker.starts() == 1
 
 
-def test_stop_lets_the_training_save_and_waits_for_it(worker):
+def test_stop_waits_until_the_training_has_saved(worker):
   first = worker(*TRAIN)
   assert worker.starts() == 1
   assert worker("stop").wait(20) == 0
@@ -150,4 +151,4 @@ def test_stop_lets_the_training_save_and_waits_for_it(worker):
   assert (out, first.returncode) == (STARTED + "saved\n", 143)
   nothing = worker("stop")
   out, _ = nothing.communicate(timeout=20)
-  assert nothing.returncode == 0 and out == "no training goes on here\n"
+  assert nothing.returncode == 0 and out == "no training is running here\n"

@@ -1,4 +1,4 @@
-"""What a run keeps in a bucket, in one that is in memory."""
+"""The files of a run in object storage, with an in-memory bucket."""
 
 import fsspec
 import pytest
@@ -12,29 +12,29 @@ def bucket(tmp_path, monkeypatch):
   """(the file system, the folder of a run in it, its address)."""
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   files = fsspec.filesystem("memory")
-  monkeypatch.setattr(remote, "_files", lambda **options: files)
+  monkeypatch.setattr(object_storage, "_files", lambda **options: files)
   root = f"mine/{tmp_path.name}"
   return files, root, f"gs://{root}"
 
 
-def test_files_go_to_the_bucket_while_the_claim_is_held_and_not_after(bucket):
+def test_files_are_uploaded_only_while_the_lease_is_held(bucket):
   files, root, address = bucket
   with object_storage.opened_to_train(address) as workdir:
     (workdir / "before").write_text("1")
-    object_storage.put(workdir)
+    object_storage.upload(workdir)
     assert files.cat_file(f"{root}/before") == b"1"
-    files.pipe_file(f"{root}/{lease.CLAIM}", b"another run")
+    files.pipe_file(f"{root}/{lease.LEASE}", b"another run")
     (workdir / "after").write_text("2")
-    with pytest.raises(UserError, match=f"another run has begun in --workdir={address}"):
-      object_storage.put(workdir)
+    with pytest.raises(UserError, match=f"another run has taken over workdir={address}"):
+      object_storage.upload(workdir)
   assert not files.exists(f"{root}/after")
-  assert files.cat_file(f"{root}/{lease.CLAIM}") == b"another run"
+  assert files.cat_file(f"{root}/{lease.LEASE}") == b"another run"
 
 
-def test_the_claim_is_given_back_after_a_failure(bucket):
+def test_the_lease_is_released_after_a_failure(bucket):
   files, root, address = bucket
-  with pytest.raises(RuntimeError, match="in the midst"):
+  with pytest.raises(RuntimeError, match="diverged"):
     with object_storage.opened_to_train(address):
-      assert files.exists(f"{root}/{lease.CLAIM}")
-      raise RuntimeError("in the midst")
-  assert not files.exists(f"{root}/{lease.CLAIM}")
+      assert files.exists(f"{root}/{lease.LEASE}")
+      raise RuntimeError("diverged")
+  assert not files.exists(f"{root}/{lease.LEASE}")
