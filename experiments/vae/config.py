@@ -21,8 +21,13 @@ SETTINGS = {
     "kl_warmup": length(0, low=0),  # The weight rises linearly from 0 to beta.
     "free_bits": number(0.0),  # Nats per latent that the KL term does not penalize.
     "num_importance_samples": count(50),  # K of the importance-weighted bound.
-    **settings.adamw(learning_rate=1e-3, b2=0.999, decay="constant", clip_norm=None),
-    **settings.training(total_steps="10 epochs", eval_every="1 epoch", save_every="1 epoch"),
+    **settings.adamw(
+        learning_rate=3e-3, warmup_steps=200, end_lr_fraction=0.02, b2=0.999, clip_norm=None
+    ),
+    **settings.training(
+        total_steps="10 epochs", eval_every="1 epoch", save_every="1 epoch", ema_decay=0.99,
+        steps_per_execution=50,
+    ),
 }
 PRESETS = {
     "fashion": {},
@@ -33,7 +38,7 @@ PRESETS = {
     "debug": {
         "data.dataset": "gray_shapes", "data.size": 12, "data.num_validation": 96,
         "data.batch_size": 32, "model.d_hidden": 16, "model.d_latent": 2,
-        "kl_warmup": 6, "free_bits": 0.1, "num_importance_samples": 5,
+        "kl_warmup": 6, "free_bits": 0.1, "optimizer.warmup_steps": 5, "num_importance_samples": 5,
         "training.total_steps": "2 epochs", "training.eval_every": 6, "training.save_every": 4,
         "training.steps_per_execution": 4,
     },
