@@ -1,9 +1,9 @@
 """The platform that programs are traced for, and what implementation="auto" means on it.
 
-Some layers have a form that is faster on one kind of device only. They ask `choices` while
-they are traced, so the platform has to be known before lowering: it is the one that jax
-runs on by default, or the one given by `lowering_for`, for a program that is compiled for
-a device that this machine does not have:
+Some layers have an implementation that is faster on one platform only. They read `choices`
+while they are traced, so the platform must be known before lowering. It is the one that jax
+runs on by default, or the one given by `lowering_for`, for programs that are compiled on a
+machine without the device:
 
   with platform.lowering_for("tpu"):
     lowered = jax.jit(step).trace(state, batch).lower(lowering_platforms=("tpu",))

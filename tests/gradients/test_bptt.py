@@ -1,4 +1,4 @@
-"""What the rules of rnn, gru and lstm share: padding, first carries, bad cotangents, sums."""
+"""Shared properties of the rules of rnn, gru and lstm: padding, carries, errors, sums."""
 
 import functools
 
@@ -30,7 +30,7 @@ each_rule = pytest.mark.parametrize(
 
 
 def draw(layer, options, steps=T):
-  """(params, xs, carry), (d_last, d_ys): inputs and cotangents, none of them zero."""
+  """(params, xs, carry), (d_last, d_ys): inputs and cotangents, all nonzero."""
   rng = np.random.default_rng(0)
 
   def noise(a):
@@ -48,7 +48,7 @@ def assert_same(actual, expected):
 
 @each_rule
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-def test_nothing_in_the_padding_matters_not_even_nan(layer, rules, options, reverse):
+def test_padding_has_no_effect_even_if_it_is_nan(layer, rules, options, reverse):
   (params, xs, carry), (d_last, d_ys) = draw(layer, options)
   padding = np.arange(T)[:, None] >= LENGTHS[:, None, None]
 
@@ -70,7 +70,7 @@ def test_nothing_in_the_padding_matters_not_even_nan(layer, rules, options, reve
 
 @each_rule
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
-def test_without_valid_steps_the_cotangent_of_the_carry_passes_exactly(
+def test_without_valid_steps_the_cotangent_of_the_carry_is_unchanged(
     layer, rules, options, compile_
 ):
   inputs, d_out = draw(layer, options)
@@ -82,7 +82,7 @@ def test_without_valid_steps_the_cotangent_of_the_carry_passes_exactly(
 
 
 @each_rule
-def test_without_steps_too(layer, rules, options):
+def test_without_steps_the_cotangent_of_the_carry_is_unchanged(layer, rules, options):
   inputs, d_out = draw(layer, options, steps=0)
   for reverse in (False, True):
     d_params, d_xs, d_carry = rules.scan_vjp(*inputs, d_out=d_out, reverse=reverse, **options)
@@ -116,7 +116,7 @@ def test_a_cotangent_that_does_not_fit_is_named(layer, rules, options):
 
 
 @pytest.mark.parametrize("reset_after", [False, True])
-def test_the_rule_of_a_form_that_the_params_do_not_have_is_refused(reset_after):
+def test_a_mismatch_of_reset_after_and_params_is_refused(reset_after):
   (params, xs, carry), d_out = draw(gru, {"reset_after": not reset_after})
   with pytest.raises(ValueError, match=f"reset_after: .* but reset_after={reset_after} means"):
     gru_gradients.scan_vjp(params, xs, carry, d_out=d_out, reset_after=reset_after)
@@ -138,7 +138,7 @@ def test_cotangents_have_the_dtypes_of_their_inputs(layer, rules, options):
     assert jax.tree.map(jnp.result_type, found) == jax.tree.map(jnp.result_type, inputs)
 
 
-def test_the_state_before_a_step_is_that_after_the_step_that_ran_before_it():
+def test_before_returns_the_state_after_the_previous_step():
   after = jnp.array([[1.0], [2.0], [3.0]])
   first = jnp.array([9.0])
   before = functools.partial(bptt.before, first, after)
@@ -155,7 +155,7 @@ def test_products_and_sums_are_over_all_leading_dimensions():
   np.testing.assert_allclose(total, sum(y[i] for i in np.ndindex(4, 2)), atol=1e-13)
 
 
-def test_the_gradient_of_ids_is_that_of_one_hot_vectors():
+def test_ids_and_one_hot_vectors_have_the_same_gradient():
   rng = np.random.default_rng(0)
   kernel, d_a = jnp.asarray(rng.normal(size=(5, 6))), jnp.asarray(rng.normal(size=(4, 2, 6)))
   ids = jnp.asarray([[0, 3], [3, 3], [1, 0], [3, 4]])  # 2 never occurs.
