@@ -40,7 +40,6 @@ PRESETS = {
         "data.batch_size": 32, "model.d_hidden": 16, "model.d_latent": 2,
         "kl_warmup": 6, "free_bits": 0.1, "optimizer.warmup_steps": 5, "num_importance_samples": 5,
         "training.total_steps": "2 epochs", "training.eval_every": 6, "training.save_every": 4,
-        "training.steps_per_execution": 4,
     },
 }  # fmt: skip
 get_config = presets.make("experiments.vae", SETTINGS, PRESETS)
