@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 FULL_DISK = """
-import os, resource, signal, sys
+import logging, os, resource, signal, sys
 import jax, jax.numpy as jnp, ml_collections, optax
 from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.training import fit, sharding
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # A write beyond the limit is then an error.
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # As launch.cli.program does.
 config = ml_collections.ConfigDict({
     "total_steps": 40, "steps_per_execution": 5, "eval_every": 40, "save_every": 10,
     "max_to_keep": 2, "ema_decay": None,
