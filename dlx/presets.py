@@ -175,7 +175,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 def _check_value(key: str, value: Any, setting: Setting) -> None:
   if value is None and setting.optional:
     return
-  if setting.default == settings_lib.REQUIRED and value == settings_lib.REQUIRED:
+  if value == settings_lib.REQUIRED == setting.wrong:
     raise UserError(f"config.{key} is missing; give it {setting.hint}")
   if not settings_lib.has_type(setting, value) or not setting.is_valid(value):
     raise UserError(_invalid(key, value, setting))

@@ -20,6 +20,7 @@ SETTINGS = {
     "model.forget_bias": number(1.0)._replace(when=("model.cell", ("lstm",))),
     "model.residual": flag(False),
     "teacher": run(None),
+    "init_from": run(None, optional=True),
     "burn_in": length("1 epoch", low=0),
     **settings.optimizers("sgd", "adamw", warmup_steps="1 epoch"),
     **settings.training(total_steps="4 epochs", eval_every="0.5 epochs", save_every=50),
@@ -29,7 +30,8 @@ PRESETS = {
     "wide": {"base": "small", "model.width": 4, "training.total_steps": 200},
     "wide_lstm": {"base": "wide", "model.cell": "lstm", "model.depth": 2},
     "deep": {"base": "wide_lstm", "model.depth": None, "model.width": 8},
-    "student": {},  # The command line names its teacher.
+    "student": {},  # The command line names the teacher of a student.
+    "tuned": {"base": "small", "init_from": REQUIRED},
 }
 RULES = (
     Rule(
@@ -190,12 +192,14 @@ def test_a_missing_key_is_refused(get_config, key):
     presets.check(config)
 
 
-def test_a_required_value_has_to_be_given(get_config):
-  config = get_config("student")
-  assert config.teacher == REQUIRED
-  with pytest.raises(UserError, match="config.teacher is missing; give it the folder of a run"):
+@pytest.mark.parametrize("preset, key", [("student", "teacher"), ("tuned", "init_from")])
+def test_a_required_value_has_to_be_given(get_config, preset, key):
+  config = get_config(preset)
+  assert config[key] == REQUIRED
+  message = f"config.{key} is missing; give it the folder of a run"
+  with pytest.raises(UserError, match=message):
     presets.check(config)
-  presets.check(get_config("student", changes={"teacher": "runs/t"}))
+  presets.check(get_config(preset, changes={key: "runs/t"}))
 
 
 @pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if setting.wrong])
@@ -203,7 +207,7 @@ def test_the_check_refuses_the_wrong_value_of_every_setting(get_config, key):
   changes = {"model.cell": "lstm", "teacher": "runs/t", key: SETTINGS[key].wrong}
   if key in ("optimizer.b1", "optimizer.b2"):
     changes["optimizer.name"] = "adamw"
-  with pytest.raises(UserError, match=rf"^config\.{key} is .*; expected "):
+  with pytest.raises(UserError, match=rf"^config\.{key} is (.*; expected|missing; give it) "):
     presets.check(get_config(changes=changes))
 
 
