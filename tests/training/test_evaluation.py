@@ -1,10 +1,12 @@
-"""Evaluation: functions of all examples in chunks, weighted means, metrics of a split."""
+"""Evaluation: functions of all examples, weighted means, metrics and predictions of a run."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dlx
+from dlx.errors import UserError
 from dlx.experiment import Data, Task
 from dlx.training import evaluation, sharding
 
@@ -194,3 +196,42 @@ print(*evaluation.make_apply({}, mesh, chunk=17)(function, x).shape, *rows)
 
 def test_eight_devices_share_a_chunk_and_compute_the_same(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["(16, 16)", "(16, 2)", "21 (24, 3)"]
+
+
+# Programs of an opened run.
+
+
+def test_a_run_predicts_line_by_line_in_blocks(trained):
+  run = dlx.load_run(trained)
+  lines = [f"{i} {-i} 1" for i in range(1100)]  # Blocks of 512 lines, chunks of 16.
+  x = np.array([line.split() for line in lines], np.float32)
+  expected = run.task.outputs_fn(run.eval_variables, {"x": x})
+  found = list(dlx.predict(run, iter(lines), digits=1))
+  np.testing.assert_allclose(np.array(found, float), expected, atol=0.06)
+
+
+def test_a_run_samples_with_options_and_a_seed(trained):
+  run = dlx.load_run(trained)
+  first, again, other = (list(dlx.sample(run, seed=s, count=3)) for s in (0, 0, 1))
+  assert first == again != other and len(first) == 3
+
+
+def test_programs_that_a_run_has_not_are_refused(change_task, trained):
+  change_task(predict=None)
+  with pytest.raises(UserError, match="linear_regression does not predict"):
+    next(dlx.predict(dlx.load_run(trained), ["1 2 3"]))
+  with pytest.raises(UserError, match="split: expected train, validation, test"):
+    dlx.evaluate(dlx.load_run(trained), "tset")
+
+
+def test_splits_differ_and_can_be_joined(trained):
+  run = dlx.load_run(trained)
+  found = {s: dlx.evaluate(run, s) for s in ("validation", "test", "validation+test", "train")}
+  assert [metrics["examples"] for metrics in found.values()] == [30, 10, 40, 64]
+  assert len({metrics["loss"] for metrics in found.values()}) == 4
+  mean = (30 * found["validation"]["loss"] + 10 * found["test"]["loss"]) / 40
+  assert found["validation+test"]["loss"] == pytest.approx(mean, rel=1e-6)
+  data = run.experiment.load(run.config, run.assets)
+  assert dlx.evaluate(run, "test", data) == found["test"]
+  with pytest.raises(UserError, match="no test examples"):
+    dlx.evaluate(run, "test", Data(data.train, data.validation))
