@@ -36,7 +36,8 @@ def make(
     rules: conditions on several settings.
 
   Raises:
-    UserError: a preset has an unknown key, or a base that does not exist.
+    UserError: a preset has an unknown key, or a base that does not exist; from get_config, a
+      value has the wrong type.
   """
   for name, changed in overrides.items():
     base = changed.get("base")
@@ -61,7 +62,7 @@ def make(
     if preset not in overrides:
       raise UserError(f"preset {preset!r} does not exist; presets are {', '.join(overrides)}")
     changes = dict(changes or {})
-    seed = int(changes.pop("seed", 0))
+    seed = changes.pop("seed", 0)
     for key in changes:
       _find(key, settings, "")
     values = {**of_preset(preset), **changes}
@@ -107,9 +108,12 @@ def _set(config: ml_collections.ConfigDict, key: str, setting: Setting, value: A
     if part not in config:
       config[part] = ml_collections.ConfigDict()
     config = config[part]
+  value = settings_lib.cast(setting, value)
+  if not settings_lib.has_type(setting, value):
+    raise UserError(_invalid(key, value, setting))
   if setting.optional:  # A placeholder keeps the type of a value that is None.
     config[name] = config_dict.placeholder(setting.kind)
-  config[name] = settings_lib.cast(setting, value)
+  config[name] = value
 
 
 def get(config: ml_collections.ConfigDict, key: str) -> Any:
@@ -150,7 +154,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   """
   module = module_of(config, "config")
   seed = config.get("seed")
-  if not isinstance(seed, int) or not 0 <= seed < 2**32:  # jax.random.key keeps 32 bits.
+  if type(seed) is not int or not 0 <= seed < 2**32:  # jax.random.key keeps 32 bits.
     raise UserError(f"config.seed is {seed!r}; expected 0 <= seed < 2**32")
   values = flatten(config)
   for key, setting in module.SETTINGS.items():
@@ -171,11 +175,15 @@ def check(config: ml_collections.ConfigDict) -> None:
 def _check_value(key: str, value: Any, setting: Setting) -> None:
   if value is None and setting.optional:
     return
-  if setting.default == settings_lib.REQUIRED and value == settings_lib.REQUIRED:
+  if value == settings_lib.REQUIRED == setting.wrong:
     raise UserError(f"config.{key} is missing; give it {setting.hint}")
-  if not isinstance(value, setting.kind) or not setting.is_valid(value):
-    hint = setting.hint + (" or None" if setting.optional else "")
-    raise UserError(f"config.{key} is {value!r}; expected {hint}")
+  if not settings_lib.has_type(setting, value) or not setting.is_valid(value):
+    raise UserError(_invalid(key, value, setting))
+
+
+def _invalid(key: str, value: Any, setting: Setting) -> str:
+  hint = setting.hint + (" or None" if setting.optional else "")
+  return f"config.{key} is {value!r}; expected {hint}"
 
 
 def in_steps(

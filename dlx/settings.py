@@ -10,6 +10,7 @@ dlx.presets makes configs of such a table and checks them.
 """
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 import math
 import re
 from typing import Any, NamedTuple
@@ -211,8 +212,25 @@ def _section(name: str, settings: dict, changes: dict) -> dict[str, Setting]:
 
 
 def cast(setting: Setting, value: Any) -> Any:
-  """4 as 4.0 where the setting is a float, 200 as "200" where it is a length."""
-  return value if value is None or isinstance(value, bool) else setting.kind(value)
+  """4 as 4.0 where the setting is a float, 200 as "200" where it is a length.
+
+  Values that would change (1.5 as an integer) are returned as they are.
+  """
+  if value is None or isinstance(value, bool):
+    return value
+  try:
+    converted = setting.kind(value)
+  except (TypeError, ValueError):
+    return value
+  return converted if setting.kind is str or converted == value else value
+
+
+def has_type(setting: Setting, value: Any) -> bool:
+  """Whether a value has the type of a setting, or is None where that is allowed."""
+  if value is None:
+    return setting.optional
+  # True is an int for Python.
+  return isinstance(value, setting.kind) and (setting.kind is bool or not isinstance(value, bool))
 
 
 def steps(value: str, steps_per_epoch: int | None) -> int:
@@ -226,7 +244,8 @@ def steps(value: str, steps_per_epoch: int | None) -> int:
     return int(amount)
   if steps_per_epoch is None:
     raise ValueError(f"{value!r} is in epochs, but the data have none; give a number of steps")
-  return max(1, int(float(amount) * steps_per_epoch)) if float(amount) else 0
+  exact = Fraction(amount) * steps_per_epoch  # 0.29 * 100 is 28.99... in floating point.
+  return max(1, int(exact)) if exact else 0
 
 
 def is_length(setting: Setting) -> bool:

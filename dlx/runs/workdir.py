@@ -28,7 +28,7 @@ import ml_collections
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from dlx import doctor, presets
+from dlx import doctor, presets, settings
 from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import SPLITS, Data
@@ -70,7 +70,9 @@ def check(
   ]
   reason = ""
   if _TOTAL_STEPS in differing:
-    if new.get("optimizer.decay", "constant") == "constant":
+    if not all(settings.steps(str(flat.get(_TOTAL_STEPS, 0)), 1) for flat in (old, new)):
+      reason = f" (with {_TOTAL_STEPS}=0 there is no optimizer state to continue with)"
+    elif new.get("optimizer.decay", "constant") == "constant":
       differing.remove(_TOTAL_STEPS)
     else:
       reason = f" ({_TOTAL_STEPS} changes the {new['optimizer.decay']} schedule of every step)"

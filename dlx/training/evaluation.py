@@ -88,13 +88,14 @@ def _compiled(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
 
 
 def mean(metric: np.ndarray | tuple[np.ndarray, np.ndarray]) -> float:
-  """The mean of values, weighted when given as (values, weights).
+  """The mean of values, weighted when given as (values, weights); nan when all weights are 0.
 
   Values of weight 0 are ignored, even if they are not finite.
   """
   values, weights = metric if isinstance(metric, tuple) else (metric, np.ones_like(metric, float))
   values = np.where(weights > 0, values, 0).astype(np.float64)
-  return float((values * weights).sum() / weights.sum())
+  with np.errstate(invalid="ignore"):  # 0 / 0.
+    return float((values * weights).sum() / weights.sum())
 
 
 def evaluate(

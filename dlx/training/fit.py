@@ -209,6 +209,8 @@ class _Loop:
 
   def _criterion(self, scores: dict[str, float]) -> float:
     name = self.best.removeprefix("-")
+    if name not in scores:
+      raise ValueError(f"best: expected a validation metric, {sorted(scores)}, got {self.best!r}")
     return -scores[name] if self.best.startswith("-") else scores[name]
 
   def _stop_if_not_finite(self, step: int, metrics: dict) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import contextlib
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -161,9 +162,13 @@ def check_shapes(task: Task, program: Program, data: Data) -> None:
   """Traces everything that will be compiled.
 
   Raises:
-    ValueError: a step changes the shape or dtype of the state, or eval_fn lacks the metric of
-      `task.best`.
+    ValueError: a function is missing, a step changes the shape or dtype of the state, or eval_fn
+      lacks the metric of `task.best`.
   """
+  if program.step and task.loss_fn is None:
+    raise ValueError("make: expected a loss_fn, unless total_steps is 0")
+  if task.eval_fn is None and task.measure_fn is None:
+    raise ValueError("make: expected an eval_fn or a measure_fn, which choose the best checkpoint")
   given = (dict(data.train), data.pretrained)
   state = jax.eval_shape(program.init, given)
   if program.step:
@@ -193,7 +198,8 @@ def report(workdir: pathlib.Path, task: Task, data: Data, mesh, chunk: int) -> N
   plots = task.plot(variables, data, "validation", apply) if task.plot else {}
   if not processes.is_primary():
     return
-  workdirs.write_json(workdir / "validation.json", metrics)
+  finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+  workdirs.write_json(workdir / "validation.json", finite)
   curves.draw(workdir, unit=task.unit)
   if (metric := task.best.removeprefix("-")) != "loss":
     curves.draw(workdir, metric=metric, maximize=task.best.startswith("-"))

@@ -1,4 +1,4 @@
-"""Cutting batches to a few lengths changes no loss, no gradient and no order."""
+"""Truncation of batches to a few lengths changes neither results nor gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -6,20 +6,23 @@ import numpy as np
 import pytest
 
 from dlx.data import bucketing
+from dlx.experiment import Loss
+from dlx.training import sharding
+from dlx.training.evaluation import make_apply
 
-SIZES = (2, 4, 8)
-seen = []  # The lengths that the loss was traced with.
+LENGTHS = (2, 4, 8)
+seen = []  # The lengths with which the loss was traced.
 
 
-def loss_fn(params, variables, batch, rng):
-  """A mean over tokens of a table's rows, weighted by place, without padding."""
+def loss_fn(variables, batch, rng):
+  """A sum over tokens of a table's rows, weighted by position, without padding."""
   ids, lengths = batch["ids"], batch["lengths"]
   seen.append(ids.shape[1])
-  valid = jnp.arange(ids.shape[1]) < lengths[:, None]
-  values = params["table"][ids] * (1 + jnp.arange(ids.shape[1]))
+  valid = bucketing.token_mask(ids, lengths)
+  values = variables["params"]["table"][ids] * (1 + jnp.arange(ids.shape[1]))
   noise = jax.random.normal(rng, lengths.shape)
   loss = (jnp.where(valid, values, 0).sum(1) * (batch["labels"] + noise)).sum()
-  return loss, ({"longest": lengths.max()}, {**variables, "seen": variables["seen"] + 1})
+  return Loss(loss, {"longest": lengths.max()}, {"seen": variables["seen"] + 1})
 
 
 def batch_of(*lengths):
@@ -30,56 +33,75 @@ def batch_of(*lengths):
   return {"ids": jnp.asarray(ids), "lengths": jnp.array(lengths), "labels": labels}
 
 
-ARGS = {"table": jnp.linspace(-1, 2, 9)}, {"seen": jnp.zeros(())}
+PARAMS, SEEN = {"table": jnp.linspace(-1, 2, 9)}, jnp.zeros(())
+
+
+def value_and_grad(loss_fn, params, batch, scale=1.0):
+  def scaled(params):
+    loss = loss_fn({"params": params, "seen": SEEN}, batch, jax.random.key(1))
+    return scale * loss.value, (loss.metrics, loss.updated)
+
+  return jax.value_and_grad(scaled, has_aux=True)(params)
 
 
 @pytest.mark.parametrize("lengths", [(1, 2), (1, 3), (4, 4), (5, 1), (8, 2)])
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
-def test_loss_gradient_and_metrics_are_those_of_the_whole_batch(lengths, compiled):
-  def graded(loss):
-    f = jax.value_and_grad(loss, has_aux=True)
-    return (jax.jit(f) if compiled else f)(*ARGS, batch_of(*lengths), jax.random.key(1))
-
-  ours, expected = graded(bucketing.bucketed(loss_fn, SIZES)), graded(loss_fn)
+@pytest.mark.parametrize("compile_", [lambda f, **_: f, jax.jit], ids=["eager", "jit"])
+def test_loss_gradient_and_metrics_equal_those_of_the_full_batch(lengths, compile_):
+  f = compile_(value_and_grad, static_argnums=0)
+  truncated = bucketing.truncated_loss(loss_fn, LENGTHS)
+  ours, expected = (f(loss, PARAMS, batch_of(*lengths)) for loss in (truncated, loss_fn))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, expected)
 
 
-def test_the_gradient_scales_with_what_follows_the_loss():
-  loss, args = bucketing.bucketed(loss_fn, SIZES), (batch_of(3, 1), jax.random.key(1))
-
-  def scaled(params, scale):
-    return scale * loss(params, ARGS[1], *args)[0]
-
-  one, three = (jax.grad(scaled)(ARGS[0], scale)["table"] for scale in (1.0, 3.0))
+def test_the_gradient_is_multiplied_by_the_incoming_one():
+  loss = bucketing.truncated_loss(loss_fn, LENGTHS)
+  one, three = (
+      value_and_grad(loss, PARAMS, batch_of(3, 1), scale)[1]["table"] for scale in (1.0, 3.0)
+  )
   assert one.any()
   np.testing.assert_allclose(3 * one, three, rtol=1e-6)
 
 
-def test_there_is_a_branch_for_each_size_and_no_other():
+@pytest.mark.parametrize(
+    "lengths, expected", [((2, 4, 8), {2, 4, 8}), ((2, 16), {2, 8}), ((3,), {3, 8})]
+)
+def test_one_branch_is_traced_for_each_length_up_to_the_width(lengths, expected):
   seen.clear()
-  jax.make_jaxpr(bucketing.bucketed(loss_fn, SIZES))(*ARGS, batch_of(8, 1), jax.random.key(1))
-  assert set(seen) == set(SIZES)
+  truncated = bucketing.truncated_loss(loss_fn, lengths)
+  jax.make_jaxpr(lambda p: value_and_grad(truncated, p, batch_of(8, 1)))(PARAMS)
+  assert set(seen) == expected
 
 
-def test_results_come_in_the_order_of_the_sequences_from_few_shapes():
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 10])
+def test_a_truncated_function_of_sorted_examples_equals_the_full_one(chunk):
   lengths = np.array([5, 1, 8, 2, 2, 3, 7])
   ids = np.arange(1, 57).reshape(7, 8) * (np.arange(8) < lengths[:, None])
-  shapes, counts = set(), []
+  examples = bucketing.sort_by_length({"ids": ids, "lengths": lengths, "name": np.arange(7)})
+  widths = set()
 
-  def function(ids, lengths):
-    shapes.add(ids.shape)
-    return np.stack([ids.sum(1), lengths], 1)
+  def function(variables, batch, rng):
+    widths.add(batch["ids"].shape[1])
+    return {"sum": batch["ids"].sum(1), "name": batch["name"]}
 
-  found = bucketing.map_sorted(function, ids, lengths, SIZES, rows=2, done=counts.append)
-  np.testing.assert_array_equal(found, np.stack([ids.sum(1), lengths], 1))
-  assert shapes == {(2, 2), (2, 4), (2, 8)}
-  assert counts == [2, 4, 6, 7]
+  apply = make_apply({}, sharding.make_mesh(), chunk=chunk)
+  found = apply(bucketing.truncated(function, LENGTHS), examples)
+  np.testing.assert_array_equal(found["name"], [1, 3, 4, 5, 0, 6, 2])  # A stable order.
+  np.testing.assert_array_equal(found["sum"], ids.sum(1)[found["name"]])
+  assert widths == set(LENGTHS)
 
 
-@pytest.mark.parametrize("sizes, message", [
-    ((4, 2), "rising positive"), ((), "rising positive"), ((0, 8), "rising positive"),
-    ((2, 4), "last is 4, but a sequence has 8"),
+@pytest.mark.parametrize("max_length, count, expected", [
+    (8, 4, (2, 4, 6, 8)), (10, 3, (4, 7, 10)), (3, 8, (1, 2, 3)), (5, 1, (5,)),
 ])  # fmt: skip
-def test_sizes_that_cannot_be_are_named(sizes, message):
-  with pytest.raises(ValueError, match=message):
-    bucketing.check_sizes(sizes, 8)
+def test_lengths_up_to_a_maximum_are_equally_spaced(max_length, count, expected):
+  assert bucketing.lengths_up_to(max_length, count) == expected
+
+
+@pytest.mark.parametrize("lengths, message", [
+    ((4, 2), "increasing positive"), ((), "increasing positive"), ((0, 8), "increasing positive"),
+    ((2, 4), "the last is 4, but a sequence has 8 tokens"),
+])  # fmt: skip
+def test_invalid_lengths_are_refused(lengths, message):
+  with pytest.raises(ValueError, match=f"lengths: .*{message}"):
+    bucketing.check_lengths(lengths, 8)
+  bucketing.check_lengths((2, 8), 8)

@@ -1,6 +1,4 @@
-"""The picture of a run."""
-
-import json
+"""Figures, compared as pixels where their content is simple."""
 
 from matplotlib import image
 import numpy as np
@@ -9,62 +7,57 @@ import pytest
 from dlx.reports import figures
 
 
-def draw(workdir, lines, **options):
-  workdir.mkdir(exist_ok=True)
-  (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-  path = figures.curves(workdir, **options)
-  assert path == workdir / "curves.png"
-  return image.imread(path)
+def pixels_of(figure, tmp_path):
+  return image.imread(figures.save(figure, tmp_path / "figure.png"))[..., :3]
 
 
-TRAINING = [{"step": step, "loss": 4.0 / step} for step in range(1, 20)]
-VALIDATION = [{"step": step, "validation/loss": 5.0 / step + 0.2} for step in (5, 10, 15)]
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [TRAINING + VALIDATION, TRAINING, VALIDATION, TRAINING[:1], TRAINING[:1] + VALIDATION[:1]],
-    ids=["both", "training", "validation", "one", "one_of_each"],
-)
-def test_a_picture_comes_of_any_lines(tmp_path, lines):
-  pixels = draw(tmp_path, lines, unit="nats")
-  assert pixels.shape[0] > 300 and pixels.shape[1] > 500
-  assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 10
-
-
-@pytest.mark.filterwarnings("ignore:No artists with labels")
-def test_a_picture_comes_of_no_lines(tmp_path):
-  draw(tmp_path, [])
-
-
-def test_the_picture_is_a_function_of_the_lines(tmp_path):
-  first = draw(tmp_path / "first", TRAINING + VALIDATION)
-  again = draw(tmp_path / "again", TRAINING + VALIDATION)
-  np.testing.assert_array_equal(first, again)
-  changed = [dict(line) for line in TRAINING + VALIDATION]
-  changed[-1]["validation/loss"] += 0.3
-  assert (draw(tmp_path / "changed", changed) != first).any()
-  assert (draw(tmp_path / "without", TRAINING) != first).any()
-
-
-def test_another_metric_is_another_picture(tmp_path):
-  lines = [{**line, "error": line["step"] % 3} for line in TRAINING]
-  assert (draw(tmp_path, lines, metric="error") != draw(tmp_path, lines)).any()
-
-
-def test_the_best_accuracy_is_the_largest(tmp_path):
-  lines = [{"step": i, "validation/accuracy": a} for i, a in enumerate((0.2, 0.9, 0.8))]
-  assert (draw(tmp_path, lines, metric="accuracy") != draw(
-      tmp_path, lines, metric="accuracy", best=max
-  )).any()  # fmt: skip
-
-
-def test_filters_are_tiles_of_their_own_scale_with_zero_as_grey(tmp_path):
-  kernel = np.zeros((2, 2, 3, 3))
-  kernel[..., 0] = 1e-3  # As bright as can be, whatever its size.
-  kernel[..., 1] = -5
-  figures.filters(tmp_path / "filters.png", kernel)
-  pixels = image.imread(tmp_path / "filters.png")[..., :3]
+def centers(pixels, columns):
+  """The colors in the middle of each of the tiles of one row."""
   middle = pixels[pixels.shape[0] // 2]
-  found = [middle[round((i + 0.5) * len(middle) / 3)] for i in range(3)]
+  return [middle[round((i + 0.5) * len(middle) / columns)] for i in range(columns)]
+
+
+def test_filters_are_scaled_one_by_one_and_zero_is_gray(tmp_path):
+  kernel = np.zeros((2, 2, 3, 3))
+  kernel[..., 0] = 1e-3  # White, since it is the largest element of its filter.
+  kernel[..., 1] = -5
+  found = centers(pixels_of(figures.filters(kernel), tmp_path), 3)
   np.testing.assert_allclose(found, np.full((3, 3), [[1], [0], [0.5]]), atol=0.01)
+
+
+@pytest.mark.parametrize("images, options", [
+    ([np.full((4, 4), v, np.uint8) for v in (0, 51, 255)], {}),
+    ([np.full((4, 4, 1), v, np.float32) for v in (0, 0.2, 1)], {}),
+    ([np.full((4, 4, 3), v) for v in (-1, -0.6, 1)], {"value_range": (-1, 1)}),
+    ([np.full((4, 4, 3), v) for v in (-7.0, 0.2, 7.0)], {}),  # Values outside are clipped.
+], ids=["uint8", "gray", "range", "clipped"])  # fmt: skip
+def test_images_are_shown_on_one_scale(tmp_path, images, options):
+  found = centers(pixels_of(figures.image_grid(images, **options), tmp_path), 3)
+  np.testing.assert_allclose(found, np.full((3, 3), [[0], [0.2], [1]]), atol=0.01)
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_a_grid_has_as_many_rows_as_it_needs(tmp_path, count):
+  images = [np.zeros((4, 4), np.uint8)] * count
+  grid = figures.image_grid(images, columns=4, titles=["title"] * count)
+  assert len(grid.axes) == {0: 1, 1: 1, 9: 12}[count]
+  assert sum(bool(axes.images) for axes in grid.axes) == count
+
+
+def test_a_confusion_matrix_shows_every_count_and_the_accuracy():
+  matrix = np.array([[5, 1, 0], [0, 3, 0], [2, 0, 9]])
+  (axes,) = figures.confusion_matrix(matrix, ("a", "b", "c")).axes
+  shown = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text()
+           for t in axes.texts}  # fmt: skip
+  assert shown == {ij: str(n) for ij, n in np.ndenumerate(matrix) if n}
+  assert axes.get_title() == "accuracy 85.00% of 20 examples"
+  assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_image_errors_are_the_most_confident_first():
+  images = np.zeros((3, 4, 4, 3), np.uint8)
+  probabilities = np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]])
+  labels = np.array([0, 0, 0])
+  grid = figures.image_errors(images, labels, probabilities, ("cat", "dog"))
+  titles = [axes.get_title() for axes in grid.axes if axes.images]
+  assert titles == ["dog 80%\ntrue: cat", "dog 60%\ntrue: cat"]

@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of training."""
+"""A disk that becomes full during training."""
 
 import os
 import pathlib
@@ -6,32 +6,34 @@ import subprocess
 import sys
 
 FULL_DISK = """
-import os, resource, signal, sys
+import logging, os, resource, signal, sys
 import jax, jax.numpy as jnp, ml_collections, optax
 from dlx.errors import UserError
-from dlx.training import fit, state as states
+from dlx.experiment import Data, Loss, Task
+from dlx.training import fit, sharding
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # A write beyond the limit is then an error.
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # As launch.cli.program does.
 config = ml_collections.ConfigDict({
-    "total_steps": 40, "steps_per_call": 5, "eval_every": 40, "save_every": 10, "keep": 2,
-    "fsdp": 1, "ema_decay": None, "profile": None,
+    "total_steps": 40, "steps_per_execution": 5, "eval_every": 40, "save_every": 10,
+    "max_to_keep": 2, "ema_decay": None,
 })
-optimizer = optax.sgd(0.1)
+mesh = sharding.make_mesh()
 
-def init():
-  return states.create({"w": jax.random.normal(jax.random.key(0), (500_000,))}, optimizer)
+def loss_fn(variables, batch, rng):
+  return Loss(jnp.sum(variables["params"]["w"] ** 2) / 2)
 
-def loss(params, variables, batch, rng):
-  return jnp.sum(params["w"] ** 2) / 2, ({}, variables)
+def validate(variables):
+  return {"loss": float(jnp.sum(variables["params"]["w"] ** 2))}
+
+task = Task(
+    lambda rng, data: {"params": {"w": jax.random.normal(rng, (500_000,))}}, loss_fn,
+    batch_fn=lambda train, step, rngs: train, optimizer=optax.sgd(0.1),
+)
 
 def train():
-  return fit.fit(
-      sys.argv[1], config, seed=0, init=init, loss_fn=loss, validate=validate,
-      batch_fn=lambda data, step, rng: data, data=jnp.zeros((1,)), optimizer=optimizer,
-  )
-
-def validate(state):
-  return {"loss": float(jnp.sum(state.params["w"] ** 2))}
+  program = fit.make_program(task, config, 0, mesh)
+  return fit.fit(sys.argv[1], config, program, Data(), mesh, validate=validate)
 
 config.total_steps = 20
 train()
@@ -50,7 +52,7 @@ print("then:", int(state.step), float(jnp.abs(state.params["w"]).max()) < 0.2)
 """
 
 
-def test_a_full_disk_is_one_line_and_costs_no_checkpoint(tmp_path):
+def test_a_full_disk_is_reported_in_one_line_and_loses_no_checkpoint(tmp_path):
   done = subprocess.run(
       [sys.executable, "-c", FULL_DISK, str(tmp_path)],
       capture_output=True, text=True, cwd=pathlib.Path(__file__).resolve().parents[2],

@@ -1,4 +1,4 @@
-"""Many devices give the numbers of one, and read each other's checkpoints."""
+"""Many devices compute the same as one, and restore checkpoints of any number of devices."""
 
 import jax
 import pytest
@@ -6,12 +6,13 @@ import pytest
 from dlx.errors import UserError
 from dlx.training import sharding
 
-# Runs where the host pretends to be eight devices, in float64. Meshes over the first few
-# of them stand for machines with fewer.
+# Runs with eight virtual devices, in float64. Meshes of the first few simulate machines with
+# fewer.
 PROGRAM = '''
-import pathlib, sys, tempfile
+import pathlib, sys
 import jax, jax.numpy as jnp, numpy as np, optax
 from dlx.errors import UserError
+from dlx.experiment import Loss
 from dlx.models.language_model import RecurrentLanguageModel
 from dlx.layers import losses
 from dlx.training import sharding, state as states, step as steps
@@ -28,19 +29,19 @@ params = jax.tree.map(
     lambda p: p.astype(jnp.float64), model.init(jax.random.key(0), tokens[None, :1])["params"]
 )
 
-def loss_fn(params, variables, batch, rng):
-  logits, _ = model.apply({"params": params}, batch[0])
-  return losses.cross_entropy(logits, batch[1]), ({}, variables)
+def loss_fn(variables, batch, rng):
+  logits, _ = model.apply(variables, batch[0])
+  return Loss(losses.cross_entropy(logits, batch[1]))
 
-def batch_fn(tokens, step, rng):
-  starts = jax.random.randint(rng, (16, 1), 0, 380)
+def batch_fn(tokens, step, rngs):
+  starts = jax.random.randint(rngs.step, (16, 1), 0, 380)
   windows = tokens[starts + jnp.arange(13)]
   return windows[:, :-1], windows[:, 1:]
 
 def train(optimizer, mesh, count):
   # The compiled step's inputs are placed as fit places them.
   place = lambda tree: jax.device_put(jax.tree.map(jnp.copy, tree), sharding.replicated(mesh))
-  state = place(states.create(params, optimizer, averaged=True))
+  state = place(states.create({"params": params}, optimizer, averaged=True))
   step = steps.make_step(
       loss_fn, batch_fn, optimizer, seed=5, mesh=mesh, ema_decay=0.9
   )
@@ -61,11 +62,12 @@ for count in (2, 4, 8):
     assert np.abs(expected).max() > 1e-8
 print("gradients agree")
 
-# The batch is really split: each device has an equal part.
+# Each device has an equal shard of the batch, and all of a scalar.
 mesh = mesh_of(8)
-parts = jax.jit(lambda x: sharding.split_batch({"x": x, "n": x[0, 0]}, mesh))(jnp.ones((16, 3)))
+parts = jax.jit(lambda x: sharding.shard_batch({"x": x, "n": x[0, 0]}, mesh))(jnp.ones((16, 3)))
 assert {s.data.shape for s in parts["x"].addressable_shards} == {(2, 3)}
-print("batches are split")
+assert parts["n"].is_fully_replicated
+print("batches are sharded")
 
 optimizer = optax.adamw(0.01)
 (trained, _), _ = train(optimizer, mesh_of(8), 3)
@@ -93,42 +95,43 @@ print("checkpoints restore on 1, 2, 4 and 8")
 # Four devices share each copy of the kernels, of their moments and of their average.
 mesh = sharding.make_mesh(4)
 assert dict(mesh.shape) == {"data": 2, "fsdp": 4}
-fresh = states.create(params, optimizer, averaged=True)
-placed = sharding.of_state(fresh, mesh)
+initial = states.create({"params": params}, optimizer, averaged=True)
+placed = sharding.state_sharding(initial, mesh)
 step = steps.make_step(loss_fn, batch_fn, optimizer, seed=5, mesh=mesh, ema_decay=0.9)
 shared, _ = steps.make_steps(step, mesh, placed)(
-    jax.device_put(fresh, placed), sharding.on_every_device(tokens, mesh), 3
+    jax.device_put(initial, placed), sharding.put_replicated(tokens, mesh), 3
 )
 parts = {leaf.size // leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(shared)}
 assert parts == {1, 4}
 for leaf in jax.tree.leaves((shared.params, shared.opt_state, shared.ema)):
-  can_be_split = leaf.ndim > 1 and any(n % 4 == 0 for n in leaf.shape)
-  assert leaf.addressable_shards[0].data.size == leaf.size // (4 if can_be_split else 1)
-for leaf, value in zip(jax.tree.leaves(sharding.whole(shared, mesh)), expected):
+  is_sharded = leaf.ndim > 1 and any(n % 4 == 0 for n in leaf.shape)
+  assert leaf.addressable_shards[0].data.size == leaf.size // (4 if is_sharded else 1)
+for leaf, value in zip(jax.tree.leaves(sharding.replicate(shared, mesh)), expected):
   assert leaf.is_fully_replicated and len(leaf.sharding.device_set) == 8
   np.testing.assert_allclose(np.asarray(leaf), value, rtol=1e-9, atol=1e-12)
-spec = lambda *shape: tuple(sharding.of_parameter(shape, mesh).spec)
+spec = lambda *shape: tuple(sharding.param_sharding(shape, mesh).spec)
 assert spec(8, 8) == (None, "fsdp") and spec(3, 3, 16, 8) == (None, None, "fsdp")
 assert spec(12, 30) == ("fsdp",) and spec(6, 10) == spec(8) == spec() == ()
-print("kernels are shared out")
+print("kernels are sharded")
 
 for size in (0, 4, 12, -8):
   try:
     sharding.check_batch_size(size, mesh_of(8))
     raise AssertionError(size)
   except UserError as e:
-    assert "8 device(s) cannot share" in str(e) and "multiple of 8" in str(e)
+    assert f"batch_size: expected a multiple of the 8 device(s), got {size}" == str(e)
 sharding.check_batch_size(24, mesh_of(8))
+assert [sharding.round_up(n, mesh_of(8)) for n in (1, 8, 9, 64)] == [8, 8, 16, 64]
 print("sizes are checked")
 '''
 
 
-def test_eight_devices_give_the_numbers_of_one_and_share_checkpoints(tmp_path, on_eight_devices):
+def test_eight_devices_compute_the_same_as_one_and_share_checkpoints(tmp_path, on_eight_devices):
   assert on_eight_devices(PROGRAM, str(tmp_path)) == [
       "gradients agree",
-      "batches are split",
+      "batches are sharded",
       "checkpoints restore on 1, 2, 4 and 8",
-      "kernels are shared out",
+      "kernels are sharded",
       "sizes are checked",
   ]
 
@@ -139,12 +142,12 @@ def test_a_mesh_has_all_devices():
 
 
 @pytest.mark.parametrize("fsdp", [0, -1, 3])
-def test_devices_that_cannot_share_parameters_are_refused(fsdp):
-  with pytest.raises(UserError, match=f"config.training.fsdp is {fsdp}, which does not divide"):
+def test_fsdp_must_divide_the_number_of_devices(fsdp):
+  with pytest.raises(UserError, match=f"fsdp: expected a divisor .* got {fsdp}"):
     sharding.make_mesh(fsdp)
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_batch_of_nothing_is_refused(size):
-  with pytest.raises(UserError, match=f"batch_size is {size}"):
+def test_an_empty_batch_is_refused(size):
+  with pytest.raises(UserError, match=f"batch_size: expected a multiple .* got {size}"):
     sharding.check_batch_size(size, sharding.make_mesh())

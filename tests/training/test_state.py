@@ -1,4 +1,4 @@
-"""The state of a run and the average of its params."""
+"""The state of a run, and the moving average of its params."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from dlx.training import state as states
 
 
 @pytest.mark.parametrize("decay, steps", [(0.9, 200), (0.999, 50), (0.0, 5)])
-def test_the_average_follows_the_loop(x64, decay, steps):
+def test_the_average_equals_a_loop_over_the_elements(x64, decay, steps):
   rng = np.random.default_rng(0)
   params = rng.normal(size=(steps + 1, 2, 3))
   expected = params[0].copy()
@@ -21,7 +21,7 @@ def test_the_average_follows_the_loop(x64, decay, steps):
     for i, j in np.ndindex(2, 3):
       expected[i, j] = d * expected[i, j] + (1 - d) * params[step + 1, i, j]
     ema = update(ema, {"w": jnp.asarray(params[step + 1])}, jnp.asarray(step, jnp.int32), decay)
-  # d itself is a float32.
+  # The decay d is a float32.
   np.testing.assert_allclose(ema["w"], expected, rtol=1e-6, atol=1e-6)
 
 
@@ -32,18 +32,25 @@ def test_the_average_keeps_its_dtype(dtype):
   np.testing.assert_allclose(np.asarray(ema, np.float32), 0.1, rtol=1e-2)
 
 
-def test_a_new_state_starts_at_zero_with_the_average_a_copy():
-  params = {"w": jnp.arange(3.0)}
-  state = states.create(params, optax.adam(1.0), averaged=True)
-  assert state.step.dtype == jnp.int32 and int(state.step) == 0 and state.variables == {}
-  np.testing.assert_array_equal(state.ema["w"], params["w"])
+def test_a_new_state_starts_at_step_0_with_a_copy_as_the_average():
+  variables = {"params": {"w": jnp.arange(3.0)}, "seen": {"count": jnp.ones(())}}
+  state = states.create(variables, optax.adam(1.0), averaged=True)
+  assert state.step.dtype == jnp.int32 and int(state.step) == 0
+  assert state.params is variables["params"] and state.collections == {"seen": variables["seen"]}
+  np.testing.assert_array_equal(state.ema["w"], state.params["w"])
   # Not the same buffer: a donated state may not hold one twice.
   assert state.ema["w"].unsafe_buffer_pointer() != state.params["w"].unsafe_buffer_pointer()
   assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt_state))
 
 
-def test_evaluation_takes_the_average_where_there_is_one():
-  params = {"w": jnp.zeros(2)}
-  assert states.create(params, optax.sgd(1.0)).eval_params is params
-  averaged = states.create(params, optax.sgd(1.0), averaged=True)
-  assert averaged.eval_params is averaged.ema
+def test_a_state_without_steps_has_no_optimizer_state():
+  state = states.create({"params": {"w": jnp.ones(2)}}, None)
+  assert state.opt_state == () and state.ema is None and state.collections == {}
+
+
+def test_evaluation_uses_the_average_if_there_is_one():
+  variables = {"params": {"w": jnp.zeros(2)}, "seen": jnp.ones(())}
+  state = states.create(variables, optax.sgd(1.0))
+  assert state.eval_variables == variables
+  averaged = states.create(variables, optax.sgd(1.0), averaged=True)
+  assert averaged.eval_variables == {"params": averaged.ema, "seen": variables["seen"]}

@@ -1,4 +1,4 @@
-"""A step against one written out in numpy, and many steps against one at a time."""
+"""A step equals one written in numpy, and steps in one call equal single steps."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from dlx.experiment import Loss
 from dlx.training import sharding
 from dlx.training import state as states
 from dlx.training import step as steps_lib
@@ -14,19 +15,21 @@ XS = np.random.default_rng(0).normal(size=(16, 3))
 YS = XS @ np.array([1.0, -2.0, 0.5]) + 0.3
 
 
-def loss_fn(params, variables, batch, rng):
+def loss_fn(variables, batch, rng):
+  params = variables["params"]
   error = batch["x"] @ params["w"] + params["b"] - batch["y"]
   metrics = {"largest": jnp.abs(error).max()}
-  return 0.5 * jnp.mean(error**2), (metrics, {"seen": variables["seen"] + batch["x"].shape[0]})
+  seen = variables["seen"] + batch["x"].shape[0]
+  return Loss(0.5 * jnp.mean(error**2), metrics, {"seen": seen})
 
 
-def batch_fn(data, step, rng):
+def batch_fn(data, step, rngs):
   rows = (jnp.arange(4) + 4 * step) % 16
   return {"x": data["x"][rows], "y": data["y"][rows], "step": step}
 
 
-def random_batch_fn(data, step, rng):
-  rows = jax.random.randint(rng, (4,), 0, 16)
+def random_batch_fn(data, step, rngs):
+  rows = jax.random.randint(rngs.step, (4,), 0, 16)
   return {"x": data["x"][rows], "y": data["y"][rows]}
 
 
@@ -34,9 +37,8 @@ def build(optimizer, *, seed=0, ema_decay=None, batches=batch_fn, loss=loss_fn):
   """(state, data, step, steps) in the precision of the test."""
   data = {"x": jnp.asarray(XS), "y": jnp.asarray(YS)}
   params = {"w": jnp.asarray([0.1, 0.2, -0.3]), "b": jnp.asarray(0.0)}
-  variables = {"seen": jnp.zeros((), jnp.int32)}
-  averaged = ema_decay is not None
-  state = states.create(params, optimizer, variables=variables, averaged=averaged)
+  variables = {"params": params, "seen": jnp.zeros((), jnp.int32)}
+  state = states.create(variables, optimizer, averaged=ema_decay is not None)
   mesh = sharding.make_mesh()
   step = steps_lib.make_step(
       loss, batches, optimizer, seed=seed, mesh=mesh, ema_decay=ema_decay
@@ -50,7 +52,7 @@ def gradient_by_hand(w, b, step):
   return 0.5 * np.mean(error**2), XS[rows].T @ error / 4, error.mean(), np.abs(error).max()
 
 
-def test_steps_of_sgd_are_those_by_hand(x64):
+def test_steps_of_sgd_equal_those_in_numpy(x64):
   state, data, step, _ = build(optax.sgd(0.1), ema_decay=0.95)
   step = jax.jit(step)
   w, b = np.array([0.1, 0.2, -0.3]), 0.0
@@ -66,11 +68,11 @@ def test_steps_of_sgd_are_those_by_hand(x64):
     for name, value in expected.items():
       np.testing.assert_allclose(metrics[name], value, rtol=1e-12)
     np.testing.assert_allclose(state.params["w"], w, rtol=1e-12)
-    np.testing.assert_allclose(state.ema["w"], average, rtol=1e-6)  # Its weight is a float32.
-    assert int(state.step) == t + 1 and int(state.variables["seen"]) == 4 * (t + 1)
+    np.testing.assert_allclose(state.ema["w"], average, rtol=1e-6)  # The decay is a float32.
+    assert int(state.step) == t + 1 and int(state.collections["seen"]) == 4 * (t + 1)
 
 
-def test_steps_of_adam_are_those_by_hand(x64):
+def test_steps_of_adam_equal_those_in_numpy(x64):
   rate, b1, b2, eps = 0.05, 0.9, 0.99, 1e-8
   state, data, step, _ = build(optax.adam(rate, b1=b1, b2=b2, eps=eps))
   step = jax.jit(step)
@@ -86,7 +88,7 @@ def test_steps_of_adam_are_those_by_hand(x64):
 
 
 @pytest.mark.parametrize("calls", [[6], [1] * 6, [4, 2]])
-def test_steps_in_one_call_are_the_steps_one_by_one(x64, calls):
+def test_steps_in_one_call_equal_single_steps(x64, calls):
   parts = {"ema_decay": 0.9, "batches": random_batch_fn}
   state, data, step, _ = build(optax.adamw(0.1), **parts)
   expected_metrics, one = [], jax.jit(step)
@@ -109,42 +111,53 @@ def test_steps_in_one_call_are_the_steps_one_by_one(x64, calls):
     np.testing.assert_allclose(x, y, rtol=1e-12)
 
 
-def drawn(seed, start, count):
-  """What four steps from step `start` draw: the batch's key and the loss's key."""
+def keys_of_steps(seed, start, count):
+  """Bits of the keys of `count` steps from step `start`: of the batch, of the loss, of the run."""
 
-  def recording(data, step, rng):
-    return {"key": jnp.broadcast_to(jax.random.bits(rng), (4,)), "step": step}
+  def batch_fn(data, step, rngs):
+    bits = {name: jax.random.bits(rng) for name, rng in rngs._asdict().items()}
+    return {name: jnp.broadcast_to(value, (4,)) for name, value in bits.items()} | {"index": step}
 
-  def loss(params, variables, batch, rng):
-    metrics = {"batch": batch["key"][0], "loss_rng": jax.random.bits(rng), "step": batch["step"]}
-    return 0.0 * params["b"], (metrics, variables)
+  def loss_fn(variables, batch, rng):
+    metrics = {"batch": batch["step"][0], "run": batch["run"][0], "index": batch["index"]}
+    return Loss(0.0 * variables["params"]["b"], {**metrics, "loss_rng": jax.random.bits(rng)})
 
-  state, data, _, steps = build(optax.sgd(0.0), seed=seed, batches=recording, loss=loss)
+  state, data, _, steps = build(optax.sgd(0.0), seed=seed, batches=batch_fn, loss=loss_fn)
   _, metrics = steps(state.replace(step=jnp.asarray(start, jnp.int32)), data, count)
-  return {name: np.asarray(metrics[name]) for name in ("batch", "loss_rng", "step")}
+  return {name: np.asarray(metrics[name]) for name in ("batch", "run", "index", "loss_rng")}
 
 
-def test_what_a_step_draws_is_a_function_of_seed_and_step():
-  whole, part, other = drawn(3, 0, 4), drawn(3, 2, 2), drawn(4, 0, 4)
-  np.testing.assert_array_equal(whole["step"], [0, 1, 2, 3])
-  for name in ("batch", "loss_rng"):
-    np.testing.assert_array_equal(whole[name][2:], part[name])
-    assert not set(whole[name]) & set(other[name])
-  values = [*whole["batch"], *whole["loss_rng"]]
-  assert len(set(values)) == len(values)  # Each its own key.
+def test_the_keys_of_a_step_are_a_function_of_seed_and_step():
+  all_steps, later, other = keys_of_steps(3, 0, 4), keys_of_steps(3, 2, 2), keys_of_steps(4, 0, 4)
+  np.testing.assert_array_equal(all_steps["index"], [0, 1, 2, 3])
+  for name in ("batch", "loss_rng", "run"):
+    np.testing.assert_array_equal(all_steps[name][2:], later[name])
+    assert not set(all_steps[name]) & set(other[name])
+  values = [*all_steps["batch"], *all_steps["loss_rng"], all_steps["run"][0]]
+  assert len(set(values)) == len(values)  # All keys differ,
+  assert len(set(all_steps["run"])) == 1  # but that of the run is the same in every step.
 
 
-def test_the_memory_of_the_given_state_is_reused():
+def test_an_update_of_an_unknown_collection_is_refused():
+  def loss(variables, batch, rng):
+    return Loss(variables["params"]["b"], updated={"sene": jnp.zeros(())})
+
+  state, data, step, _ = build(optax.sgd(0.1), loss=loss)
+  with pytest.raises(ValueError, match=r"loss_fn: updates \['sene'\], which init_fn did not"):
+    jax.eval_shape(step, state, data)
+
+
+def test_the_memory_of_the_given_state_is_donated():
   state, data, _, steps = build(optax.sgd(0.1))
   after, _ = steps(state, data, 2)
   assert state.params["w"].is_deleted() and not after.params["w"].is_deleted()
   assert not data["x"].is_deleted()
 
 
-def test_finite_names_the_steps():
+def test_is_finite_is_per_step():
   metrics = {
       "loss": jnp.array([1.0, jnp.nan, 1.0, jnp.inf, 2.0]),
       "grad_norm": jnp.array([1.0, 1.0, jnp.inf, jnp.nan, 0.0]),
       "other": jnp.full(5, jnp.nan),
   }
-  np.testing.assert_array_equal(steps_lib.finite(metrics), [True, False, False, False, True])
+  np.testing.assert_array_equal(steps_lib.is_finite(metrics), [True, False, False, False, True])

@@ -1,0 +1,1 @@
+"""The run directory: files, checkpoints, lock and lease, export."""

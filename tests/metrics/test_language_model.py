@@ -1,0 +1,90 @@
+"""Metrics of language models on a table of bigrams with a counter as the state."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.data import batches
+from dlx.experiment import Data
+from dlx.metrics import calibration, language_model
+from dlx.training import sharding
+from dlx.training.evaluation import make_apply
+
+LOGITS = np.random.default_rng(0).normal(size=(5, 5)).astype(np.float32)
+
+
+def tokens_of(temperature, count, seed):
+  """A text drawn from the bigrams of LOGITS / temperature."""
+
+  def step(token, rng):
+    token = jax.random.categorical(rng, jnp.asarray(LOGITS)[token] / temperature)
+    return token, token
+
+  keys = jax.random.split(jax.random.key(seed), count)
+  return np.asarray(jax.lax.scan(step, jnp.int32(0), keys)[1])
+
+
+def token_losses(variables, batch, bonus=0.0):
+  """-log p of each target, plus a bonus that stands for a state."""
+  log_p = jax.nn.log_softmax(jnp.asarray(variables["params"])[batch["inputs"]])
+  return -jnp.take_along_axis(log_p, batch["targets"][..., None], -1)[..., 0] + bonus
+
+
+def eval_fn(variables, batch, rng):
+  return {"loss": token_losses(variables, batch).mean(-1)}
+
+
+def stream_fn(variables, batch, rng):
+  """The state counts the sequences of a stream (B, S, T), starting from 0."""
+  count = jnp.arange(batch["inputs"].shape[1])[:, None]
+  return token_losses(variables, batch, bonus=count).mean((1, 2))
+
+
+def scaled(variables, temperature):
+  return {"params": variables["params"] / temperature}
+
+
+@pytest.fixture(scope="module")
+def measured():
+  splits = {
+      name: batches.windows(name, tokens_of(1.5, 8001 - 4000 * i, i), 10)
+      for i, name in enumerate(("validation", "test"))
+  }
+  data, variables = Data(**splits), {"params": LOGITS}
+  apply = make_apply(variables, sharding.make_mesh(), chunk=64)
+  measure = language_model.make_measure(eval_fn, scaled, stream_fn)
+  return data, {name: measure(variables, data, name, apply) for name in splits}
+
+
+def test_the_temperature_is_that_of_the_validation_split(measured):
+  _, metrics = measured
+  temperature = metrics["test"]["temperature"]
+  assert temperature == metrics["validation"]["temperature"]
+  assert temperature == pytest.approx(1.5, rel=0.1)  # Estimated from 8,000 draws.
+
+
+def test_metrics_equal_loops_over_the_tokens(measured):
+  data, metrics = measured
+  found, test = metrics["test"], data.test
+  for name, temperature in (("", 1.0), (" at the temperature", found["temperature"])):
+    losses = np.asarray(token_losses({"params": LOGITS / temperature}, test))
+    loss = np.log(found["perplexity"]) if not name else found["loss at the temperature"]
+    assert loss == pytest.approx(losses.mean(), rel=1e-5)
+    # Eight streams of 50 sequences each: the state is carried from sequence to sequence.
+    assert found[f"stateful loss{name}"] == pytest.approx(losses.mean() + 49 / 2, rel=1e-5)
+  assert found["tokens"] == 4000
+
+
+def test_without_a_state_there_are_no_stateful_metrics(measured):
+  data, metrics = measured
+  apply = make_apply({"params": LOGITS}, sharding.make_mesh())
+  found = language_model.make_measure(eval_fn, scaled)({"params": LOGITS}, data, "test", apply)
+  expected = {k: v for k, v in metrics["test"].items() if not k.startswith("stateful")}
+  assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("best, expected", [(1.3, 1.3), (0.1, 0.5), (9.0, 2.0)])
+def test_the_temperature_is_the_minimum_between_a_half_and_two(best, expected):
+  found = calibration.fit_temperature(lambda t: (t - best) ** 2)
+  assert found == pytest.approx(expected, abs=2e-3)
