@@ -75,14 +75,14 @@ def check_equal(values: dict) -> None:
   first, *others = (json.loads(text) for text in gather(json.dumps(values)))
   for index, other in enumerate(others, 1):
     differing = [
-        f"{key} ({first.get(key, 'absent')} there, {other.get(key, 'absent')} here)"
+        f"{key} ({first.get(key, 'absent')} and {other.get(key, 'absent')})"
         for key in sorted(first.keys() | other.keys())
         if first.get(key) != other.get(key)
     ]
     if differing:
       raise UserError(
-          f"process {index} differs from process 0 in {', '.join(differing)}; start all processes "
-          f"with the same values"
+          f"processes 0 and {index} differ in {', '.join(differing)}; start all processes with the "
+          f"same values"
       )
 
 

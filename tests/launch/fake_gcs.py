@@ -1,7 +1,7 @@
-"""A stand-in for Google Cloud Storage: the part of its JSON API that runs use, in memory.
+"""A fake Google Cloud Storage server: the part of its JSON API that runs use, in memory.
 
-  python tests/launch/fake_gcs.py              # prints its port, and serves until it is ended
-  python tests/launch/fake_gcs.py --anonymous  # takes everybody for a stranger
+  python tests/launch/fake_gcs.py              # prints its port, and serves until it is killed
+  python tests/launch/fake_gcs.py --anonymous  # rejects every request as unauthenticated
 """
 
 import base64
@@ -58,8 +58,8 @@ class Handler(BaseHTTPRequestHandler):
     url = urlsplit(self.path)
     query = {k: v[0] for k, v in parse_qs(url.query, keep_blank_values=True).items()}
     if "--anonymous" in sys.argv:
-      said = "Anonymous caller does not have storage.objects.create access"
-      return self.answer(401, {"error": {"code": 401, "message": said, "errors": []}})
+      message = "Anonymous caller does not have storage.objects.create access"
+      return self.answer(401, {"error": {"code": 401, "message": message, "errors": []}})
     with LOCK:
       self.route(url.path, query, body)
 
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
 
   def upload(self, bucket: str, query: dict, body: bytes):
     kind = query.get("uploadType")
-    if kind == "multipart":  # JSON first, then the content; gcsfs ends its lines by \n.
+    if kind == "multipart":  # JSON first, then the content; gcsfs ends its lines with \n.
       boundary = re.search(r"boundary=[\"']?([^\"';]+)", self.headers["Content-Type"])[1]
       _, *parts, _ = body.split(f"--{boundary}".encode())
       about, content = (part.split(b"\n\n", 1)[1][:-1] for part in parts)
@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-  """Does not mind clients that leave."""
+  """Ignores clients that disconnect."""
 
   def handle_error(self, request, client_address):
     pass

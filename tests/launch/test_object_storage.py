@@ -1,4 +1,4 @@
-"""Runs whose workdir is in a bucket, with a stand-in for Google Cloud Storage."""
+"""Runs whose workdir is in a bucket, with a fake Google Cloud Storage server."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ RUN = "gs://mine/runs/one"
 
 
 class Bucket:
-  """`bucket(program, *args)` runs a program that sees the stand-in."""
+  """`bucket(program, *args)` runs a program that is connected to the fake server."""
 
   def __init__(self, programs, folder, port):
     self._programs, self._url = programs, f"http://127.0.0.1:{port}"
@@ -35,7 +35,7 @@ class Bucket:
     return self._programs(*args, timeout=240, **self.environment)
 
   def generations(self, prefix=""):
-    """{name of an object: how old it is}."""
+    """{name of an object: its generation, which changes with every write}."""
     with urlopen(f"{self._url}/storage/v1/b/mine/o?prefix={prefix}") as answer:
       return {item["name"]: item["generation"] for item in json.load(answer)["items"]}
 
@@ -54,11 +54,11 @@ def bucket(request, programs, tmp_path):
   server.wait()
 
 
-def test_a_run_in_a_bucket_is_a_run(bucket, programs, tmp_path):
+def test_a_run_in_a_bucket_equals_a_local_run(bucket, programs, tmp_path):
   half = "--config.training.total_steps=20"
   finished = bucket("launch.train", DEBUG, half, f"--workdir={RUN}")
   assert finished.code == 0 and f"trained: {RUN}" in finished.out, finished
-  # Another machine, which has nothing of it, goes on.
+  # Another machine, which has no local files of the run, resumes it.
   bucket.environment["XDG_CACHE_HOME"] = str(tmp_path / "other")
   finished = bucket("launch.train", DEBUG, f"--workdir={RUN}", "--override")
   assert finished.code == 0 and "resuming from step 20" in finished.err, finished
@@ -71,16 +71,16 @@ def test_a_run_in_a_bucket_is_a_run(bucket, programs, tmp_path):
   assert any(name.startswith("runs/one/checkpoints/40/") for name in names)
   assert any(name.startswith("runs/one/tensorboard/") for name in names)
   assert not {name for name in names if name.endswith(("/lock", ".address"))}
-  # And it is evaluated as the one in a folder is.
+  # Its evaluation is that of the local run.
   ours, theirs = (
       run("launch.evaluate", f"--workdir={workdir}", "--split=test").out.splitlines()[1:]
       for run, workdir in ((bucket, RUN), (programs, alone))
   )
   assert ours == theirs and len(ours) > 3
-  assert bucket.generations("runs/one/") == before  # It wrote nothing: a run may be going on.
+  assert bucket.generations("runs/one/") == before  # It wrote nothing: the run may be training.
 
 
-def test_a_run_in_a_bucket_is_trained_by_one_program_of_a_machine_at_a_time(bucket, tmp_path):
+def test_one_program_of_a_machine_at_a_time_trains_in_a_bucket(bucket, tmp_path):
   short = (DEBUG, "--config.training.total_steps=6", f"--workdir={RUN}")
   assert bucket("launch.train", *short).code == 0
   (lock,) = tmp_path.glob("cache/dlx/workdirs/*/lock")
@@ -92,11 +92,11 @@ def test_a_run_in_a_bucket_is_trained_by_one_program_of_a_machine_at_a_time(buck
 
 @pytest.fixture
 def two_machines(bucket, programs, tmp_path):
-  """(a run that goes on, `second(steps)`: the same command on another machine)."""
+  """(a running training, `second(steps)`: the same command on another machine)."""
 
   def command(steps, folder):
     bucket.environment["XDG_CACHE_HOME"] = str(tmp_path / folder)
-    # A checkpoint by each step, so that the first run soon sees what has become of its folder.
+    # Frequent checkpoints, so that the first run soon detects that it lost its lease.
     often = [f"--config.training.{name}=2" for name in ("steps_per_call", "save_every")]
     return ["launch.train", DEBUG, f"--config.training.total_steps={steps}", *often,
             f"--workdir={RUN}"]  # fmt: skip
@@ -117,64 +117,64 @@ def saved(bucket):
           for name in bucket.generations("runs/one/checkpoints/")}  # fmt: skip
 
 
-def test_a_run_in_a_bucket_is_trained_by_one_machine_at_a_time(bucket, two_machines):
+def test_one_machine_at_a_time_trains_in_a_bucket(bucket, two_machines):
   first, second = two_machines
   refused = second(10**6)
-  assert refused.code == 2 and f"another run is training in --workdir={RUN}" in refused.err, refused
+  assert refused.code == 2 and f"another run is training in workdir={RUN}" in refused.err, refused
   assert first.poll() is None and starts(bucket) == 1
   first.send_signal(signal.SIGTERM)
-  _, said = first.communicate(timeout=120)
-  assert first.returncode == 128 + signal.SIGTERM, said
-  step = int(re.search(r"saved at step (\d+)", said)[1])
-  resumed = second(step)  # At once: the first one has given the folder back.
+  _, err = first.communicate(timeout=120)
+  assert first.returncode == 128 + signal.SIGTERM, err
+  step = int(re.search(r"saved at step (\d+)", err)[1])
+  resumed = second(step)  # Without waiting: the first run has released its lease.
   assert resumed.code == 0 and f"already trained to step {step}" in resumed.err, resumed
-  assert "has not been given back" not in resumed.err and starts(bucket) == 2
-  assert not {"runs/one/.claim", "runs/one/.pulse"} & set(bucket.generations("runs/one/"))
+  assert "was not released" not in resumed.err and starts(bucket) == 2
+  assert not {"runs/one/.lease", "runs/one/.heartbeat"} & set(bucket.generations("runs/one/"))
 
 
-@pytest.mark.full  # A minute of silence.
-def test_a_run_in_a_bucket_ends_where_another_machine_took_it_for_dead(bucket, two_machines):
+@pytest.mark.full  # Waits for the heartbeat timeout of a minute.
+def test_a_run_ends_after_another_machine_took_over_its_bucket(bucket, two_machines):
   first, second = two_machines
   first.send_signal(signal.SIGSTOP)
-  last = max(saved(bucket)) + 10  # Beyond the saves that the first one may have begun.
+  last = max(saved(bucket)) + 10  # Later than any save that the first run has in flight.
   taken = second(last)
-  assert taken.code == 0 and "has not been given back by the run before" in taken.err, taken
+  assert taken.code == 0 and "was not released by the previous run" in taken.err, taken
   steps = saved(bucket)
   first.send_signal(signal.SIGCONT)
-  _, said = first.communicate(timeout=120)
-  assert first.returncode == 2 and f"another run has begun in --workdir={RUN}" in said, said
-  # A save in whose midst it was stopped comes to an end, and the one that waited for it.
+  _, err = first.communicate(timeout=120)
+  assert first.returncode == 2 and f"another run has taken over workdir={RUN}" in err, err
+  # The save in flight when it was stopped is completed, and so is the one queued behind it.
   assert len(saved(bucket) - steps) <= 2 and max(saved(bucket)) == last
   again = second(last + 2)
   assert again.code == 0 and f"resuming from step {last}" in again.err, again
 
 
-def test_a_bucket_that_cannot_be_reached_is_one_line(programs, tmp_path):
+def test_an_unreachable_bucket_is_one_line(programs, tmp_path):
   environment = {
       "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path),
   }  # fmt: skip
   finished = programs("launch.train", DEBUG, f"--workdir={RUN}", **environment)
   assert finished.code == 2 and finished.err.count("\n") == 1, finished
-  assert f"--workdir={RUN} cannot be reached" in finished.err
+  assert f"workdir={RUN} cannot be reached" in finished.err
   assert "gcloud auth application-default login" in finished.err
 
 
-def test_a_bucket_that_does_not_answer_is_one_line(programs, tmp_path):
-  with socket.create_server(("127.0.0.1", 0)) as silent:  # The kernel connects, nobody reads.
+def test_an_unresponsive_bucket_is_one_line(programs, tmp_path):
+  with socket.create_server(("127.0.0.1", 0)) as silent:  # It never accepts.
     environment = {
         "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{silent.getsockname()[1]}",
         "XDG_CACHE_HOME": str(tmp_path),
     }
     finished = programs("launch.train", DEBUG, f"--workdir={RUN}", timeout=40, **environment)
   assert finished.code == 2 and finished.err.count("\n") == 1, finished
-  assert f"--workdir={RUN} cannot be reached" in finished.err
+  assert f"workdir={RUN} cannot be reached" in finished.err
 
 
 @pytest.mark.parametrize("bucket", [["--anonymous"]], indirect=True)
 @pytest.mark.parametrize("program", ["train", "evaluate"])
-def test_a_bucket_that_knows_nobody_here_is_one_line(bucket, program):
+def test_missing_gcs_credentials_are_one_line(bucket, program):
   flags = [DEBUG] if program == "train" else []
   finished = bucket(f"launch.{program}", *flags, f"--workdir={RUN}")
   assert finished.code == 2 and finished.err.count("\n") == 1, finished
-  assert f"--workdir={RUN} cannot be reached: Anonymous caller" in finished.err
+  assert f"workdir={RUN} cannot be reached: Anonymous caller" in finished.err
   assert "gcloud auth application-default login" in finished.err
