@@ -30,6 +30,7 @@ from rich.table import Table
 
 from benchmarks import timing
 from dlx import malloc
+from dlx.experiment import numeric
 from dlx.training import fit, sharding, train
 from dlx.training import step as steps_lib
 
@@ -53,7 +54,7 @@ def compiled(run: train.Prepared, shape: tuple[int, int]):
   """(a call that runs one step and keeps the state, the program's text, parameter bytes)."""
   mesh = sharding.make_mesh(shape[1], jax.devices()[: math.prod(shape)])
   init, step = fit.make_program(run.task, run.config.training, 0, mesh)
-  given = sharding.put_replicated((dict(run.data.train), run.data.pretrained), mesh)
+  given = sharding.put_replicated((numeric(run.data.train), run.data.pretrained), mesh)
   shardings = sharding.state_sharding(jax.eval_shape(init, given), mesh)
   state = jax.jit(init, out_shardings=shardings)(given)
   program = steps_lib.make_steps(step, mesh, shardings).lower(state, given[0], 1).compile()

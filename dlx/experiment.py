@@ -19,8 +19,16 @@ Arrays = Mapping[str, Any]  # Named arrays; the first dimension indexes the exam
 SPLITS = ("train", "validation", "test")
 
 
+def numeric(arrays: Arrays) -> dict[str, np.ndarray]:
+  """The arrays that a device can hold: all but those of dtype object."""
+  found = {name: np.asarray(array) for name, array in arrays.items()}
+  return {name: array for name, array in found.items() if array.dtype != object}
+
+
 class Data(NamedTuple):
   """The result of `load(config, assets=None)`. Every field may be omitted.
+
+  Arrays of dtype object (documents) are for reports and never reach a device.
 
   When a run is resumed or evaluated, `load` receives the assets that the run started with:
   statistics of the training split (a vocabulary, a mean) come from there and are not recomputed.
@@ -28,8 +36,7 @@ class Data(NamedTuple):
   Attributes:
     train: the arrays from which `batch_fn` draws batches; replicated on every device.
     validation, test: the examples of the splits, on the host. A metric without a data set has
-      indices for examples: {"episode": np.arange(32)}. Arrays of dtype object (documents) are
-      for reports only and never reach a device.
+      indices for examples: {"episode": np.arange(32)}.
     assets: what the model needs besides its variables: JSON values and numpy arrays (class
       names, a vocabulary, a mean). Saved with the run, and passed to `make` when it is opened.
     pretrained: variables of another run, for `init_fn`; or a function that returns them, which
@@ -61,7 +68,8 @@ class Data(NamedTuple):
         raise ValueError(f"split: this experiment has no {part} examples")
     if len(splits) == 1:
       return splits[0]
-    return jax.tree.map(lambda *x: np.concatenate(x), *map(dict, splits))
+    common = set.intersection(*(set(split) for split in splits))
+    return {name: np.concatenate([split[name] for split in splits]) for name in sorted(common)}
 
 
 class Rngs(NamedTuple):

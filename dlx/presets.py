@@ -6,7 +6,7 @@ An experiment's config.py ends in
   get_config = presets.make("experiments.vae", SETTINGS, PRESETS)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import difflib
 import importlib
 from types import ModuleType
@@ -64,7 +64,7 @@ def make(
     changes = dict(changes or {})
     seed = changes.pop("seed", 0)
     for key in changes:
-      _find(key, settings, "")
+      _find(key, ("seed", *settings), "")
     values = {**of_preset(preset), **changes}
     config = ml_collections.ConfigDict({"experiment": experiment, "preset": preset, "seed": seed})
     for key, setting in settings.items():
@@ -79,14 +79,14 @@ def make(
   return get_config
 
 
-def _find(key: str, settings: Mapping[str, Setting], where: str) -> None:
-  """Raises UserError, with the nearest key, unless `key` is one of `settings`."""
-  if key in settings:
+def _find(key: str, keys: Collection[str], where: str) -> None:
+  """Raises UserError, with the nearest key, unless `key` is one of `keys`."""
+  if key in keys:
     return
-  names = [*settings, *(name.rpartition(".")[2] for name in settings)]
+  names = [*keys, *(name.rpartition(".")[2] for name in keys)]
   near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-  full = [name for name in settings if near and (name == near[0] or name.endswith(f".{near[0]}"))]
-  hint = f"did you mean {full[0]}?" if full else f"keys are {', '.join(settings)}"
+  full = [name for name in keys if near and (name == near[0] or name.endswith(f".{near[0]}"))]
+  hint = f"did you mean {full[0]}?" if full else f"keys are {', '.join(keys)}"
   raise UserError(f"{where}{key} is not a key of this config; {hint}")
 
 

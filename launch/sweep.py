@@ -37,7 +37,7 @@ flags.DEFINE_integer("draw_seed", 0, "Seed of the draws.")
 flags.DEFINE_integer("jobs", 1, "Number of runs at a time.", lower_bound=1)
 flags.DEFINE_string("through", None, "A cluster launcher with its flags, which submits the runs.")
 flags.DEFINE_string("metric", "loss", "The validation metric that sorts the runs.")
-flags.DEFINE_enum("best", "min", ["min", "max"], "Whether smaller or larger values of the metric are better.")
+flags.DEFINE_enum("best", "min", ["min", "max"], "Whether less or more is better.")
 flags.DEFINE_bool("dry_run", False, "Print the commands instead of running them.")
 
 

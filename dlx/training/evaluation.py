@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dlx.errors import UserError
-from dlx.experiment import Arrays, Data, Task
+from dlx.experiment import Arrays, Data, Task, numeric
 from dlx.runs import workdir as workdirs
 from dlx.runs.run import Run
 from dlx.training import sharding
@@ -72,12 +72,6 @@ def make_apply(
   return apply
 
 
-def numeric(arrays: Arrays) -> dict[str, np.ndarray]:
-  """The arrays that a device can hold: all but those of dtype object."""
-  found = {name: np.asarray(array) for name, array in arrays.items()}
-  return {name: array for name, array in found.items() if array.dtype != object}
-
-
 @functools.lru_cache(maxsize=32)  # One compilation for all evaluations of a run.
 def _compiled(function: Callable, mesh: jax.sharding.Mesh) -> Callable:
   @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
@@ -136,6 +130,10 @@ def evaluate_run(
   data = run.experiment.load(run.config, run.assets) if data is None else data
   try:
     examples = data.split(split)
+    if missing := numeric(data.validation).keys() - examples.keys():
+      raise ValueError(
+          f"the {split} split cannot be evaluated: it has no {', '.join(sorted(missing))}"
+      )
   except ValueError as e:
     raise UserError(str(e)) from None
   workdirs.check_data(run.workdir, data, split.split("+"))

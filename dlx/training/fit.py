@@ -12,7 +12,7 @@ import numpy as np
 
 from dlx.distributed import processes
 from dlx.errors import UserError
-from dlx.experiment import Data
+from dlx.experiment import Data, numeric
 from dlx.runs import lock, object_storage
 from dlx.runs.checkpoints import CRITERION, Checkpoints, target_of
 from dlx.runs.metric_log import MetricLog
@@ -108,7 +108,7 @@ def fit(
     UserError: files cannot be written or read.
   """
   workdir = pathlib.Path(workdir).absolute()
-  given = sharding.put_replicated((dict(data.train), data.pretrained), mesh)
+  given = sharding.put_replicated((numeric(data.train), data.pretrained), mesh)
   shapes = jax.eval_shape(program.init, given)
   shardings = sharding.state_sharding(shapes, mesh)
   run_steps = steps_lib.make_steps(program.step, mesh, shardings) if program.step else None

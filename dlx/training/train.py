@@ -13,13 +13,13 @@ from dlx import doctor, platform, presets
 from dlx.data import batches
 from dlx.distributed import processes
 from dlx.errors import UserError
-from dlx.experiment import Data, Task
+from dlx.experiment import Data, Task, numeric
 from dlx.reports import curves, figures
 from dlx.runs import object_storage
 from dlx.runs import run as runs
 from dlx.runs import workdir as workdirs
 from dlx.training import optimizers, profiling, sharding
-from dlx.training.evaluation import evaluate, make_apply, numeric
+from dlx.training.evaluation import evaluate, make_apply
 from dlx.training.fit import Program, fit, make_program
 
 
@@ -169,7 +169,7 @@ def check_shapes(task: Task, program: Program, data: Data) -> None:
     raise ValueError("make: expected a loss_fn, unless total_steps is 0")
   if task.eval_fn is None and task.measure_fn is None:
     raise ValueError("make: expected an eval_fn or a measure_fn, which choose the best checkpoint")
-  given = (dict(data.train), data.pretrained)
+  given = (numeric(data.train), data.pretrained)
   state = jax.eval_shape(program.init, given)
   if program.step:
     after, _ = jax.eval_shape(program.step, state, given[0])

@@ -53,10 +53,10 @@ RULES = (
         "model.dtype is float64, which jax supports only with JAX_ENABLE_X64=1",
     ),
 )  # fmt: skip
-ADAPTERS = Rule(
+CLASSIFIER_RULES = (*RULES, Rule(
     lambda c: c.trainable != "adapters" or c.model.adapter_size > 0,
     "trainable is adapters; set model.adapter_size, for example to 64", {"trainable": "adapters"},
-)  # fmt: skip
+))  # fmt: skip
 SETTINGS = {
     "init_from": run("experiments.masked_lm:debug", optional=True),  # Or a published encoder.
     "trainable": matching(
@@ -130,4 +130,6 @@ PRESETS = {
     },
     "debug_finetune": {"base": "debug", "init_from": settings.REQUIRED, "layer_decay": 0.9},
 }  # fmt: skip
-get_config = presets.make("experiments.transformer_sentiment", SETTINGS, PRESETS, (*RULES, ADAPTERS))
+get_config = presets.make(
+    "experiments.transformer_sentiment", SETTINGS, PRESETS, CLASSIFIER_RULES
+)

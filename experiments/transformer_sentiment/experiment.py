@@ -22,16 +22,13 @@ def load(config, assets=None) -> Data:
   known = assets or {"classes": classes, **encoders.make_assets(config, parts.train.texts)}
   tokenizer = tokens.from_json(known["tokenizer"])
 
-  def encode(part, **columns):
+  def encode(part):
     ids, lengths = tokens.encode(tokenizer, part.texts, options.max_length)
-    arrays = {"ids": ids, "lengths": lengths, "labels": part.labels, **columns}
+    text = np.array(part.texts, object)
+    arrays = {"ids": ids, "lengths": lengths, "labels": part.labels, "text": text}
     return bucketing.sort_by_length(arrays)
 
-  train = encode(parts.train)
-  held_out = {
-      split: encode(part, text=np.array(part.texts, object))
-      for split, part in (("validation", parts.validation), ("test", parts.test))
-  }
+  train, *held_out = map(encode, parts)
   if not assets and config.model.ngrams:
     known |= ngrams.count(
         train["ids"], train["lengths"], train["labels"], len(classes),
@@ -40,7 +37,7 @@ def load(config, assets=None) -> Data:
   pretrained = None
   if config.init_from:
     pretrained = lambda: {"params": encoders.load_params(config.init_from)}  # noqa: E731
-  return Data(train, **held_out, assets=known, pretrained=pretrained)
+  return Data(train, *held_out, assets=known, pretrained=pretrained)
 
 
 def word_dropout(rng, ids, lengths, *, rate: float, unknown: int):

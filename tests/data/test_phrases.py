@@ -1,9 +1,9 @@
 """Whole sentences are held out with all their parts."""
 
+from dlx.data.labelled_text import SENTIMENTS, LabelledTexts
 import numpy as np
 import pytest
 
-from dlx.data.labelled_text import SENTIMENTS, LabelledTexts
 from dlx.data.phrases import split_off_sentences
 from dlx.errors import UserError
 

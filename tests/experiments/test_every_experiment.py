@@ -17,8 +17,9 @@ import pytest
 import dlx
 from dlx import presets, settings
 from dlx.errors import UserError
+from dlx.experiment import numeric
 from dlx.runs import export
-from dlx.training import evaluation, train
+from dlx.training import train
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMES = [f"experiments.{p.parent.name}" for p in sorted(ROOT.glob("experiments/*/config.py"))]
@@ -192,4 +193,4 @@ def test_evaluation_uses_no_array_of_objects(trained):
   run = dlx.load_run(trained("experiments.transformer_sentiment:debug"))
   data = run.experiment.load(run.config, run.assets)
   assert data.validation["text"].dtype == object
-  assert "text" not in evaluation.numeric(data.validation)
+  assert "text" not in numeric(data.validation)

@@ -1,4 +1,4 @@
-"""Several processes train what one trains; stopped in any way, they end, and resume."""
+"""Several processes train the parameters of one; stopped in any way, they end and resume."""
 
 import os
 import pathlib
@@ -11,17 +11,17 @@ import time
 
 import jax
 import numpy as np
+import programs as programs_lib
 import pytest
 
 from dlx.runs import metric_log
-from dlx.training.state import path_name
 
 EXPERIMENTS = {
     "text": ("gru_lm", "--config.data.max_characters=20000"),
     "images": ("resnet_cifar10",),
     "texts": ("transformer_sentiment",),
 }
-SECONDS_TO_NOTICE = 90  # The README says that a lost process is noticed within so many.
+SECONDS_TO_NOTICE = 90  # docs/reliability.md: a lost process is detected within this time.
 
 
 def free_port() -> int:
@@ -33,52 +33,57 @@ def free_port() -> int:
 class Job:
   """A debug preset on `processes` processes with `devices` virtual devices each."""
 
-  def __init__(self, forks, experiment: str, *flags: str, processes=1, devices=1, float64=False):
+  def __init__(self, programs, experiment: str, *flags: str, processes=1, devices=1, float64=False):
     name, *own = EXPERIMENTS[experiment]
-    self._forks, self._count = forks, processes
+    self._programs, self._count = programs, processes
     self._flags = [f"--config=experiments/{name}/config.py:debug", *own, *flags]
     if float64 and experiment != "text":
       self._flags.append("--config.model.dtype=float64")
-    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    self._options = {"environment": environment, "float64": float64}
+    self._options = {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "float64": float64
+    }  # fmt: skip
     self._running = []
 
   def start(self, workdir: pathlib.Path) -> list[int]:
-    """The process ids, the first process first."""
+    """The process ids, that of process 0 first."""
     flags, port = [*self._flags, f"--workdir={workdir}"], free_port()
     if self._count > 1:
       job = (f"--coordinator=localhost:{port}", f"--num_processes={self._count}")
       flags += ["--distributed", *job]
     self._running = [
-        self._forks.start(
-            *flags, *([f"--process_id={i}"] if self._count > 1 else []), **self._options
+        self._programs.start(
+            "launch.train", *flags, *([f"--process_id={i}"] if self._count > 1 else []),
+            **self._options,
         )
         for i in range(self._count)
-    ]
-    return self._running
+    ]  # fmt: skip
+    return [started.pid for started in self._running]
 
-  def exit_codes(self) -> list[int]:
-    return [self._forks.exit_code(child) for child in self._running]
+  def wait(self) -> tuple[list[int], str]:
+    """(exit codes, the joined output)."""
+    finished = [self._programs.wait(started) for started in self._running]
+    return [f.code for f in finished], "".join(f.err for f in finished)
 
   def train(self, workdir: pathlib.Path) -> pathlib.Path:
     self.start(workdir)
-    assert self.exit_codes() == [0] * self._count, self._forks.log.read_text()
+    codes, output = self.wait()
+    assert codes == [0] * self._count, output
     return workdir
 
 
-def distance(runs, workdir: pathlib.Path, other: pathlib.Path, dtype=np.float64) -> float:
-  """Between the last params, over their norm.
+def distance(workdir: pathlib.Path, other: pathlib.Path, dtype=np.float64) -> float:
+  """||p - q|| / ||q|| of the last params.
 
-  In float32 without the biases of keys: they shift all scores of a query alike, so that their
-  gradient is rounding alone, which Adam makes steps of full length of.
+  In float32 without the biases of keys: they shift all scores of a query alike, so their
+  gradient is rounding error, which Adam turns into steps of full length.
   """
-  jax.config.update("jax_enable_x64", True)  # Or float64 is read as float32; in all threads.
+  jax.config.update("jax_enable_x64", True)  # Otherwise float64 is read as float32.
   try:
     flat = [
         np.concatenate([
             np.ravel(x)
-            for path, x in jax.tree.leaves_with_path(runs.final_state(w)[2]["params"])
-            if dtype == np.float64 or not path_name(path).endswith("key.bias")
+            for path, x in jax.tree.leaves_with_path(programs_lib.state_of(w)["params"])
+            if dtype == np.float64 or "'key']['bias'" not in jax.tree_util.keystr(path)
         ])
         for w in (workdir, other)
     ]
@@ -89,7 +94,7 @@ def distance(runs, workdir: pathlib.Path, other: pathlib.Path, dtype=np.float64)
 
 
 def validation(workdir: pathlib.Path) -> dict[str, float]:
-  """The last figures of the validation split."""
+  """The last metrics of the validation split."""
   lines = metric_log.read(workdir / "metrics.jsonl")
   names = {name for line in lines for name in line if name.startswith("validation/")}
   return {name: [line[name] for line in lines if name in line][-1] for name in names}
@@ -111,13 +116,13 @@ GRID = [
 ]  # fmt: skip
 
 
-def check_alike(forks, runs, folder, experiment, processes, devices, fsdp):
+def check_alike(programs, folder, experiment, processes, devices, fsdp):
   flags = ("--config.training.total_steps=20", "--config.training.save_every=20")
-  one = Job(forks, experiment, *flags, float64=True).train(folder / "one")
+  one = Job(programs, experiment, *flags, float64=True).train(folder / "one")
   sharded = f"--config.training.fsdp={fsdp}"
   many = {"processes": processes, "devices": devices, "float64": True}
-  other = Job(forks, experiment, *flags, sharded, **many).train(folder / "many")
-  assert distance(runs, other, one) < 1e-10
+  other = Job(programs, experiment, *flags, sharded, **many).train(folder / "many")
+  assert distance(other, one) < 1e-10
   validated, expected = (validation(workdir) for workdir in (other, one))
   assert validated == pytest.approx(expected, rel=1e-9) and len(expected) > 0
   for name in ("curves.png", "metrics.jsonl", "run.json"):
@@ -125,52 +130,53 @@ def check_alike(forks, runs, folder, experiment, processes, devices, fsdp):
 
 
 @pytest.mark.parametrize("experiment, processes, devices, fsdp", ALIKE)
-def test_processes_train_what_one_process_trains(
-    forks, runs, tmp_path, experiment, processes, devices, fsdp
+def test_processes_train_the_parameters_of_one(
+    programs, tmp_path, experiment, processes, devices, fsdp
 ):
-  check_alike(forks, runs, tmp_path, experiment, processes, devices, fsdp)
+  check_alike(programs, tmp_path, experiment, processes, devices, fsdp)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("experiment, processes, devices, fsdp", GRID)
-def test_any_number_of_processes_trains_what_one_trains(
-    forks, runs, tmp_path, experiment, processes, devices, fsdp
+def test_any_number_of_processes_trains_the_parameters_of_one(
+    programs, tmp_path, experiment, processes, devices, fsdp
 ):
-  check_alike(forks, runs, tmp_path, experiment, processes, devices, fsdp)
+  check_alike(programs, tmp_path, experiment, processes, devices, fsdp)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_the_first_step_in_float32_is_that_of_one_process(forks, runs, tmp_path, experiment):
+def test_the_first_step_in_float32_is_that_of_one_process(programs, tmp_path, experiment):
   flags = ("--config.training.total_steps=1", "--config.optimizer.warmup_steps=0")
-  one = Job(forks, experiment, *flags).train(tmp_path / "one")
-  many = Job(forks, experiment, *flags, processes=2, devices=2).train(tmp_path / "many")
-  assert distance(runs, many, one, np.float32) < 1e-5
+  one = Job(programs, experiment, *flags).train(tmp_path / "one")
+  many = Job(programs, experiment, *flags, processes=2, devices=2).train(tmp_path / "many")
+  assert distance(many, one, np.float32) < 1e-5
 
 
-LONG = ("--config.training.total_steps=60", "--config.training.steps_per_call=2")
+LONG = ("--config.training.total_steps=60", "--config.training.steps_per_execution=2")
 
 
-def stop(job: Job, runs, workdir, who: int, number: int, after_step: int) -> list[int]:
-  """Sends a signal to one process when the run has passed a step; all exit codes."""
-  before = runs.inode(workdir)
+def stop(job: Job, workdir, who: int, number: int, after_step: int) -> tuple[list[int], str]:
+  """Sends a signal to one process after a step; (all exit codes, the output)."""
+  before = programs_lib.inode(workdir)
   children = job.start(workdir)
-  runs.wait_for(lambda: runs.inode(workdir) != before and runs.last_step(workdir) > after_step)
+  programs_lib.wait_for(
+      lambda: programs_lib.inode(workdir) != before
+      and programs_lib.last_step(workdir) > after_step
+  )
   os.kill(children[who], number)
   began = time.monotonic()
-  codes = job.exit_codes()
+  finished = job.wait()
   assert time.monotonic() - began < SECONDS_TO_NOTICE
-  return codes
+  return finished
 
 
-def check_stopped(forks, runs, folder, experiment, stops):
+def check_stopped(programs, folder, experiment, stops):
   """Stops a run by each (who, signal, after step), resumes it each time, and compares."""
-  job, stopped_at = Job(forks, experiment, *LONG, processes=2), set()
-  alone, workdir = job.train(folder / "alone"), folder / "stopped"
+  job, stopped_at = Job(programs, experiment, *LONG, processes=2), set()
+  uninterrupted, workdir = job.train(folder / "uninterrupted"), folder / "stopped"
   for who, number, after_step in stops:
-    log_before = len(forks.log.read_text())
-    codes = stop(job, runs, workdir, who, number, after_step)
-    said = forks.log.read_text()[log_before:]
+    codes, said = stop(job, workdir, who, number, after_step)
     if number == signal.SIGTERM:
       assert codes == [128 + signal.SIGTERM] * 2, said
       saved = re.findall(r"saved at step (\d+)", said)
@@ -179,69 +185,67 @@ def check_stopped(forks, runs, folder, experiment, stops):
     else:
       assert codes[who] == -number and codes[1 - who] == 1, said
       assert "another process of this run has ended or cannot be reached" in said
-  runs.assert_same(job.train(workdir), alone, stopped_at)
+  programs_lib.assert_same_run(job.train(workdir), uninterrupted, stopped_at)
 
 
-def test_one_process_stopped_stops_all_and_the_same_command_resumes(forks, runs, tmp_path):
+def test_a_signal_to_one_process_stops_all_and_the_same_command_resumes(programs, tmp_path):
   stops = [(1, signal.SIGTERM, 8), (1, signal.SIGKILL, 24), (0, signal.SIGKILL, 40)]
-  check_stopped(forks, runs, tmp_path, "text", stops)
+  check_stopped(programs, tmp_path, "text", stops)
 
 
-def test_a_stop_before_the_first_step_ends_all_at_once(forks, runs, tmp_path):
-  job, workdir = Job(forks, "text", *LONG, processes=2), tmp_path / "run"
+def test_a_stop_before_the_first_step_ends_all(programs, tmp_path):
+  job, workdir = Job(programs, "text", *LONG, processes=2), tmp_path / "run"
   children = job.start(workdir)
-  runs.wait_for((workdir / "config.json").exists)
+  programs_lib.wait_for((workdir / "config.json").exists)
   os.kill(children[1], signal.SIGTERM)
   began = time.monotonic()
-  codes = job.exit_codes()
-  said = forks.log.read_text()
+  codes, said = job.wait()
   assert time.monotonic() - began < SECONDS_TO_NOTICE
   assert codes == [1, 128 + signal.SIGTERM], said
   assert "another process of this run has ended or cannot be reached" in said
-  assert runs.last_step(workdir) == -1
+  assert programs_lib.last_step(workdir) == -1
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_stopped_ten_times_processes_end_as_if_left_alone(
-    forks, runs, tmp_path, experiment, number
+def test_ten_stops_change_nothing(
+    programs, tmp_path, experiment, number
 ):
   draw = random.Random(0)
   stops = [(draw.randrange(2), number, draw.randrange(5 * i, 5 * i + 4)) for i in range(10)]
-  check_stopped(forks, runs, tmp_path, experiment, stops)
+  check_stopped(programs, tmp_path, experiment, stops)
 
 
-def test_another_number_of_processes_goes_on_with_the_same_params(forks, runs, tmp_path):
+def test_another_number_of_processes_resumes_with_the_same_params(programs, tmp_path):
   flags = ("--config.training.total_steps=10", "--config.training.fsdp=2")
-  workdir = Job(forks, "text", *flags, processes=4).train(tmp_path / "run")
-  expected = runs.final_state(workdir)[2]
+  workdir = Job(programs, "text", *flags, processes=4).train(tmp_path / "run")
+  expected = programs_lib.state_of(workdir)
   for processes, devices in ((1, 1), (2, 4)):
     more = (
         "--config.training.total_steps=20", f"--config.training.fsdp={min(2, devices)}",
-        # A rate of nothing: the ten more steps save what was restored.
+        # With a rate of almost 0, the ten more steps keep the restored params.
         "--config.optimizer.learning_rate=1e-300", "--override",
     )  # fmt: skip
     other = tmp_path / f"{processes}x{devices}"
     shutil.copytree(workdir, other)
-    Job(forks, "text", *more, processes=processes, devices=devices).train(other)
-    restored = runs.final_state(other)[2]
+    Job(programs, "text", *more, processes=processes, devices=devices).train(other)
+    restored = programs_lib.state_of(other)
     assert int(restored["step"]) == 20
     jax.tree.map(np.testing.assert_array_equal, restored["params"], expected["params"])
 
 
-def test_processes_that_were_started_otherwise_say_what_differs(forks, tmp_path):
+def test_processes_with_different_configs_name_the_difference(programs, tmp_path):
   port = free_port()
-  children = [
-      forks.start(
-          "--config=experiments/gru_lm/config.py:debug", f"--workdir={tmp_path / 'run'}",
-          "--distributed", f"--coordinator=localhost:{port}", "--num_processes=2",
-          f"--process_id={i}", f"--config.optimizer.learning_rate={rate}",
+  started = [
+      programs.start(
+          "launch.train", "--config=experiments/gru_lm/config.py:debug",
+          f"--workdir={tmp_path / 'run'}", "--distributed", f"--coordinator=localhost:{port}",
+          "--num_processes=2", f"--process_id={i}", f"--config.optimizer.learning_rate={rate}",
       )
       for i, rate in enumerate((0.1, 0.2))
   ]  # fmt: skip
-  assert [forks.exit_code(child) for child in children] == [2, 2]
-  differs = "optimizer.learning_rate (0.1 there, 0.2 here)"
-  message = f"process 1 was started otherwise than process 0: {differs}"
-  assert forks.log.read_text().count(message) == 2
+  for finished in map(programs.wait, started):
+    assert finished.code == 2, finished
+    assert "processes 0 and 1 differ in optimizer.learning_rate (0.1 and 0.2)" in finished.err
   assert not (tmp_path / "run").exists()

@@ -1,168 +1,115 @@
-"""The text classifier: presets, splits, batches, padding, and what evaluation counts."""
-
-import functools
+"""The document classifier: batches, word dropout, padding, the ensemble's loss, fine-tuning."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.data import labelled_text, tokens
+from dlx import presets
+from dlx.data import bucketing, documents, tokens
 from dlx.errors import UserError
-from dlx.models import ngrams
-from dlx.models.sequence_heads import TokenModel
-from dlx.runs import run
-from dlx.training import finetuning, sharding
-from experiments.transformer_sentiment import checks, encoders, evaluation, experiment, splits
+from dlx.experiment import Rngs
+from dlx.models import trainable
+from dlx.training import encoders, train
 from experiments.transformer_sentiment import config as configs
-from experiments.transformer_sentiment.pretraining import experiment as pretraining
+from experiments.transformer_sentiment import experiment
+
+DATA = documents.sentences(60)
 
 
 def debug(**changes):
-  config = configs.get_config("debug")
-  with config.unlocked():
-    config.update_from_flattened_dict(changes)
-  return config
+  return configs.get_config("debug", changes)
 
 
-DATA = labelled_text.sentences(60)
-TOKENIZER = tokens.learn(DATA.texts, 200)
-UNKNOWN = TOKENIZER.token_to_id(tokens.UNKNOWN)
+def prepared(**changes) -> train.Prepared:
+  return train.prepare(debug(**changes), None)
 
 
-def encoded(config):
-  found = splits.encode(config, TOKENIZER, DATA)
-  return found, {name: jnp.asarray(array) for name, array in found._asdict().items()}
+@pytest.fixture(scope="module")
+def run() -> train.Prepared:
+  return prepared(**{"model.dropout_rate": 0.0, "data.word_dropout": 0.0})
 
 
-def encoder_of(config):
-  shapes = {"vocab_size": TOKENIZER.get_vocab_size(), "max_length": config.data.max_length}
-  return encoders.Encoder({**shapes, **config.encoder.to_dict()}, TOKENIZER)
+@pytest.fixture(scope="module")
+def variables(run):
+  return jax.jit(lambda rng: run.task.init_fn(rng, run.data))(jax.random.key(0))
 
 
-def model_of(config):
-  model = experiment.make_model(config, encoder_of(config).options, 2)
-  shape = {"longest": config.model.ngrams, "rows": config.model.ngram_rows}
-  table = ngrams.count(*encoded(config)[0], 2, **shape) if config.model.ngrams else None
-  return model, *experiment.init_variables(config, model, encoder_of(config), table)
-
-
-@pytest.mark.parametrize("preset", configs.PRESETS)
-def test_a_preset_has_every_key_is_locked_and_builds(preset, whole_preset):
-  module = pretraining if preset.endswith("pretrain") else experiment
-  config = whole_preset(configs, module, preset)
-  options = encoder_of(config).options
-  model = module.make_model(config, options, *([] if module is pretraining else [2]))
-  ids = jnp.zeros((2, config.data.max_length), jnp.int32)
+@pytest.mark.parametrize("preset", [p for p in configs.PRESETS if "finetune" not in p])
+def test_the_network_of_a_preset_maps_documents_to_logits(preset):
+  config = configs.get_config(preset)
+  shapes = {"vocab_size": 50, "max_length": config.data.max_length, **config.encoder.to_dict()}
+  model = experiment.make_model(config, {"classes": ["a", "b"], "encoder": shapes})
+  ids = jax.ShapeDtypeStruct((2, 16), jnp.int32)
   variables = jax.eval_shape(model.init, jax.random.key(0), ids)
-  shape = jax.eval_shape(model.apply, variables, ids).shape
-  assert shape == ((*ids.shape, options["vocab_size"]) if isinstance(model, TokenModel) else (2, 2))
+  assert jax.eval_shape(model.apply, variables, ids).shape == (2, 2)
 
 
-def test_an_unknown_preset_is_refused():
-  with pytest.raises(UserError, match="'imbd' is not one of imdb, sst2"):
-    configs.get_config("imbd")
-
-
-@pytest.mark.parametrize("changes, message", [
-    ({"encoder.positions": "alibi"}, "positions is 'alibi'; use sinusoidal"),
-    ({"model.pooling": "last"}, "pooling is 'last'; use mean, max, first"),
-    ({"encoder.num_heads": 3}, "d_model is 16; it must be a multiple of twice num_heads, 6"),
-    ({"data.word_dropout": 1.0}, "word_dropout is 1.0; use 0 <= rate < 1"),
-    ({"data.max_length": 2}, "max_length is 2; it must be at least 4"),
-    ({"model.dtype": "float16"}, "dtype is 'float16'; use float32, bfloat16"),
-    ({"model.dtype": "float64"}, "only with JAX_ENABLE_X64=1"),
-    ({"optimizer.layer_decay": 1.5}, "layer_decay is 1.5; it must be above 0 and at most 1"),
-    ({"data.mask_rate": 0.0}, "mask_rate is 0.0; it must be above 0"),
-    ({"trainable": "last_0"}, "trainable is 'last_0'; use all, head, adapters, bias, last_N"),
-    ({"trainable": "adapters"}, "adapters; give them a --config.model.adapter_size"),
-])  # fmt: skip
-def test_a_value_out_of_its_range_is_named(changes, message):
-  with pytest.raises(UserError, match=message):
-    experiment.check_config(debug(**changes))
-
-
-def test_a_table_is_split_in_three_parts_without_a_common_row(tmp_path):
+def test_a_table_is_split_into_three_parts_without_a_common_row(tmp_path):
   rows = "".join(f"text number {i},{'ab'[i % 2]}\n" for i in range(50))
   (tmp_path / "mine.csv").write_text("text,label\n" + rows)
-  config = debug(**{"data.file": str(tmp_path / "mine.csv"), "data.validation": 10})
-  parts = [splits.load_data(config, name) for name in ("train", "validation", "test")]
+  config = debug(**{"data.file": str(tmp_path / "mine.csv"), "data.num_validation": 10})
+  data = experiment.load(config)
+  parts = [getattr(data, name)["text"] for name in ("train", "validation", "test")]
   assert [len(part) for part in parts] == [35, 10, 5]
-  assert len({text for part in parts for text in part.texts}) == 50
-  assert all(part.classes == ("a", "b") for part in parts)
+  assert len({text for part in parts for text in part}) == 50
+  assert data.assets["classes"] == ["a", "b"]
 
 
-def test_an_unknown_source_or_split_is_refused():
-  with pytest.raises(UserError, match="'yelp'; use imdb_reviews, glue/sst2 or sentences"):
-    splits.load_data(debug(**{"data.source": "yelp"}), "train")
-  with pytest.raises(UserError, match="'all' is not one of train, validation, test"):
-    splits.load_data(debug(), "all")
-
-
-@pytest.mark.parametrize("length, count, expected", [
-    (256, 4, (64, 128, 192, 256)), (24, 2, (12, 24)), (5, 1, (5,)), (4, 9, (1, 2, 3, 4)),
-])  # fmt: skip
-def test_batches_are_cut_to_equal_steps_of_the_longest(length, count, expected):
-  config = debug(**{"data.max_length": length, "data.buckets": count})
-  assert splits.sizes(config) == expected
-
-
-def test_word_dropout_takes_its_share_of_the_words_and_leaves_ends_and_padding():
-  config = debug(**{"data.word_dropout": 0.3, "data.batch_size": 60})
-  found, data = encoded(config)
-  batch = jax.jit(experiment.make_batch(config, UNKNOWN))
-  dropped = []
-  for step in range(20):
-    one = batch(data, jnp.int32(step), jax.random.key(step))
-    for ids, length, label in zip(*(np.asarray(one[k]) for k in ("ids", "lengths", "labels"))):
-      assert ids[0] == 2 and ids[length - 1] == 3 and not ids[length:].any()
-      dropped.append((ids[1 : length - 1] == UNKNOWN).mean())
-      candidates = np.flatnonzero((found.lengths == length) & (found.labels == label))
-      same = (found.ids[candidates] == ids) | (ids == UNKNOWN)
-      assert same.all(1).any()  # It is one of the texts, with its own label.
-  assert abs(np.mean(dropped) - 0.3) < 0.02
-
-
-def test_an_epoch_has_every_text_once():
-  config = debug(**{"data.word_dropout": 0.0, "data.batch_size": 12})
-  found, data = encoded(config)
-  batch = jax.jit(experiment.make_batch(config, UNKNOWN))
-  seen = [batch(data, jnp.int32(step), jax.random.key(0)) for step in range(5)]
-  rows = np.concatenate([one["ids"] for one in seen])
-  np.testing.assert_array_equal(np.sort(rows, 0), np.sort(found.ids, 0))
-
-
-def test_the_same_text_has_the_same_logits_in_any_bucket():
-  logits = []
-  for changes in ({"data.buckets": 1}, {"data.buckets": 6}, {"data.max_length": 48}):
-    config = debug(**changes)
-    model, params, variables = model_of(config)
-    found, _ = encoded(config)
-    classify = evaluation.make_classify(config, model, sharding.make_mesh())
-    logits.append(classify(params, variables, found.ids, found.lengths))
-  np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
-  np.testing.assert_allclose(logits[0], logits[2], atol=1e-5)
-  assert np.ptp(logits[0], axis=0).min() > 1e-2
-
-
-def test_the_loss_is_the_mean_of_that_of_each_experts_logits():
-  config = debug(**{"model.dropout_rate": 0.0})
-  model, params, variables = model_of(config)
-  found, data = encoded(config)
-  batch = {name: array[:6] for name, array in data.items()}
-  loss, (metrics, _) = jax.jit(experiment.make_loss(config, model))(
-      params, variables, batch, jax.random.key(0)
+def test_word_dropout_replaces_its_fraction_of_the_words_and_keeps_ends_and_padding(run):
+  ids, lengths = jnp.asarray(run.data.train["ids"]), jnp.asarray(run.data.train["lengths"])
+  found = np.asarray(
+      experiment.word_dropout(jax.random.key(0), ids, lengths, rate=0.3, unknown=1)
   )
-  mask = evaluation.mask_of(found.ids[:6], found.lengths[:6])
-  each = model.apply({"params": params, **variables}, found.ids[:6], mask, method="each")
-  targets = 0.9 * np.eye(2)[found.labels[:6]] + 0.05
+  position = np.arange(ids.shape[1])
+  inner = (position > 0) & (position < np.asarray(lengths)[:, None] - 1)
+  assert ((found == ids) | (found == 1)).all() and (found == ids)[~inner].all()
+  assert abs((found != ids)[inner].mean() - 0.3) < 0.02
+
+
+def test_an_epoch_has_every_document_once(run):
+  count, size = len(run.data.train["ids"]), run.config.data.batch_size
+  arrays = {k: jnp.asarray(v) for k, v in run.data.train.items() if k != "text"}
+  batch_fn, rng = jax.jit(run.task.batch_fn), jax.random.key(0)
+  seen = [batch_fn(arrays, jnp.int32(step), Rngs(rng, rng)) for step in range(count // size)]
+  rows = np.concatenate([np.column_stack([b["ids"], b["labels"]]) for b in seen])
+  expected = np.column_stack([run.data.train["ids"], run.data.train["labels"]])
+  found, counts = np.unique(rows, axis=0, return_counts=True)
+  known, known_counts = np.unique(expected, axis=0, return_counts=True)
+  left_out = count - len(rows)
+  assert left_out < size and len(known) - len(found) <= left_out
+  index = [np.flatnonzero((known == row).all(1))[0] for row in found]
+  assert (counts <= known_counts[index]).all()
+
+
+def test_a_document_has_the_same_logits_at_any_length(run, variables):
+  examples = {k: run.data.validation[k] for k in ("ids", "lengths")}
+  expected = run.task.outputs_fn(variables, examples)
+  longer = {**examples, "ids": np.pad(examples["ids"], ((0, 0), (0, 20)))}
+  np.testing.assert_allclose(run.task.outputs_fn(variables, longer), expected, atol=1e-5)
+  alone = [
+      run.task.outputs_fn(variables, {k: x[i : i + 1] for k, x in examples.items()})[0]
+      for i in range(3)
+  ]
+  np.testing.assert_allclose(alone, expected[:3], atol=1e-5)
+  assert np.ptp(expected, axis=0).min() > 1e-2
+
+
+def test_the_loss_is_the_mean_of_the_members_losses(run, variables):
+  batch = {k: jnp.asarray(run.data.train[k][-6:]) for k in ("ids", "lengths", "labels")}
+  loss = jax.jit(run.task.loss_fn)(variables, batch, jax.random.key(0))
+  model = experiment.make_model(run.config, run.data.assets)
+  mask = bucketing.token_mask(batch["ids"], batch["lengths"])
+  members = model.apply(variables, batch["ids"], mask, method="member_logits")
+  targets = 0.9 * np.eye(2)[batch["labels"]] + 0.05
   expected = []
-  for logits in map(np.float64, each):
+  for logits in map(np.float64, members):
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected.append(-(targets * log_p).sum(-1).mean())
-  np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)
-  right = (sum(each).argmax(-1) == found.labels[:6]).mean()
-  assert float(metrics["accuracy"]) == pytest.approx(right)
+  assert len(members) == 2
+  np.testing.assert_allclose(loss.value, np.mean(expected), rtol=1e-5)
+  right = (sum(members).argmax(-1) == batch["labels"]).mean()
+  assert float(loss.metrics["accuracy"]) == pytest.approx(float(right))
 
 
 NAMES = {
@@ -177,87 +124,71 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("trainable, names", [
+@pytest.mark.parametrize("choice, names", [
     ("head", ()),
     ("adapters", ("norm 0", "adapter 1", "last norm")),
     ("bias", ("bias 1", "last norm")),
     ("last_1", ("kernel 1", "bias 1", "adapter 1", "last norm")),
     ("last_2", ("norm 0", "kernel 1", "bias 1", "adapter 1", "last norm")),
 ])  # fmt: skip
-def test_trainable_names_the_parameters_that_are_trained(trainable, names):
-  trained = checks.is_trained(trainable, num_layers=2)
+def test_trainable_selects_parameters(choice, names):
+  trained = trainable.is_trained(choice, num_layers=2)
   assert [k for k, v in NAMES.items() if trained(v)] == [*names, "head", "n-grams"]
 
 
-def test_the_names_are_those_of_the_model():
-  config = debug(**{"model.adapter_size": 2})
-  _, params, _ = model_of(config)
-  names = {finetuning.path_name(path) for path, _ in jax.tree.leaves_with_path(params)}
+def test_the_selected_names_are_those_of_the_model():
+  run = prepared(**{"model.adapter_size": 2})
+  shapes = jax.eval_shape(lambda rng: run.task.init_fn(rng, run.data), jax.random.key(0))
+  paths = jax.tree.leaves_with_path(shapes["params"])
+  names = {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths}
   assert set(NAMES.values()) <= names
 
 
-def test_lower_blocks_move_less():
-  assert [checks.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0]
-  config = debug(**{"optimizer.layer_decay": 0.5, "optimizer.warmup_steps": 0})
-  _, params, _ = model_of(config)
-  optimizer = experiment.make_optimizer(config, num_layers=2)
-  grads = jax.tree.map(jnp.ones_like, params)
+def test_layer_decay_lowers_the_rates_of_lower_blocks():
+  assert [trainable.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0]
+  run = prepared(layer_decay=0.5, **{"optimizer.warmup_steps": 0})
+  params = run.task.init_fn(jax.random.key(0), run.data)["params"]
   zero = jax.tree.map(jnp.zeros_like, params)  # Without decay, Adam's first step is the rate.
-  updates, _ = optimizer.update(grads, optimizer.init(zero), zero)
+  optimizer = run.task.optimizer
+  updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(zero), zero)
   network = updates["network"]["transformer"]
   moved = [network["embedding"], network["block0"], network["block1"], updates["network"]["head"]]
   rates = [float(-jax.tree.leaves(part)[0].ravel()[0]) for part in moved]
   np.testing.assert_allclose(rates, 1e-2 * np.array([0.25, 0.5, 1, 1]), rtol=1e-3)
 
 
-def classifier(config):
-  model, params, variables = model_of(config)
-  opened = run.Run(None, config, experiment, 0, params, variables)
-  return evaluation.TextClassifier(opened, model, TOKENIZER, ("negative", "positive"))
+def test_an_explanation_adds_up_and_shows_the_attention_of_the_model():
+  run = prepared(**{"model.ngrams": 0})
+  variables = run.task.init_fn(jax.random.key(0), run.data)
+  found = run.task.explain(variables, "The film was not dull")
+  assert set(found) == {"text", "attribution", "attention"}
+  label, probability = found["text"].plain.splitlines()[0].split()
+  ids, lengths = tokens.encode(
+      tokens.from_json(run.data.assets["tokenizer"]), ["The film was not dull"], 24
+  )
+  p = jax.nn.softmax(run.task.outputs_fn(variables, {"ids": ids, "lengths": lengths})[0])
+  assert label == run.data.assets["classes"][int(p.argmax())]
+  assert float(probability.rstrip("%")) == pytest.approx(100 * float(p.max()), abs=0.06)
 
 
-def test_an_explanation_adds_up_and_its_attention_is_that_of_the_model():
-  found = evaluation.explain(classifier(debug(**{"model.ngrams": 0})), "The film was not dull")
-  count = len(found.tokens)
-  assert found.attention.shape == (2, 2, count, count)
-  np.testing.assert_allclose(found.attention.sum(-1), 1, atol=1e-5)
-  # The scores share out what the text's logits differ by from those without tokens.
-  model, params, _ = model_of(debug(**{"model.ngrams": 0}))
-  network, params = model.network, params["network"]
-  ids = jnp.array([TOKENIZER.token_to_id(token) for token in found.tokens])
-  with_, without = (network.apply({"params": params}, i) for i in (ids, 0 * ids))
-  k = ("negative", "positive").index(found.label)
-  margins = [logits[k] - logits[1 - k] for logits in (with_, without)]
-  assert found.scores.sum() == pytest.approx(float(margins[0] - margins[1]), abs=2e-3)
-  assert found.probability == pytest.approx(float(jax.nn.softmax(with_)[k]), abs=1e-5)
+def test_pretrained_params_come_from_the_run_that_init_from_names(trained):
+  source = trained("experiments.masked_lm:debug")
+  run = prepared(init_from=str(source))
+  variables = run.task.init_fn(jax.random.key(0), run.data)
+  expected = encoders.load_params(str(source))["transformer"]
+  found = variables["params"]["network"]["transformer"]
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  # The encoder's shapes come with it, not from the config.
+  assert prepared(init_from=str(source), **{"encoder.d_model": 64}).data.assets["encoder"] == (
+      run.data.assets["encoder"]
+  )
 
 
-def test_an_empty_text_has_no_explanation():
-  with pytest.raises(UserError, match="the text is empty"):
-    evaluation.explain(classifier(debug()), " ")
+def test_a_run_without_an_encoder_is_refused(trained):
+  with pytest.raises(UserError, match="experiments.gru_lm, which has no encoder"):
+    prepared(init_from=str(trained("experiments.gru_lm:debug")))
 
 
-def test_mistakes_are_listed_surest_first(tmp_path):
-  data = labelled_text.LabelledTexts(("one", "two", "six"), np.array([0, 1, 0]), ("bad", "good"))
-  probabilities = np.array([[0.2, 0.8], [0.1, 0.9], [0.05, 0.95]])
-  listed = evaluation._mistakes(data, probabilities)
-  assert listed.splitlines()[:2] == ["taken for good (95.0%), is bad:", "six"]
-  assert listed.index("six") < listed.index("one") and "two" not in listed
-
-
-def test_masked_modelling_counts_hidden_tokens_only():
-  config = configs.get_config("debug_pretrain")
-  model = pretraining.make_model(config, encoder_of(config).options)
-  found, _ = encoded(config)
-  params = jax.jit(model.init)(jax.random.key(0), found.ids[:1])["params"]
-  scores = pretraining.make_scores(config, model, TOKENIZER.token_to_id(tokens.MASK))
-  evaluate = jax.jit(functools.partial(scores, train=False))
-  loss, right = evaluate(params, found.ids[:8], found.lengths[:8], jax.random.key(0))
-  assert loss.shape == right.shape == (8,)
-  assert abs(float(loss.mean()) - np.log(model.transformer.vocab_size)) < 1.5
-  # A bias that knows the answer makes it sure, and only for what it knows.
-  common = np.bincount(found.ids[found.ids > 4]).argmax()
-  sure = {**params, "bias": params["bias"].at[common].set(100.0)}
-  _, right = evaluate(sure, found.ids, found.lengths, jax.random.key(0))
-  share = np.mean(found.ids[found.ids > 4] == common)
-  assert float(right.mean()) == pytest.approx(share, abs=0.08)
+def test_a_required_run_has_to_be_given():
+  with pytest.raises(UserError, match="init_from is missing"):
+    presets.check(configs.get_config("sst2_finetune_minilm"))

@@ -97,9 +97,10 @@ def two_machines(bucket, programs, tmp_path):
   def command(steps, folder):
     bucket.environment["XDG_CACHE_HOME"] = str(tmp_path / folder)
     # Frequent checkpoints, so that the first run soon detects that it lost its lease.
-    often = [f"--config.training.{name}=2" for name in ("steps_per_call", "save_every")]
+    often = [f"--config.training.{name}=2" for name in ("steps_per_execution", "save_every")]
+    # The length of a run determines its schedule, so another one needs --override.
     return ["launch.train", DEBUG, f"--config.training.total_steps={steps}", *often,
-            f"--workdir={RUN}"]  # fmt: skip
+            f"--workdir={RUN}", "--override"]  # fmt: skip
 
   first = programs.begin(*command(10**6, "one"), **bucket.environment)
   while not any("/checkpoints/" in name for name in bucket.generations("runs/one/")):

@@ -7,7 +7,7 @@ import pytest
 
 import dlx
 from dlx.errors import UserError
-from dlx.experiment import Data, Task
+from dlx.experiment import Data, Task, numeric
 from dlx.training import evaluation, sharding
 
 
@@ -66,7 +66,7 @@ def test_arrays_of_objects_never_reach_the_function():
   arrays = {"document": np.array(["a", "b"], object), "x": np.arange(2)}
   np.testing.assert_array_equal(make_apply()(function, arrays), [0, 1])
   assert names == [["x"]]
-  assert set(evaluation.numeric(arrays)) == {"x"}
+  assert set(numeric(arrays)) == {"x"}
 
 
 def test_a_call_can_replace_the_variables_and_the_chunk():
