@@ -43,7 +43,7 @@ SETTINGS = {
     "penalty.kind": one_of("none", "l1", "kl", "contractive"),
     "penalty.weight": number(0.1)._replace(when=("penalty.kind", ("l1", "kl", "contractive"))),
     "penalty.rate": positive(0.05, high=0.99)._replace(when=("penalty.kind", ("kl",))),
-    **settings.optimizers("adamw", "sgd", learning_rate=2e-3, warmup_steps=100, clip_norm=None),
+    **settings.optimizers("adamw", "sgd", learning_rate=1e-2, warmup_steps=100, clip_norm=None),
     **settings.training(
         total_steps="10 epochs", eval_every="1 epoch", save_every="1 epoch", eval_batch_size=500
     ),
@@ -70,7 +70,7 @@ PRESETS = {
         "training.save_every": "20 epochs",
     },
     "sigmoid": {},
-    "sparse": {"penalty.kind": "kl"},
+    "sparse": {"penalty.kind": "kl", "penalty.weight": 0.3},
     "denoising": {"corruption.kind": "masking"},
     "contractive": {"penalty.kind": "contractive"},
     "gaussian": {"model.code": "gaussian"},

@@ -164,12 +164,11 @@ def make(config, assets) -> Task:
   def reconstructions(variables, batch, rng=None):
     return decode(layers_of(variables), codes(variables, batch), activation) + offset
 
-  def loss_fn(variables, batch, rng):
-    return Loss(objective(variables, batch, rng).mean())
-
   def eval_fn(variables, batch, rng):
-    error = jnp.square(reconstructions(variables, batch) - offset - pixels(batch)).sum(-1)
-    return {"loss": objective(variables, batch, rng), "error": error}
+    h = codes(variables, batch)
+    error = jnp.square(decode(layers_of(variables), h, activation) - pixels(batch)).sum(-1)
+    rate = jnp.abs(h).mean(-1)
+    return {"loss": objective(variables, batch, rng), "error": error, "activation": rate}
 
   def measure_fn(variables, data, split, apply):
     splits = data.train, data.split(split)
@@ -181,10 +180,9 @@ def make(config, assets) -> Task:
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
-    some = {name: array[:36] for name, array in examples.items()}
-    outputs = apply(reconstructions, some).reshape(-1, *shape)
+    outputs = apply(reconstructions, examples)[:36].reshape(-1, *shape)
     kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
-    drawn = {f"reconstructions_{split}": figures.reconstructions(some["images"], outputs)}
+    drawn = {f"reconstructions_{split}": figures.reconstructions(examples["images"][:36], outputs)}
     if sizes[-1] == 2:
       points = apply(codes, examples)
       drawn[f"codes_{split}"] = figures.scatter(points, examples["labels"], assets["classes"])
@@ -195,6 +193,6 @@ def make(config, assets) -> Task:
     optimizer = optimizers.make(config.optimizer, config.training.total_steps)
     optimizer = finetuning.train_only(optimizer, lambda name: name.startswith(f"{last}."))
   return Task(
-      init_fn, loss_fn, eval_fn, optimizer=optimizer, measure_fn=measure_fn, plot=plot,
-      outputs_fn=codes, unit="squared error per image",
+      init_fn, lambda *args: Loss(objective(*args).mean()), eval_fn, optimizer=optimizer,
+      measure_fn=measure_fn, plot=plot, outputs_fn=codes, unit="squared error per image",
   )  # fmt: skip
