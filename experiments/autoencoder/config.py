@@ -1,8 +1,8 @@
-"""Presets of autoencoders. The loss is in squared error per image, of pixels in [0, 1].
+"""Presets of autoencoders. The loss is in nats per image (squared error for `linear`).
 
 python -m launch.train --config=experiments/autoencoder/config.py:PRESET --workdir=runs/auto
 
-linear       16 units with tied weights, without nonlinearity: reaches PCA's subspace
+linear       16 units with tied weights, without nonlinearity: the subspace of PCA
 sigmoid      256 sigmoid units with tied weights; all presets below change one thing
 sparse       the mean activation of each unit is drawn to 0.05
 denoising    a quarter of the pixels is set to zero in the input
@@ -70,7 +70,7 @@ PRESETS = {
         "training.save_every": "20 epochs",
     },
     "sigmoid": {},
-    "sparse": {"penalty.kind": "kl", "penalty.weight": 0.3},
+    "sparse": {"penalty.kind": "kl", "penalty.weight": 1.0},
     "denoising": {"corruption.kind": "masking"},
     "contractive": {"penalty.kind": "contractive"},
     "gaussian": {"model.code": "gaussian"},
