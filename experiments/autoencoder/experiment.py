@@ -32,10 +32,8 @@ ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "identity": lambda x: x}
 def load(config, assets=None) -> Data:
   """uint8 images with labels; their shape, the class names, and the mean training image."""
   options = config.data
-  splits = image_data.load(
-      options.dataset, folder=options.images, size=options.size,
-      num_validation=options.num_validation,
-  )  # fmt: skip
+  where = {"folder": options.images, "size": options.size}
+  splits = image_data.load(options.dataset, **where, num_validation=options.num_validation)
   images = splits.train.images
   mean = np.float32(images.mean(0).ravel() / 255)
   known = {"classes": list(splits.train.classes), "shape": list(images.shape[1:]), "mean": mean}
@@ -164,8 +162,8 @@ def make(config, assets) -> Task:
     return encode(layers_of(variables), pixels(batch), activation)
 
   def reconstructions(variables, batch, rng=None):
-    h = codes(variables, batch)
-    return ACTIVATIONS[activation](decode(layers_of(variables), h, activation)) + offset
+    a = decode(layers_of(variables), codes(variables, batch), activation)
+    return ACTIVATIONS[activation](a) + offset
 
   def eval_fn(variables, batch, rng):
     error = jnp.square(reconstructions(variables, batch) - offset - pixels(batch)).sum(-1)
@@ -176,18 +174,19 @@ def make(config, assets) -> Task:
     splits = data.train, data.split(split)
     labels = [examples["labels"] for examples in splits]
     x = [np.float32(pixels(examples) + offset - mean) for examples in splits]
-    h = [apply(codes, examples) for examples in splits]
+    z = [apply(codes, examples) for examples in splits]
     basis = decode(layers_of(variables), np.eye(sizes[-1]), activation).T if is_linear else None
-    return representations.compare_with_pca(h, x, labels, basis)
+    return representations.compare_with_pca(z, x, labels, basis)
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
-    outputs = apply(reconstructions, examples)[:36].reshape(-1, *shape)
-    kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
-    drawn = {f"reconstructions_{split}": figures.reconstructions(examples["images"][:36], outputs)}
+    images, outputs = examples["images"][:36], apply(reconstructions, examples)[:36]
+    pairs = figures.reconstructions(images, outputs.reshape(images.shape))
+    drawn = {f"reconstructions_{split}": pairs}
     if sizes[-1] == 2:
       points = apply(codes, examples)
       drawn[f"codes_{split}"] = figures.scatter(points, examples["labels"], assets["classes"])
+    kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
     return {**drawn, "filters": figures.filters(kernel.reshape(*shape, -1))}
 
   optimizer = None
