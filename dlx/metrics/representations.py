@@ -33,7 +33,7 @@ def principal_angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   Source: Bjorck and Golub, "Numerical methods for computing angles between linear subspaces"
     (1973).
   """
-  qa, qb = (np.linalg.qr(m.astype(np.float64))[0] for m in (a, b))
+  qa, qb = (np.linalg.qr(np.asarray(m, np.float64))[0] for m in (a, b))
   cosines = np.linalg.svd(qa.T @ qb, compute_uv=False)[::-1].clip(0, 1)
   sines = np.linalg.svd(qb - qa @ (qa.T @ qb), compute_uv=False).clip(0, 1)
   return np.degrees(np.where(sines < np.sqrt(0.5), np.arcsin(sines), np.arccos(cosines)))

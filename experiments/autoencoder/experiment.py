@@ -1,10 +1,10 @@
 """Autoencoders of images: a code h that is smaller, sparser or smoother than the image x.
 
-  loss = ||x - decode(z)||^2 + penalty,   h = encode(corrupted x),   z = h or drawn around h
+  loss = distance(x, x') + penalty,   h = encode(corrupted x),   z = h or drawn around h
 
-in squared error per image (pixels in [0, 1], summed). Each layer is h = s(x W + b) and
-x' = s(h V + c) with V = W^T where weights are tied; s is the sigmoid, or the identity, without
-biases, on centered pixels.
+with x' = decode(z) and pixels in [0, 1]. Each layer is h = s(x W + b) and x' = s(h V + c), with
+V = W^T where weights are tied. s is the sigmoid, and the distance cross-entropy in nats; or the
+identity on centered pixels, without biases, and the distance ||x - x'||^2.
 
 Source: Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks"
   (2006); Baldi and Hornik (1989), linear; Ng, CS294A lecture notes (2011), and Ranzato et al.
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import rel_entr
 import numpy as np
+import optax
 
 import dlx
 from dlx.data import images as image_data
@@ -31,10 +32,8 @@ ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "identity": lambda x: x}
 def load(config, assets=None) -> Data:
   """uint8 images with labels; their shape, the class names, and the mean training image."""
   options = config.data
-  splits = image_data.load(
-      options.dataset, folder=options.images, size=options.size,
-      num_validation=options.num_validation,
-  )  # fmt: skip
+  where = {"folder": options.images, "size": options.size}
+  splits = image_data.load(options.dataset, **where, num_validation=options.num_validation)
   images = splits.train.images
   mean = np.float32(images.mean(0).ravel() / 255)
   known = {"classes": list(splits.train.classes), "shape": list(images.shape[1:]), "mean": mean}
@@ -65,11 +64,18 @@ def encode(layers, x, activation: str):
 
 
 def decode(layers, h, activation: str):
-  """The reconstructions, (..., D), of codes, (..., k)."""
-  for layer in reversed(layers):
+  """The pre-activations a of the reconstructions s(a), (..., D), of codes, (..., k)."""
+  for i, layer in enumerate(reversed(layers)):
     params = {"kernel": layer["encoder"]["kernel"].T, **layer["decoder"]}
-    h = ACTIVATIONS[activation](linear.apply(params, h))
+    h = linear.apply(params, ACTIVATIONS[activation](h) if i else h)
   return h
+
+
+def distance(x, a, activation: str):
+  """-sum_i x_i log s(a_i) + (1 - x_i) log(1 - s(a_i)), or ||x - a||^2 for the identity."""
+  if activation == "sigmoid":
+    return optax.sigmoid_binary_cross_entropy(a, x).sum(-1)
+  return jnp.square(x - a).sum(-1)
 
 
 def corrupt(rng, x, kind: str, amount: float = 0.0):
@@ -82,11 +88,8 @@ def corrupt(rng, x, kind: str, amount: float = 0.0):
 
 
 def draw(rng, h, kind: str, std: float = 0.0):
-  """Codes z with mean h, N(h, std^2) or Bernoulli(h), whose gradient is that of z = h.
-
-  It is exact for Gaussian noise, and the straight-through estimate for Bernoulli codes (Bengio,
-  Leonard, Courville, "Estimating or propagating gradients through stochastic neurons", 2013).
-  """
+  """Codes z ~ N(h, std^2) or Bernoulli(h), with dz/dh = 1: exact for Gaussian noise, and the
+  straight-through estimate of Bengio, Leonard and Courville (2013) for Bernoulli codes."""
   if kind == "gaussian":
     return h + std * jax.random.normal(rng, h.shape, h.dtype)
   if kind == "bernoulli":
@@ -112,12 +115,10 @@ def sigmoid_jacobian_norm(kernel, h):
 
 def penalty(kind: str, layers, x, h, activation: str, rate: float = 0.0):
   """The penalty of codes h of inputs x: (B,), or a scalar if it depends on the batch's mean."""
-  if kind == "l1":
-    return jnp.abs(h).sum(-1)
+  if kind in ("none", "l1"):
+    return jnp.abs(h).sum(-1) if kind == "l1" else 0.0
   if kind == "kl":
     return rate_divergence(h, rate)
-  if kind == "none":
-    return 0.0
   if len(layers) == 1 and activation == "sigmoid":
     return sigmoid_jacobian_norm(layers[0]["encoder"]["kernel"], h)
   return jacobian_norm(lambda x: encode(layers, x, activation), x)
@@ -128,9 +129,9 @@ def make(config, assets) -> Task:
   options, shape, mean = config.model, assets["shape"], assets["mean"]
   activation, is_linear = options.activation, options.activation == "identity"
   sizes = [int(np.prod(shape)), *map(int, options.sizes.split("-"))]
-  last = f"layer{len(sizes) - 2}"
-  offset = mean if is_linear else np.zeros_like(mean)
-  num_frozen = len(sizes) - 2 if config.trainable == "last_layer" else 0
+  depth, last = len(sizes) - 1, f"layer{len(sizes) - 2}"
+  offset = mean if is_linear else 0 * mean
+  num_frozen = depth - 1 if config.trainable == "last_layer" else 0
 
   def init_fn(rng, data):
     params = init(rng, sizes, tied=options.tied, bias=not is_linear)
@@ -139,8 +140,8 @@ def make(config, assets) -> Task:
       params = finetuning.load_pretrained(params, old, config.init_from, new_params=last)
     return {"params": params}
 
-  def layers_of(variables):
-    return [variables["params"][f"layer{i}"] for i in range(len(sizes) - 1)]
+  def layers_of(variables, first=0, end=depth):
+    return [variables["params"][f"layer{i}"] for i in range(first, end)]
 
   def pixels(batch):
     return batch["images"].reshape(len(batch["images"]), -1) / 255 - offset
@@ -148,13 +149,12 @@ def make(config, assets) -> Task:
   def objective(variables, batch, rng):
     """The loss of each image, (B,); with frozen layers that of the last one on its input."""
     corruption_rng, code_rng = jax.random.split(rng)
-    layers = layers_of(variables)
-    frozen, layers = layers[:num_frozen], layers[num_frozen:]
+    frozen, layers = layers_of(variables, 0, num_frozen), layers_of(variables, num_frozen)
     x = jax.lax.stop_gradient(encode(frozen, pixels(batch), activation))
     noisy = corrupt(corruption_rng, x, **config.corruption)
     h = encode(layers, noisy, activation)
     z = draw(code_rng, h, options.code, options.get("code_std"))
-    error = jnp.square(decode(layers, z, activation) - x).sum(-1)
+    error = distance(x, decode(layers, z, activation), activation)
     weight, rate = config.penalty.get("weight", 0.0), config.penalty.get("rate")
     return error + weight * penalty(config.penalty.kind, layers, noisy, h, activation, rate)
 
@@ -162,32 +162,31 @@ def make(config, assets) -> Task:
     return encode(layers_of(variables), pixels(batch), activation)
 
   def reconstructions(variables, batch, rng=None):
-    return decode(layers_of(variables), codes(variables, batch), activation) + offset
-
-  def loss_fn(variables, batch, rng):
-    return Loss(objective(variables, batch, rng).mean())
+    a = decode(layers_of(variables), codes(variables, batch), activation)
+    return ACTIVATIONS[activation](a) + offset
 
   def eval_fn(variables, batch, rng):
     error = jnp.square(reconstructions(variables, batch) - offset - pixels(batch)).sum(-1)
-    return {"loss": objective(variables, batch, rng), "error": error}
+    size = jnp.abs(codes(variables, batch)).mean(-1)
+    return {"loss": objective(variables, batch, rng), "error": error, "activation": size}
 
   def measure_fn(variables, data, split, apply):
     splits = data.train, data.split(split)
     labels = [examples["labels"] for examples in splits]
     x = [np.float32(pixels(examples) + offset - mean) for examples in splits]
-    h = [apply(codes, examples) for examples in splits]
-    basis = np.asarray(decode(layers_of(variables), jnp.eye(sizes[-1]), activation)).T
-    return representations.compare_with_pca(h, x, labels, basis if is_linear else None)
+    z = [apply(codes, examples) for examples in splits]
+    basis = decode(layers_of(variables), np.eye(sizes[-1]), activation).T if is_linear else None
+    return representations.compare_with_pca(z, x, labels, basis)
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
-    some = {name: array[:36] for name, array in examples.items()}
-    outputs = apply(reconstructions, some).reshape(-1, *shape)
-    kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
-    drawn = {f"reconstructions_{split}": figures.reconstructions(some["images"], outputs)}
+    images, outputs = examples["images"][:36], apply(reconstructions, examples)[:36]
+    pairs = figures.reconstructions(images, outputs.reshape(images.shape))
+    drawn = {f"reconstructions_{split}": pairs}
     if sizes[-1] == 2:
       points = apply(codes, examples)
       drawn[f"codes_{split}"] = figures.scatter(points, examples["labels"], assets["classes"])
+    kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
     return {**drawn, "filters": figures.filters(kernel.reshape(*shape, -1))}
 
   optimizer = None
@@ -195,6 +194,7 @@ def make(config, assets) -> Task:
     optimizer = optimizers.make(config.optimizer, config.training.total_steps)
     optimizer = finetuning.train_only(optimizer, lambda name: name.startswith(f"{last}."))
   return Task(
-      init_fn, loss_fn, eval_fn, optimizer=optimizer, measure_fn=measure_fn, plot=plot,
-      outputs_fn=codes, unit="squared error per image",
+      init_fn, lambda *args: Loss(objective(*args).mean()), eval_fn, optimizer=optimizer,
+      measure_fn=measure_fn, plot=plot, outputs_fn=codes,
+      unit="squared error per image" if is_linear else "nats per image",
   )  # fmt: skip
