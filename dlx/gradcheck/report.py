@@ -81,8 +81,8 @@ def table(cases: list[Case], *, markdown: bool) -> None:
     shown.add_row(*cells)
   Console().print(shown, markup=False)
   print(
-      "Errors in float64, relative to the largest cotangent. Time and memory in float32, relative to"
-      "\njax.vjp of the reference function; both include the forward pass."
+      "Errors in float64, relative to the largest cotangent. Time and memory in float32, relative "
+      "to\njax.vjp of the reference function; both include the forward pass."
   )
 
 

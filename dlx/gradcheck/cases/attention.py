@@ -113,7 +113,7 @@ CASES = [
             # The layer's second derivative needs it (tests/gradients/test_attention.py).
             "(out * d_out).sum(-1) - d_lse -> (out * d_out).sum(-1)": "d_lse is 0 here",
             "mask.shape[-1] > 1 -> mask.shape[-1] >= 1": "one column is padded beyond the keys",
-            "key.shape[-2], q, k) -> ": "any block sizes give the same result",
+            "key.shape[-2], k, q)": "any block sizes give the same result",
             "jnp.zeros_like(key) -> key": "every block is overwritten",
             "jnp.zeros_like(value) -> value": "every block is overwritten",
             "jnp.atleast_2d(mask) -> mask": "no drawn mask has fewer dimensions",

@@ -96,7 +96,7 @@ CASES = [
             "widen(d_new[name]) -> d_new": FLOAT64,
             "widen(stats['mean']) -> stats": FLOAT64,
             "widen(stats['var']) -> stats": FLOAT64,
-            "x.ndim - 1 -> x.ndim": "any value may be subtracted first",
+            "operand: x.ndim - 1 -> x.ndim": "any value may be subtracted first",
         },
     ),
 ]
