@@ -1,13 +1,13 @@
-"""Layers with a hand-derived gradient, beside jax.grad, Flax Linen and PyTorch.
+"""Layers with a hand-derived gradient against jax.grad, Flax Linen and PyTorch.
 
   python -m benchmarks.gradients [--rounds=7] [--only=conv] [--output=gradients.json]
 
 A call computes a layer's output and the cotangents of its params and inputs from a
-given cotangent of the output, in float32. The rows of one problem start from the same
-values, and the program first makes sure that they give the same cotangents. They take
-turns in rounds; the minimum counts. Nothing else may run meanwhile. Compile time is
-apart. The share of peak compares the problem's matrix products (three times those of
-the forward pass; for causal attention, half of the score matrix) with a 2048 x 2048
+given cotangent of the output, in float32. All implementations of a problem get the same
+values, and the program first checks that their cotangents agree. They run in alternating
+rounds, and the minimum is reported; run nothing else at the same time. Compile time is
+separate. The fraction of peak compares the problem's matrix products (three times those
+of the forward pass; for causal attention, half of the score matrix) with a 2048 x 2048
 product measured in the same run.
 """
 
@@ -34,12 +34,12 @@ class Problem(NamedTuple):
 
   Attributes:
     name: the layer and its sizes.
-    inputs: the arrays that get a cotangent.
-    d_out: that of the output.
-    flops: the products of forward and backward.
-    ways: for each contestant a function of the inputs, in JAX.
-    torch: a function `(inputs, d_out) -> call`, `call()` giving what the ways give.
-    wanted: for each contestant, the largest share of its time that dlx may take.
+    inputs: the differentiated arrays.
+    d_out: the cotangent of the output.
+    flops: the matrix products of forward and backward.
+    ways: for each implementation in JAX a function of the inputs.
+    torch: a function `(inputs, d_out) -> call`; `call()` returns the output and cotangents.
+    wanted: for each implementation, the target for the time of dlx divided by its time.
   """
 
   name: str
@@ -72,7 +72,7 @@ def convolution(batch, size, c_in, c_out, window=3, strides=1, wanted=None) -> P
 
 
 def max_pooling(batch, size, channels, window=2) -> Problem:
-  """Windows side by side over (batch, size, size, channels); there are no products."""
+  """Non-overlapping windows over (batch, size, size, channels); there are no products."""
   out, pool = size // window, functools.partial(pooling.max_pool, window=window)
   return Problem(
       f"max-pool {window}x{window} {batch}x{size}x{size}x{channels}",
@@ -86,7 +86,7 @@ def max_pooling(batch, size, channels, window=2) -> Problem:
 
 
 def recurrent(cell, size, *, wanted, **options) -> Problem:
-  """A GRU or LSTM over (B, T, D), its states as output."""
+  """A GRU or LSTM over (B, T, D); the output is the states."""
   batch, length, d, hidden = size
   params = cell.init(jax.random.key(0), d, hidden, **options)
   gates = params["hidden"].shape[1] // hidden
@@ -164,7 +164,7 @@ PROBLEMS = (
 
 
 def _jax_call(way: Callable, inputs: tuple, d_out):
-  """A call that gives the cotangents, and the seconds that compiling it took."""
+  """A call that returns the output and cotangents, and its compile time in seconds."""
 
   @jax.jit
   def forward_and_backward(inputs, d_out):
@@ -178,7 +178,7 @@ def _jax_call(way: Callable, inputs: tuple, d_out):
 
 
 def calls_of(problem: Problem) -> dict[str, tuple[Callable, float]]:
-  """For each contestant its call, `() -> (out, cotangents)`, and its compile time."""
+  """For each implementation its call, `() -> (out, cotangents)`, and its compile time."""
   inputs, d_out = jax.device_put((problem.inputs, problem.d_out))
   calls = {name: _jax_call(way, inputs, d_out) for name, way in problem.ways.items()}
   if problem.torch is not None and layers_torch.torch is not None:
@@ -187,14 +187,14 @@ def calls_of(problem: Problem) -> dict[str, tuple[Callable, float]]:
 
 
 def check_equal(calls: dict[str, tuple[Callable, float]], tolerance: float = 1e-3) -> None:
-  """RuntimeError unless all contestants give dlx's output and cotangents, as shares."""
+  """Raises RuntimeError unless all results agree with those of dlx, relative to the largest."""
   results = {name: call() for name, (call, _) in calls.items()}
   expected = jax.tree.leaves(results["dlx"])
   for name, result in results.items():
     for ours, theirs in zip(expected, jax.tree.leaves(result), strict=True):
       ours, theirs = np.asarray(ours), np.asarray(theirs)
       if not np.abs(ours - theirs).max() <= tolerance * np.abs(ours).max():
-        raise RuntimeError(f"{name} does not compute what dlx computes")
+        raise RuntimeError(f"{name}: the results differ from those of dlx")
 
 
 def measure(problem: Problem, rounds: int, peak: float) -> list[dict]:
@@ -217,7 +217,7 @@ def measure(problem: Problem, rounds: int, peak: float) -> list[dict]:
 
 
 def run(problems: Iterable[Callable[[], Problem]], rounds: int, peak: float) -> dict:
-  """The rows of all problems that --only chooses."""
+  """The rows of all problems selected by --only."""
   rows = []
   for make in problems:
     problem = make()
@@ -229,7 +229,7 @@ def run(problems: Iterable[Callable[[], Problem]], rounds: int, peak: float) -> 
 def show(console: Console, result: dict) -> None:
   """Prints the table."""
   table = Table("forward + backward", "", box=box.SIMPLE)
-  for column in ("ms", "share of peak", "compile s", "dlx / this", "wanted"):
+  for column in ("ms", "of peak", "compile s", "dlx / this", "wanted"):
     table.add_column(column, justify="right")
   last = None
   for row in result["rows"]:

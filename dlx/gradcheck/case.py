@@ -1,31 +1,26 @@
-"""What is checked: a plain function, the rule for its gradient, and inputs to try them on."""
+"""A test case: a reference function, the rule for its gradient, and random inputs for both."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import importlib
 import pkgutil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 LEADING = ((), (3,), (1,), (2, 2))  # Leading (batch) dimensions worth trying.
 
 
-@dataclasses.dataclass(frozen=True)
-class Mistake:
-  """A wrong line to plant in a rule's source: the checker must find it.
+class Mutant(NamedTuple):
+  """A wrong rule, which the checks must find.
 
   Attributes:
-    what: the mistake in words, "no 1/sqrt(d) in d_query".
-    right: source text that occurs exactly once in the function (a line or a part of it).
-    wrong: what takes its place.
-    function: the function in the rule's module that is changed; the rule itself when None.
+    what: the mistake in words, "padding is stepped through".
+    rule: called as the right rule is.
   """
 
   what: str
-  right: str
-  wrong: str
-  function: str | None = None
+  rule: Callable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,10 +29,9 @@ class Case:
 
   Attributes:
     name: "family.function", as the layer is called: "attention.dot_product_attention".
-    formula: the function and its derivative in one line of text.
-    plain: `plain(*inputs, **options) -> out`, differentiable by jax.
-    rule: `rule(*inputs, d_out=..., **options)`, a function of dlx.gradients (not a
-      lambda). Returns the cotangents of the inputs: a tuple, or the bare cotangent when
+    reference: `reference(*inputs, **options) -> out`, differentiable by jax.
+    rule: `rule(*inputs, d_out=..., **options)`, a function of a module (not a lambda or a
+      closure). Returns the cotangents of the inputs: a tuple, or the bare cotangent when
       there is one input.
     draw: `draw(rng, **sizes) -> (inputs, options)` with a numpy Generator: inputs is a
       tuple of trees of float64 numpy arrays, all of which are differentiated; options
@@ -45,29 +39,30 @@ class Case:
     sizes: the choices for each keyword of `draw`. The first choice of each makes the
       small example that is printed. Any combination must be valid, or be made valid by
       `draw`.
-    typical: values for sizes at which time and memory are measured; all of sizes' keys.
+    formula: the function and its derivative in one line of text.
+    typical: the sizes at which time and memory are measured; others are the first choice.
     batched: for each input, whether leading dimensions `batch` (a key of sizes) are in
       front of it; None when the function mixes examples or takes no leading dimensions.
     batched_options: names of the options that have them too.
-    mistakes: at least two.
-    without_effect: expressions of the rule (or parts of them) with a term that changes no
-      drawn cotangent: it is there for huge or infinite inputs, or for another function
-      that shares the code. A comment says which, and another test shows what it is for.
-    bfloat16: the largest error in bfloat16, as a share of the largest cotangent.
+    equivalent: mutants that compute the same as the rule on all drawn inputs: a part of
+      the description ("operator: before -> after") and the reason. A term may be there for
+      huge or infinite inputs, or for another function that shares the code.
+    mutants: wrong rules beyond the generated ones.
+    bfloat16: the largest error in bfloat16, as a fraction of the largest cotangent.
     second_order: whether jax differentiates both twice (False needs a reason beside it).
   """
 
   name: str
-  formula: str
-  plain: Callable[..., Any]
+  reference: Callable[..., Any]
   rule: Callable[..., Any]
   draw: Callable[..., tuple[tuple, dict[str, Any]]]
   sizes: Mapping[str, Sequence]
-  typical: Mapping[str, Any]
-  mistakes: tuple[Mistake, ...]
+  formula: str = ""
+  typical: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   batched: tuple[bool, ...] | None = None
   batched_options: tuple[str, ...] = ()
-  without_effect: tuple[str, ...] = ()
+  equivalent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  mutants: tuple[Mutant, ...] = ()
   bfloat16: float = 2e-2
   second_order: bool = True
 

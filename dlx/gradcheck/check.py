@@ -1,9 +1,9 @@
-"""Checks of a rule: against jax, against differences, twice differentiated, vmapped.
+"""Checks of a rule: against jax, central differences, second derivatives, jit and vmap.
 
 Every function returns an error: the largest difference over all elements of all
-cotangents, divided by the largest element of the cotangents that go in and come out
-(by 1 when they are all below 1). It is inf when a result is not finite where the
-expected one is, or has another structure, shape or dtype.
+cotangents, divided by the largest element of d_out and of the expected cotangents (by 1
+when they are all below 1). It is inf when a result is not finite where the expected one
+is, or has another structure, shape or dtype.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ STEP = 1e-5  # Of central differences: rounding 1e-16 / STEP and curvature STEP^
 
 
 def cast(tree, dtype):
-  """Arrays on the device: floating ones in `dtype`, all others as they are."""
+  """All arrays as jax arrays, floating-point ones in `dtype`."""
 
   def leaf(x):
     if not isinstance(x, (np.ndarray, jax.Array)):
@@ -31,18 +31,18 @@ def cast(tree, dtype):
 
 
 def cotangents(case: Case, inputs: tuple, options: dict, rng: np.random.Generator):
-  """A normal cotangent for each output of the plain function, in the output's dtype."""
-  out = jax.eval_shape(lambda *args: case.plain(*args, **options), *inputs)
+  """A normal cotangent for each output of the reference, in the output's dtype."""
+  out = jax.eval_shape(lambda *args: case.reference(*args, **options), *inputs)
   return jax.tree.map(lambda o: jnp.asarray(rng.normal(size=o.shape), o.dtype), out)
 
 
 def by_jax(case: Case, inputs: tuple, d_out, options: dict) -> tuple:
-  """The cotangents of the inputs as jax.vjp of the plain function finds them."""
-  return jax.vjp(lambda *args: case.plain(*args, **options), *inputs)[1](d_out)
+  """The cotangents of the inputs by jax.vjp of the reference."""
+  return jax.vjp(lambda *args: case.reference(*args, **options), *inputs)[1](d_out)
 
 
 def by_rule(case: Case, inputs: tuple, d_out, options: dict, rule: Callable | None = None):
-  """The cotangents as the rule (another one, if given) finds them, always a tuple."""
+  """The cotangents by the case's rule, or by `rule` if given; always a tuple."""
   found = (rule or case.rule)(*inputs, d_out=d_out, **options)
   return (found,) if len(inputs) == 1 else tuple(found)
 
@@ -54,7 +54,7 @@ def largest(tree) -> float:
 
 
 def error(actual, expected, d_out) -> float:
-  """The largest difference of two trees of cotangents, scaled as the module's text says."""
+  """The largest difference of two trees of cotangents, scaled as described above."""
   if jax.tree.structure(actual) != jax.tree.structure(expected):
     return np.inf
   worst = 0.0
@@ -96,7 +96,7 @@ def difference_error(case: Case, rng: np.random.Generator, **sizes) -> float:
 
   def slopes(flat):
     def weighted(flat):
-      out = case.plain(*unflatten(flat), **options)
+      out = case.reference(*unflatten(flat), **options)
       return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, d_out, out)), start=jnp.zeros(()))
 
     def slope(direction):
@@ -126,7 +126,7 @@ def low_precision_error(case: Case, rng: np.random.Generator, dtype, **sizes) ->
 
 
 def second_order_error(case: Case, rng: np.random.Generator, **sizes) -> float:
-  """How far the derivative of the rule is from that of jax.vjp, in float64.
+  """The error of the rule's derivative against that of jax.vjp, in float64.
 
   Both are the gradient of <cotangents(inputs, d_out), v> for a fixed v: with d_out
   fixed, jax's Hessian-vector product of <d_out, f>; d_out is differentiated too.

@@ -1,4 +1,4 @@
-"""Time and memory of a rule beside jax's own gradient of the plain function."""
+"""Time and memory of a rule and of jax's own gradient of the reference."""
 
 import time
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from dlx.gradcheck.case import Case
 
 
 class Cost(NamedTuple):
-  """Of one call of the compiled gradient: seconds, and bytes of temporaries."""
+  """Seconds and bytes of temporaries for one call of the compiled gradient."""
 
   seconds: float
   temporaries: int
@@ -32,10 +32,9 @@ def compile_both(case: Case, seed: int = 0) -> tuple[dict, tuple]:
 
 
 def costs(case: Case, rounds: int = 5) -> dict[str, Cost]:
-  """What the gradient costs by "rule" and by "jax": the minimum of rounds that take turns.
+  """The cost of the gradient by "rule" and by "jax": the minimum over alternating rounds.
 
-  Both are given the inputs and d_out alone and compute what they need of the forward
-  pass themselves.
+  Both take only the inputs and d_out, so both include the forward pass.
   """
   compiled, arguments = compile_both(case)
   best = dict.fromkeys(compiled, float("inf"))

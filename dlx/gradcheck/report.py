@@ -1,4 +1,4 @@
-"""What `python -m dlx.gradients` prints: the table of all rules, and one rule explained."""
+"""The output of `python -m dlx.gradcheck`: a table of all rules, or one rule explained."""
 
 from collections.abc import Iterable
 import difflib
@@ -21,36 +21,37 @@ COLUMNS = (
     "formula",
     "error, jax.vjp",
     "error, differences",
-    "time of jax's",
-    "memory of jax's",
+    "time / jax's",
+    "memory / jax's",
 )
-_EXAMPLES = 3  # Draws behind an error of the table: the small example and two of other sizes.
+_EXAMPLES = 3  # Draws per error in the table: the small example and two of other sizes.
+_MUTANTS = 12
 
 
 def find(cases: list[Case], name: str) -> list[Case]:
-  """The cases of a family, or the one of a function.
+  """The cases of a family, or the case of a function.
 
   Raises:
-    UserError: there is none of that name.
+    UserError: no case has this name.
   """
   found = [case for case in cases if name in (case.name, case.family, case.name.split(".")[1])]
   if found:
     return found
   names = sorted({case.family for case in cases} | {case.name for case in cases})
   near = difflib.get_close_matches(name, names, n=1)
-  hint = f"; did you mean {near[0]}?" if near else ""
+  hint = f"; did you mean {near[0]}?" if near else "."
   families = ", ".join(sorted({case.family for case in cases}))
-  raise UserError(f"no rule is called {name!r}{hint} Families: {families}")
+  raise UserError(f"unknown rule {name!r}{hint} Families: {families}")
 
 
 def _sizes(case: Case, i: int) -> dict:
-  """Of example i: the small one first, then drawn ones."""
+  """The sizes of example i: the small example is the first, the others are drawn."""
   rng = np.random.default_rng(i)
   return {name: c[rng.integers(len(c))] for name, c in case.sizes.items()} if i else {}
 
 
 def row(case: Case) -> tuple[str, ...]:
-  """The table's cells for one rule."""
+  """The cells of one rule's row."""
   with jax.enable_x64(True):
     errors = [
         max(of(case, np.random.default_rng(i), **_sizes(case, i)) for i in range(_EXAMPLES))
@@ -65,7 +66,7 @@ def row(case: Case) -> tuple[str, ...]:
 
 
 def table(cases: list[Case], *, markdown: bool) -> None:
-  """Prints a row for each case; what is being measured goes to stderr."""
+  """Prints a row for each case, and the progress to stderr."""
   rows = []
   progress = Console(stderr=True)
   with progress.status("") as status:
@@ -80,8 +81,8 @@ def table(cases: list[Case], *, markdown: bool) -> None:
     shown.add_row(*cells)
   Console().print(shown, markup=False)
   print(
-      "Errors in float64, as shares of the largest cotangent; time and memory of the rule as "
-      "shares of\njax.vjp's of the plain function, in float32, each with the forward pass it needs."
+      "Errors in float64, relative to the largest cotangent. Time and memory in float32, relative "
+      "to\njax.vjp of the reference function; both include the forward pass."
   )
 
 
@@ -111,9 +112,11 @@ def explain(case: Case) -> None:
     print(f"largest difference from jax.vjp: {check.error(actual, expected, d_out):.1e}")
     slope = check.difference_error(case, np.random.default_rng(0))
     print(f"largest difference from central differences: {slope:.1e}")
-    for mistake in case.mistakes:
-      found = mutants.error(case, mistake) > mutants.FOUND
-      print(f"planted mistake {'found' if found else 'NOT FOUND'}: {mistake.what}")
+    tried = mutants.generate(case, _MUTANTS)
+    survivors = mutants.survivors(case, tried)
+    print(f"mutants found by the checks: {len(tried) - len(survivors)} of {len(tried)}")
+    for mutant in tried:
+      print(f"  {'NOT FOUND' if mutant.what in survivors else 'found'}: {mutant.what}")
 
 
 def _show(values: dict) -> None:

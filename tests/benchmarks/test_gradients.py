@@ -1,4 +1,4 @@
-"""The benchmark of gradients compares contestants that compute the same."""
+"""The benchmark of gradients only compares equal computations."""
 
 import functools
 import json
@@ -29,26 +29,26 @@ PROBLEMS = {
 
 @pytest.fixture(autouse=True)
 def one_torch_thread(monkeypatch):
-  """Spinning OpenMP threads take minutes when another process shares the cores."""
+  """OpenMP threads that spin take minutes when another process uses the cores."""
   monkeypatch.setattr(gradients.timing.doctor, "cores", lambda: 1)
   if gradients.layers_torch.torch is not None:
     gradients.layers_torch.torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_all_contestants_compute_the_same_cotangents(name):
+def test_all_implementations_compute_the_same_cotangents(name):
   calls = gradients.calls_of(PROBLEMS[name]())
   assert {"dlx", "autodiff"} <= set(calls)
   gradients.check_equal(calls, tolerance=1e-5)
 
 
-def test_contestants_that_differ_are_not_compared():
+def test_different_results_are_not_compared():
   calls = {name: (lambda v=v: (np.ones(3), v), 0.0) for name, v in (("dlx", 1.0), ("other", 1.1))}
-  with pytest.raises(RuntimeError, match="other does not compute what dlx computes"):
+  with pytest.raises(RuntimeError, match="other: the results differ from those of dlx"):
     gradients.check_equal(calls)
 
 
-def test_flops_of_the_attention_are_those_below_the_diagonal():
+def test_causal_attention_counts_flops_below_the_diagonal_only():
   problem = gradients.scaled_dot_product(1, 1, 3, 2, wanted={})
   # Six pairs, two products of 2 * 2 FLOPs for each, three times with the backward pass.
   assert problem.flops == 3 * 2 * 6 * 2 * 2

@@ -1,4 +1,4 @@
-"""The activations' rules: closed forms, corners, limits, tails, bad input."""
+"""Activation rules: closed forms, kinks, limits, tails, invalid input."""
 
 import functools
 import math
@@ -64,7 +64,7 @@ def test_the_derivative_is_the_closed_form(x64, name, compile_):
 @each_rule
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @eager_and_jit
-def test_far_out_and_at_infinity_it_is_the_limit(name, dtype, compile_):
+def test_far_from_zero_and_at_infinity_the_derivative_is_its_limit(name, dtype, compile_):
   rule, _, (below, above) = RULES[name]
   far = jnp.asarray([1e4, float(jnp.finfo(dtype).max), jnp.inf], dtype)
   for x, limit in ((-far, below), (far, above)):
@@ -75,7 +75,7 @@ def test_far_out_and_at_infinity_it_is_the_limit(name, dtype, compile_):
 
 
 @each_rule
-def test_differentiated_again_it_is_finite_everywhere(x64, name):
+def test_second_derivatives_are_finite_everywhere(x64, name):
   rule = RULES[name][0]
   x = jnp.asarray([-1e300, -1e4, -1001.0, -41.0, -1.0, 0.0, 41.0, 1001.0, 1e4, 1e300])
   second = jax.grad(lambda x: rule(x, d_out=jnp.ones_like(x)).sum())(x)
@@ -84,7 +84,7 @@ def test_differentiated_again_it_is_finite_everywhere(x64, name):
 
 
 @pytest.mark.parametrize(
-    "rule, plain",
+    "rule, reference",
     [
         (activations.relu_vjp, jax.nn.relu),
         (activations.log1p_relu_vjp, lambda x: jnp.log1p(jax.nn.relu(x))),
@@ -92,10 +92,10 @@ def test_differentiated_again_it_is_finite_everywhere(x64, name):
     ids=["relu", "log1p_relu"],
 )
 @eager_and_jit
-def test_the_corner_at_zero_has_the_derivative_0_as_in_jax(rule, plain, compile_):
+def test_the_derivative_at_the_kink_is_0_as_in_jax(rule, reference, compile_):
   x, d_out = jnp.asarray([-0.0, 0.0]), jnp.asarray([3.0, 5.0])
   np.testing.assert_array_equal(compile_(rule)(x, d_out=d_out), 0)
-  np.testing.assert_array_equal(jax.vjp(plain, x)[1](d_out)[0], 0)
+  np.testing.assert_array_equal(jax.vjp(reference, x)[1](d_out)[0], 0)
   tiny = jnp.asarray([-1e-30, 1e-30])
   np.testing.assert_array_equal(compile_(rule)(tiny, d_out=d_out), [0, 5])
 
@@ -106,14 +106,14 @@ def test_relu_stops_even_an_infinite_cotangent():
 
 
 @eager_and_jit
-def test_sigmoid_keeps_its_digits_in_both_tails(compile_):
+def test_sigmoid_is_accurate_in_both_tails(compile_):
   x = jnp.asarray([-40.0, -20.0, 20.0, 40.0])
   d_x = compile_(activations.sigmoid_vjp)(x, d_out=jnp.ones(4))
   np.testing.assert_allclose(d_x, np.exp([-40.0, -20, -20, -40]), rtol=1e-5)
 
 
 @eager_and_jit
-def test_gelu_keeps_its_digits_in_the_left_tail(compile_):
+def test_gelu_is_accurate_in_the_left_tail(compile_):
   x = -10.0
   d_x = compile_(gelu_exact)(jnp.asarray([x]), d_out=jnp.ones(1))
   expected = math.erfc(-x / math.sqrt(2)) / 2 + x * math.exp(-50) / math.sqrt(2 * math.pi)
@@ -133,7 +133,7 @@ def test_gelu_has_the_forms_and_the_default_of_jax(x64, form):
 
 
 @each_rule
-def test_a_cotangent_of_another_shape_or_dtype_is_named(name):
+def test_a_cotangent_of_the_wrong_shape_or_dtype_is_reported(name):
   rule = RULES[name][0]
   with pytest.raises(ValueError, match=r"d_out: expected shape \(2, 3\), got \(3,\)"):
     rule(jnp.ones((2, 3)), d_out=jnp.ones(3))

@@ -1,6 +1,6 @@
-"""Attention's gradient at the edges: huge and tiny scores, and differentiated twice.
+"""Gradients of attention at extreme scores, and second derivatives.
 
-What holds for all rules (jax.vjp, differences, dtypes, vmap) is in test_rules.py.
+The properties of all rules (jax.vjp, differences, dtypes, vmap) are in test_rules.py.
 """
 
 import functools
@@ -34,8 +34,8 @@ def draw(*shapes, seed=0):
 @eager_and_jit
 @each_rule
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_huge_scores_choose_one_key(rule, compile_, dtype):
-  """One score of a row is 1e4 above the rest: O is that key's value, and moves with it alone."""
+def test_huge_scores_select_one_key(rule, compile_, dtype):
+  """One score of a row exceeds the others by 1e4: O is that key's value."""
   chosen = np.array([3, 0, 4, 3])
   query = jnp.asarray(100 * np.eye(5)[chosen], dtype)
   key = jnp.asarray(100 * np.eye(5), dtype)
@@ -54,7 +54,7 @@ def test_huge_scores_choose_one_key(rule, compile_, dtype):
 
 @eager_and_jit
 @each_rule
-def test_tiny_scores_weigh_all_keys_alike(x64, rule, compile_):
+def test_tiny_scores_give_all_keys_the_same_weight(x64, rule, compile_):
   query, key, value, d_out = draw((4, 2), (5, 2), (5, 3), (4, 3))
   rule = compile_(functools.partial(rule, scale=1e-300))
   d_query, d_key, d_value = rule(query, key, value, d_out=d_out)
@@ -67,8 +67,8 @@ def test_tiny_scores_weigh_all_keys_alike(x64, rule, compile_):
 
 @eager_and_jit
 @each_rule
-def test_keys_that_are_not_allowed_may_be_infinite(x64, rule, compile_):
-  """A padded key's score of inf neither weighs nor makes a nan in what is allowed."""
+def test_masked_keys_may_be_infinite(x64, rule, compile_):
+  """A masked key with a score of inf has no weight and causes no nan elsewhere."""
   query, key, value, d_out = draw((4, 2), (5, 2), (5, 3), (4, 3))
   allowed = jnp.arange(5) < 3
   rule = compile_(rule)
@@ -83,7 +83,7 @@ def test_keys_that_are_not_allowed_may_be_infinite(x64, rule, compile_):
 
 @eager_and_jit
 @pytest.mark.parametrize("is_causal", [False, True])
-def test_the_blocked_layer_has_the_hessian_of_the_plain_one(
+def test_the_blocked_layer_has_the_second_derivatives_of_the_unblocked_one(
     x64, compile_, is_causal, monkeypatch
 ):
   monkeypatch.setattr(attention, "block_sizes", lambda query_shape, key_shape: (2, 3))

@@ -1,6 +1,6 @@
-"""Convolution's gradient by hand: by the pencil, in blocks, inside loops, over devices.
+"""Gradients of convolution: an example by hand, blocks, loops, several devices.
 
-tests/gradients/test_rules.py checks the rules against jax over drawn shapes.
+tests/gradients/test_rules.py checks the rules against jax over random shapes.
 """
 
 import functools
@@ -50,7 +50,7 @@ def draw(case, dtype=jnp.float64):
 
 
 def by_vjp(implementation, options, inputs, d_y):
-  """The cotangents that jax makes of an implementation of the layer."""
+  """The cotangents by jax.vjp of an implementation of the layer."""
   apply = functools.partial(conv.apply, implementation=implementation, **options)
   return jax.vjp(apply, *inputs)[1](d_y)
 
@@ -64,7 +64,7 @@ def check(actual, expected, tolerance=1e-12):
   )
 
 
-def test_a_row_with_a_pencil(x64):
+def test_a_row_by_hand(x64):
   """x = (1, 2, 3), K = (10, 20), no padding: y_0 = 1*10 + 2*20, y_1 = 2*10 + 3*20."""
   x = jnp.asarray([1.0, 2.0, 3.0]).reshape(1, 3, 1)
   params = {"kernel": jnp.asarray([10.0, 20.0]).reshape(1, 2, 1, 1), "bias": jnp.zeros(1)}
@@ -75,13 +75,13 @@ def test_a_row_with_a_pencil(x64):
     np.testing.assert_array_equal(d_params["kernel"].ravel(), [1 * 1 - 2 * 4, 2 * 1 - 3 * 4])
     np.testing.assert_array_equal(d_params["bias"], [-3])
     np.testing.assert_array_equal(d_x.ravel(), [10, 20 - 40, -80])
-  # Its transpose stamps (10, 20) at places 0 and 1.
+  # Its transpose adds (10, 20) at positions 0 and 1.
   stamps = gradients.transpose_vjp(params, d_y, d_out=x, padding="VALID")
   np.testing.assert_array_equal(stamps[1].ravel(), [1 * 10 + 2 * 20, 2 * 10 + 3 * 20])
 
 
 def set_rows(monkeypatch, case, rows):
-  """Makes blocks of so many output rows of an image in each lane."""
+  """Sets the number of output rows of a block."""
   (params, x), d_y, options = draw(case)
   options = {"strides": 1, "padding": "SAME", "dilation": 1} | options
   options.pop("groups", None)
@@ -94,7 +94,7 @@ def set_rows(monkeypatch, case, rows):
 
 @pytest.mark.parametrize("block", ["two rows", "two images", "all"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_blocked_form_is_what_autodiff_finds(x64, monkeypatch, case, block):
+def test_the_blocked_form_agrees_with_autodiff(x64, monkeypatch, case, block):
   set_rows(monkeypatch, case, block)
   inputs, d_y, options = draw(case)
 
@@ -113,8 +113,8 @@ def test_the_blocked_form_is_what_autodiff_finds(x64, monkeypatch, case, block):
         "all": [(1, 5, 6), (1, 0, 6)],
     }.items(),
 )
-def test_blocks_strips_and_what_is_left_over_occur(x64, monkeypatch, block, expected):
-  """The blocks are those that the test above means: (lanes, images, rows of x)."""
+def test_the_cases_cover_blocks_strips_and_remainders(x64, monkeypatch, block, expected):
+  """The blocks of the cases above: (lanes, images, rows of x)."""
   seen, products = set(), blocked_conv._products
 
   def noted(x, *args, **options):
@@ -163,7 +163,7 @@ def test_autodiff_and_accelerators_keep_forward_mode():
 
 @pytest.mark.parametrize("case", ["same", "strides", "one_by_one"])
 def test_no_precision_is_lost_in_bfloat16(x64, case):
-  """Sums over places are float32 inside; only the result is rounded."""
+  """Sums over positions are in float32; only the result is rounded."""
   inputs, d_y, options = draw(case, jnp.bfloat16)
   wide = jax.tree.map(lambda v: v.astype(jnp.float64), (inputs, d_y))
   actual = by_vjp("auto", options, inputs, d_y)
@@ -188,7 +188,7 @@ def test_cotangents_have_the_dtypes_of_the_inputs():
 
 
 @pytest.mark.parametrize("rule, size", [(gradients.apply_vjp, 3), (gradients.transpose_vjp, 12)])
-def test_a_wrong_cotangent_is_named(rule, size):
+def test_a_wrong_cotangent_is_reported(rule, size):
   params, x = {"kernel": jnp.zeros((3, 3, 2, 4))}, jnp.zeros((5, 6, 6, 2))
   shape = (5, size, size, 4)
   with pytest.raises(ValueError) as e:
@@ -215,14 +215,14 @@ def layouts(way, options, x, window, c_out):
 
 
 @pytest.mark.parametrize("options, window", [({}, (3, 3)), ({"strides": 2}, (3, 3)), ({}, (1, 1))])
-def test_inside_a_loop_all_convolutions_have_the_fast_layout(options, window):
-  """XLA runs others there ten and more times slower on CPU (jax issue 12868)."""
+def test_in_a_loop_all_convolutions_have_the_fast_layout(options, window):
+  """On CPU, XLA runs other layouts in a loop at least ten times slower (jax issue 12868)."""
   x = jnp.ones((4, 8, 8, 16))
   assert layouts("auto", options, x, window, 16) <= {"b01f_01io->b01f"}
   assert not layouts("autodiff", options, x, window, 16) <= {"b01f_01io->b01f"}  # Still needed.
 
 
-# Compiled for a host that pretends to have eight devices.
+# Compiled for a host with eight simulated devices.
 PROGRAM = '''
 import re
 import jax, jax.numpy as jnp, numpy as np
@@ -259,9 +259,9 @@ for batch, counts in {(24,): (2, 8), (8, 3): (8,)}.items():
     assert "while" in text
     for a, b in zip(*map(jax.tree.leaves, (run(params, x), expected))):
       np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11 * np.abs(b).max())
-print("one all-reduce, of weights alone")
+print("one all-reduce, only of weights")
 '''
 
 
 def test_over_eight_devices_no_image_moves(on_eight_devices):
-  assert on_eight_devices(PROGRAM) == ["one all-reduce, of weights alone"]
+  assert on_eight_devices(PROGRAM) == ["one all-reduce, only of weights"]

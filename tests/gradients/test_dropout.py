@@ -1,4 +1,4 @@
-"""Dropout's rule: the mask of the forward pass, what is dropped, bad input."""
+"""The dropout rule: the mask of the forward pass, dropped units, invalid input."""
 
 import functools
 
@@ -15,7 +15,7 @@ eager_and_jit = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=
 
 @eager_and_jit
 @pytest.mark.parametrize("broadcast_dims", [(), (-2,), (0, 1)], ids=str)
-def test_the_mask_is_that_of_the_forward_pass(broadcast_dims, compile_):
+def test_the_mask_equals_that_of_the_forward_pass(broadcast_dims, compile_):
   key = jax.random.key(3)
   options = {"rate": 0.4, "broadcast_dims": broadcast_dims}
   y = np.asarray(dropout(key, jnp.ones((3, 4, 9)), **options))
@@ -52,13 +52,13 @@ def test_rate_zero_passes_the_cotangent(rate):
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
-def test_the_dtype_is_that_of_x(dtype):
+def test_the_dtype_equals_that_of_x(dtype):
   ones = jnp.ones(8, dtype)
   d_x = gradients.dropout_vjp(ones, rng=jax.random.key(0), rate=0.5, d_out=ones)
   assert d_x.dtype == dtype
 
 
-def test_bad_input_is_named():
+def test_invalid_input_is_reported():
   rule = functools.partial(gradients.dropout_vjp, rng=jax.random.key(0), rate=0.5)
   with pytest.raises(ValueError, match=r"d_out: expected shape \(2, 3\), got \(3, 2\)"):
     rule(jnp.ones((2, 3)), d_out=jnp.ones((3, 2)))

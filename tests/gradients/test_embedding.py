@@ -1,4 +1,4 @@
-"""The embedding's rules: repeated ids, ids outside, tied tables, bad input."""
+"""Embedding rules: repeated ids, ids out of range, tied tables, invalid input."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def params(vocab_size, d, dtype=jnp.float32):
 
 
 @eager_and_jit
-def test_repeated_ids_add_up_and_unused_rows_get_nothing(compile_):
+def test_repeated_ids_add_up_and_unused_rows_get_zero(compile_):
   d_out = jnp.asarray([[[1.0, 2.0], [10.0, 20.0]], [[100.0, 200.0], [1000.0, 2000.0]]])
   d_params = compile_(gradients.lookup_vjp)(
       params(4, 2), ids=jnp.asarray([[3, 0], [3, 3]]), d_out=d_out
@@ -29,7 +29,7 @@ def test_repeated_ids_add_up_and_unused_rows_get_nothing(compile_):
 
 @eager_and_jit
 @pytest.mark.parametrize("outside", [4, 1000, -1, -4, -5])
-def test_an_id_outside_contributes_nothing_as_in_the_layer(outside, compile_):
+def test_an_id_out_of_range_contributes_nothing_as_in_the_layer(outside, compile_):
   ids, d_out = jnp.asarray([1, outside, 1]), jnp.asarray([[1.0], [10.0], [100.0]])
   d_params = compile_(gradients.lookup_vjp)(params(4, 1), ids=ids, d_out=d_out)
   np.testing.assert_array_equal(d_params["embedding"], [[0], [101], [0], [0]])
@@ -46,7 +46,7 @@ def test_one_id_without_leading_dimensions_and_small_integers():
 
 
 @eager_and_jit
-def test_a_bfloat16_row_that_is_used_often_does_not_stop_growing(compile_):
+def test_many_uses_of_a_bfloat16_row_add_up(compile_):
   d_params = compile_(gradients.lookup_vjp)(
       params(2, 1, jnp.bfloat16),
       ids=jnp.zeros(4096, jnp.int32),
@@ -57,7 +57,7 @@ def test_a_bfloat16_row_that_is_used_often_does_not_stop_growing(compile_):
 
 
 @eager_and_jit
-def test_logits_by_the_pencil(x64, compile_):
+def test_logits_by_hand(x64, compile_):
   table = {"embedding": jnp.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])}
   x = jnp.asarray([[1.0, -1.0], [2.0, 0.0]])
   d_out = jnp.asarray([[1.0, 0.0, 10.0], [0.0, 1.0, 0.0]])
@@ -83,7 +83,7 @@ def test_every_cotangent_has_the_dtype_of_its_input():
   assert d_x.dtype == jnp.bfloat16 and d_params["embedding"].dtype == jnp.float32
 
 
-def test_bad_input_is_named():
+def test_invalid_input_is_reported():
   table, ids = params(4, 2), jnp.asarray([1, 2, 3])
   with pytest.raises(ValueError, match=r"d_out: expected shape \(3, 2\), got \(2, 2\)"):
     gradients.lookup_vjp(table, ids=ids, d_out=jnp.ones((2, 2)))

@@ -1,4 +1,4 @@
-"""The GRU's rule against the pencil; derivatives of the layer's gradient."""
+"""The GRU rule against a loop by hand; second derivatives of the layer."""
 
 import functools
 
@@ -29,7 +29,7 @@ def draw(reset_after, batch, steps):
 
 
 def by_vjp(implementation, options, inputs, d_out):
-  """The cotangents of the inputs that jax makes of an implementation of the layer."""
+  """The cotangents of the inputs by jax.vjp of an implementation of the layer."""
   scan = functools.partial(gru.scan, implementation=implementation, **options)
   return jax.vjp(scan, *inputs)[1](d_out)
 
@@ -49,7 +49,7 @@ def check(actual, expected, tolerance=1e-11):
 
 
 @both_forms
-def test_second_derivatives_are_those_of_autodiff(reset_after):
+def test_second_derivatives_agree_with_autodiff(reset_after):
   options = {"lengths": jnp.asarray([4, 2, 0]), "reset_after": reset_after}
   inputs, d_out = draw(reset_after, (3,), 4)
   direction = jax.tree.map(jnp.cos, inputs)
@@ -75,7 +75,7 @@ def sigmoid(a):
   return 1 / (1 + np.exp(-a))
 
 
-def with_a_pencil(params, xs, carry, d_last, d_ys):
+def by_hand(params, xs, carry, d_last, d_ys):
   """The rule of the form without reset_after, for one sequence."""
   u_r, u_z, u_n = np.split(params["hidden"], 3, axis=-1)
   h, saved = carry, []
@@ -106,7 +106,7 @@ def with_a_pencil(params, xs, carry, d_last, d_ys):
 
 
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
-def test_the_rule_is_that_of_the_pencil(compile_):
+def test_the_rule_agrees_with_the_derivation_by_hand(compile_):
   inputs, d_out = draw(False, (), 4)
-  pencil = with_a_pencil(*jax.tree.map(np.asarray, (*inputs, *d_out)))
-  check(compile_(gradients.scan_vjp)(*inputs, d_out=d_out), pencil)
+  expected = by_hand(*jax.tree.map(np.asarray, (*inputs, *d_out)))
+  check(compile_(gradients.scan_vjp)(*inputs, d_out=d_out), expected)

@@ -1,4 +1,4 @@
-"""The linear layer's rule: by the pencil, sums over examples, dtypes, bad input."""
+"""The linear rule: an example by hand, sums over examples, dtypes, invalid input."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ eager_and_jit = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=
 
 
 @eager_and_jit
-def test_one_example_by_the_pencil(x64, compile_):
+def test_one_example_by_hand(x64, compile_):
   params = {"kernel": jnp.asarray(KERNEL), "bias": jnp.zeros(2)}
   x, d_y = jnp.asarray([1.0, 0.0, -1.0]), jnp.asarray([10.0, 1.0])
   d_params, d_x = compile_(gradients.apply_vjp)(params, x, d_out=d_y)
@@ -41,7 +41,7 @@ def test_without_a_bias_there_is_no_cotangent_of_one():
 
 
 @eager_and_jit
-def test_huge_and_tiny_numbers_pass(compile_):
+def test_huge_and_tiny_numbers_are_exact(compile_):
   params = {"kernel": jnp.full((3, 2), 1e30), "bias": jnp.zeros(2)}
   d_params, d_x = compile_(gradients.apply_vjp)(
       params, jnp.full((4, 3), 1e30), d_out=jnp.full((4, 2), 1e-30)
@@ -51,7 +51,7 @@ def test_huge_and_tiny_numbers_pass(compile_):
 
 
 @eager_and_jit
-def test_bfloat16_sums_over_examples_do_not_stop_growing(compile_):
+def test_bfloat16_sums_over_many_examples_are_accurate(compile_):
   params = {"kernel": jnp.ones((1, 1), jnp.bfloat16), "bias": jnp.zeros(1, jnp.bfloat16)}
   ones = jnp.ones((4096, 1), jnp.bfloat16)
   d_params, d_x = compile_(gradients.apply_vjp)(params, ones, d_out=ones)
@@ -67,7 +67,7 @@ def test_every_cotangent_has_the_dtype_of_its_input():
   assert d_params["kernel"].dtype == d_params["bias"].dtype == jnp.float32
 
 
-def test_bad_input_is_named():
+def test_invalid_input_is_reported():
   params, x = {"kernel": jnp.ones((3, 2))}, jnp.ones((4, 3))
   with pytest.raises(ValueError, match=r"d_out: expected shape \(4, 2\), got \(4, 3\)"):
     gradients.apply_vjp(params, x, d_out=x)

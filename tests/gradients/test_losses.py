@@ -1,4 +1,4 @@
-"""The losses' rules: by the pencil, -inf, huge logits, ties, masks, dtypes, bad input."""
+"""Loss rules: examples by hand, -inf, huge logits, ties, masks, dtypes, invalid input."""
 
 import functools
 
@@ -21,14 +21,14 @@ def cross_entropy(logits, *, labels, mask=None, **options):
 
 
 @eager_and_jit
-def test_cross_entropy_is_predicted_minus_right(x64, compile_):
+def test_cross_entropy_is_prediction_minus_target(x64, compile_):
   logits = jnp.log(jnp.asarray([[1.0, 3.0], [1.0, 1.0]]))
   d_logits = compile_(cross_entropy)(logits, labels=jnp.asarray([0, 1]))
   expected = np.array([[1 / 4 - 1, 3 / 4], [1 / 2, 1 / 2 - 1]]) / 2
   np.testing.assert_allclose(d_logits, expected, rtol=1e-12)
 
 
-def test_a_label_may_be_a_number():
+def test_a_label_may_be_a_scalar():
   logits = jnp.asarray([1.0, 2.0, 0.5])
   expected = jax.grad(losses.cross_entropy)(logits, 1)
   np.testing.assert_allclose(cross_entropy(logits, labels=1), expected, rtol=1e-6)
@@ -45,7 +45,7 @@ def test_smoothing_moves_the_target_from_one_hot(x64, compile_):
 
 @eager_and_jit
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_cross_entropy_has_no_cotangent_where_the_prediction_is_the_target(
+def test_cross_entropy_has_a_zero_cotangent_where_the_prediction_is_the_target(
     x64, label_smoothing, compile_
 ):
   q = np.full(4, label_smoothing / 4)
@@ -58,7 +58,7 @@ def test_cross_entropy_has_no_cotangent_where_the_prediction_is_the_target(
 
 
 @eager_and_jit
-def test_cross_entropy_with_impossible_classes_is_that_of_the_others(x64, compile_):
+def test_cross_entropy_ignores_classes_of_probability_zero(x64, compile_):
   logits = jnp.asarray([[1.0, -jnp.inf, 2.0, -jnp.inf]])
   d_logits = compile_(cross_entropy)(logits, labels=jnp.asarray([2]))
   np.testing.assert_array_equal(d_logits[:, 1::2], 0)
@@ -84,7 +84,7 @@ def test_ties_push_all_wrong_classes_equally(compile_):
 
 @eager_and_jit
 @pytest.mark.parametrize("label", [-1, -100, 3, 10**6])
-def test_a_label_under_a_false_may_be_anything(label, compile_):
+def test_masked_labels_may_have_any_value(label, compile_):
   logits = jnp.asarray([[1.0, 2.0, 3.0], [jnp.nan, jnp.inf, 0.0]])
   mask = jnp.asarray([True, False])
   d_logits = compile_(cross_entropy)(logits, labels=jnp.asarray([0, label]), mask=mask)
@@ -94,7 +94,7 @@ def test_a_label_under_a_false_may_be_anything(label, compile_):
 
 
 @eager_and_jit
-def test_binary_cross_entropy_by_the_pencil(x64, compile_):
+def test_binary_cross_entropy_by_hand(x64, compile_):
   logits = jnp.log(jnp.asarray([3.0, 1 / 3]))  # s = 3/4, 1/4
   labels, d_out = jnp.asarray([1.0, 0.5]), jnp.asarray(2.0)
   d_logits, d_labels = compile_(gradients.binary_cross_entropy_vjp)(logits, labels, d_out=d_out)
@@ -103,7 +103,7 @@ def test_binary_cross_entropy_by_the_pencil(x64, compile_):
 
 
 @eager_and_jit
-def test_binary_cross_entropy_keeps_its_digits_where_it_is_right(compile_):
+def test_binary_cross_entropy_is_accurate_for_confident_correct_predictions(compile_):
   logits = jnp.asarray([40.0, -40.0, 1e4, -1e4, jnp.inf, -jnp.inf])
   d_logits, _ = compile_(gradients.binary_cross_entropy_vjp)(
       logits, (logits > 0) * 1.0, d_out=jnp.asarray(6.0)
@@ -113,7 +113,7 @@ def test_binary_cross_entropy_keeps_its_digits_where_it_is_right(compile_):
 
 
 @eager_and_jit
-def test_binary_cross_entropy_is_bounded_where_it_is_wrong(compile_):
+def test_binary_cross_entropy_is_bounded_for_confident_wrong_predictions(compile_):
   logits = jnp.asarray([1e4, -1e4, jnp.inf, -jnp.inf, 0.0, 1e-30])
   d_logits, _ = compile_(gradients.binary_cross_entropy_vjp)(
       logits, (logits <= 0) * 1.0, d_out=jnp.asarray(6.0)
@@ -122,7 +122,7 @@ def test_binary_cross_entropy_is_bounded_where_it_is_wrong(compile_):
 
 
 @pytest.mark.parametrize("dtype", [bool, jnp.int32])
-def test_labels_that_are_no_floats_have_no_cotangent(dtype):
+def test_integer_labels_have_no_cotangent(dtype):
   logits, d_out = jnp.asarray([0.3, -2.0]), jnp.asarray(1.0)
   d_logits, d_labels = gradients.binary_cross_entropy_vjp(
       logits, jnp.asarray([1, 0], dtype), d_out=d_out
@@ -133,7 +133,7 @@ def test_labels_that_are_no_floats_have_no_cotangent(dtype):
 
 
 @eager_and_jit
-def test_squared_error_by_the_pencil(compile_):
+def test_squared_error_by_hand(compile_):
   d_predictions, d_targets = compile_(gradients.squared_error_vjp)(
       jnp.asarray([3.0, 1e-20, 1e15]), jnp.asarray([1.0, 0.0, 0.0]), d_out=jnp.asarray(3.0)
   )
@@ -142,7 +142,7 @@ def test_squared_error_by_the_pencil(compile_):
 
 
 @eager_and_jit
-def test_masked_mean_by_the_pencil(compile_):
+def test_masked_mean_by_hand(compile_):
   rule, d_out = compile_(gradients.masked_mean_vjp), jnp.asarray(6.0)
   values = jnp.asarray([[1.0, jnp.nan, 3.0], [4.0, 5.0, jnp.inf]])
   np.testing.assert_array_equal(rule(values, d_out=d_out), np.ones((2, 3)))
@@ -155,7 +155,7 @@ def test_masked_mean_by_the_pencil(compile_):
   )
 
 
-# Each rule as a function of two arrays over the same two places, and of the mask.
+# Each rule as a function of two arrays with two entries, and of the mask.
 RULES = {
     "masked_mean": lambda x, y, mask: gradients.masked_mean_vjp(
         x, d_out=jnp.ones(()), mask=mask
@@ -176,7 +176,7 @@ each_rule = pytest.mark.parametrize("name", RULES)
 @each_rule
 @eager_and_jit
 @pytest.mark.parametrize("absent", [np.nan, np.inf, -np.inf])
-def test_what_is_masked_gets_zero_and_leaves_the_others_alone(name, absent, compile_):
+def test_masked_entries_get_zero_and_do_not_affect_the_others(name, absent, compile_):
   rule, mask = compile_(RULES[name]), jnp.asarray([True, False])
   garbage = rule(jnp.asarray([2.0, absent]), jnp.asarray([1.0, absent]), mask)
   clean = rule(jnp.asarray([2.0, 3.0]), jnp.asarray([1.0, 0.0]), mask)
@@ -188,14 +188,14 @@ def test_what_is_masked_gets_zero_and_leaves_the_others_alone(name, absent, comp
 
 @each_rule
 @eager_and_jit
-def test_a_mask_without_any_true_gives_zeros(name, compile_):
+def test_an_all_false_mask_gives_zeros(name, compile_):
   x = jnp.asarray([2.0, jnp.nan])
   for leaf in jax.tree.leaves(compile_(RULES[name])(x, x, jnp.asarray(NONE))):
     np.testing.assert_array_equal(leaf, 0)
 
 
 @eager_and_jit
-def test_differentiated_again_a_mask_without_any_true_gives_zero_too(compile_):
+def test_second_derivatives_under_an_all_false_mask_are_zero(compile_):
   def total(d_out):
     return gradients.masked_mean_vjp(jnp.ones(2), d_out=d_out, mask=jnp.asarray(NONE)).sum()
 
@@ -209,7 +209,7 @@ def test_cotangents_have_the_dtypes_of_the_inputs_and_the_loss_is_float32():
     assert [d.dtype for d in rule(x, y, d_out=d_out)] == [jnp.bfloat16, jnp.float16]
 
 
-def test_bad_input_is_named():
+def test_invalid_input_is_reported():
   x, labels, one = jnp.ones((2, 3)), jnp.zeros(2, jnp.int32), jnp.ones(())
   calls = [
       functools.partial(gradients.masked_mean_vjp, x),
@@ -232,13 +232,13 @@ def test_bad_input_is_named():
     gradients.squared_error_vjp(x, x[:, :1], d_out=one)
 
 
-def test_a_mask_that_does_not_broadcast_is_refused_by_name():
+def test_a_mask_that_does_not_broadcast_is_reported():
   x = jnp.zeros((2, 3))
   with pytest.raises(ValueError, match=r"mask: expected a shape that broadcasts to \(2, 3\)"):
     gradients.squared_error_vjp(x, x, d_out=jnp.zeros(()), mask=jnp.ones((2, 2), bool))
 
 
-def test_numbers_of_no_fixed_width_have_the_loss_s_dtype():
+def test_weakly_typed_inputs_have_the_dtype_of_the_loss():
   with jax.enable_x64(True):
     x, target = jnp.asarray(1.5), jnp.asarray(1.0)
     d_x, d_target = gradients.squared_error_vjp(x, target, d_out=jnp.ones(()))

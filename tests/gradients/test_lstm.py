@@ -1,4 +1,4 @@
-"""The LSTM's rule where its answer is known without it; derivatives of the layer's gradient."""
+"""The LSTM rule against known results; second derivatives of the layer."""
 
 import functools
 import math
@@ -33,7 +33,7 @@ def sigmoid(a):
 
 
 @eager_and_jit
-def test_one_step_of_one_unit_is_that_of_the_pencil(compile_):
+def test_one_step_of_one_unit_by_hand(compile_):
   w, u, b = (0.7, -0.4, 1.2, 0.1), (0.3, 0.8, -0.5, 0.9), (0.1, 1.0, -0.2, 0.4)
   c, h, x, d_c, d_h, d_y = 0.6, -0.3, 0.8, 0.7, -0.2, 1.3
   a = [w_ * x + u_ * h + b_ for w_, u_, b_ in zip(w, u, b)]
@@ -59,7 +59,7 @@ def test_one_step_of_one_unit_is_that_of_the_pencil(compile_):
 
 
 @eager_and_jit
-def test_an_open_forget_gate_passes_the_cotangent_of_the_memory_exactly(compile_):
+def test_an_open_forget_gate_passes_the_cotangent_of_the_cell_state_exactly(compile_):
   (params, xs, carry), ((d_c, d_h), d_ys) = draw((2,), 5)
   bias = params["bias"].at[:H].set(-1e4).at[H : 2 * H].set(1e4)
   d_out = (d_c, jnp.zeros_like(d_h)), jnp.zeros_like(d_ys)
@@ -71,7 +71,7 @@ def test_an_open_forget_gate_passes_the_cotangent_of_the_memory_exactly(compile_
     np.testing.assert_array_equal(leaf, 0)
 
 
-def test_second_derivatives_of_the_layer_are_those_of_autodiff():
+def test_second_derivatives_of_the_layer_agree_with_autodiff():
   options = {"lengths": jnp.asarray([3, 1, 0]), "reverse": True}
   inputs, d_out = draw((3,), 3)
   direction = jax.tree.map(jnp.cos, inputs)

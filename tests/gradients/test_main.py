@@ -1,9 +1,9 @@
-"""`python -m dlx.gradients` prints the table and the explanation."""
+"""`python -m dlx.gradcheck` prints the table and explains a rule."""
 
 import pytest
 
+from dlx.gradcheck import __main__ as program
 from dlx.gradcheck import case, check, mutants, report
-from dlx.gradients import __main__ as program
 
 
 def test_the_table_has_a_row_with_errors_below_the_bounds(capsys):
@@ -19,8 +19,7 @@ def test_the_table_has_a_row_with_errors_below_the_bounds(capsys):
 
 def test_the_table_shows_the_error_of_a_wrong_rule(capsys, monkeypatch):
   (one,) = report.find(case.all_cases(), "linear.apply")
-  mistake = next(m for m in one.mistakes if m.what == "d_x's sign")
-  wrong = mutants.plant(one.rule, mistake)
+  wrong = mutants.generate(one, 1)[0].rule
   right = check.by_rule
   monkeypatch.setattr(check, "by_rule", lambda *args, **_: right(*args, rule=wrong))
   assert program.main(["--markdown", "linear.apply"]) == 0
@@ -28,22 +27,23 @@ def test_the_table_shows_the_error_of_a_wrong_rule(capsys, monkeypatch):
   assert float(cells[2]) > 1e-3 and float(cells[3]) > 1e-3
 
 
-def test_a_rule_is_explained_by_derivation_source_numbers_and_mistakes(capsys):
+def test_a_rule_is_explained_by_derivation_source_numbers_and_mutants(capsys):
   assert program.main(["linear.apply"]) == 0
   text = capsys.readouterr().out
   (one,) = report.find(case.all_cases(), "linear.apply")
   assert "def apply_vjp(" in text and "d_out" in text and one.formula in text
-  for mistake in one.mistakes:
-    assert f"planted mistake found: {mistake.what}" in text
+  assert "NOT FOUND" not in text
+  for mutant in mutants.generate(one, 3):
+    assert f"found: {mutant.what}" in text
 
 
-def test_an_unknown_name_is_one_line_with_the_nearest_name(capsys):
+def test_an_unknown_name_is_reported_in_one_line_with_the_closest_name(capsys):
   assert program.main(["linaer"]) == 2
   out, err = capsys.readouterr()
   assert out == ""
-  assert err.count("\n") == 1 and "no rule is called 'linaer'; did you mean linear?" in err
+  assert err.count("\n") == 1 and "unknown rule 'linaer'; did you mean linear?" in err
 
 
 @pytest.mark.parametrize("name", ["linear", "apply"])
-def test_a_family_or_a_function_is_found(name):
+def test_a_rule_is_found_by_family_or_function(name):
   assert "linear.apply" in [one.name for one in report.find(case.all_cases(), name)]

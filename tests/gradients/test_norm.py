@@ -1,6 +1,6 @@
-"""Gradients of norms at their edges, inside batch norm, and over eight devices.
+"""Gradients of norms in extreme cases, of batch norm, and over eight devices.
 
-That each rule is right on drawn inputs is in test_rules.py.
+Random inputs are tested in test_rules.py.
 """
 
 import jax
@@ -67,7 +67,7 @@ def test_the_layer_uses_the_rule_of_a_vector_norm(x64, compile_, layer, rule):
 
 
 def layers(implementation):
-  """Each norm as a function of x alone, its name with it."""
+  """The name of each norm and the norm as a function of x."""
   (params, stats, x), _ = draw_batch((4, 3))
   options = {"implementation": implementation}
   return x, {
@@ -81,7 +81,7 @@ NAMES = pytest.mark.parametrize("name", ["layer_norm", "rms_norm", "batch_norm"]
 
 
 @NAMES
-def test_the_layer_differentiates_again(x64, name):
+def test_the_layer_has_second_derivatives(x64, name):
   def second(implementation):
     x, functions = layers(implementation)
     v = jnp.sin(jnp.arange(x.size)).reshape(x.shape)
@@ -97,7 +97,7 @@ def test_the_layer_differentiates_again(x64, name):
 
 
 @NAMES
-def test_the_backward_pass_keeps_x_and_nothing_else_of_its_size(name):
+def test_the_backward_pass_saves_x_and_nothing_else_of_its_size(name):
   def kept(implementation):
     x, functions = layers(implementation)
     leaves = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(functions[name], x)[1], x))
@@ -138,7 +138,7 @@ def test_at_zero_rms_norm_is_division_by_sqrt_eps(x64, compile_):
 
 
 @compiled
-def test_one_example_has_a_gradient_through_the_running_mean_alone(x64, compile_):
+def test_one_example_has_a_gradient_only_through_the_running_mean(x64, compile_):
   inputs, d_out = draw_batch((1, 3))
   d_params, d_stats, d_x = compile_(
       lambda inputs, d_out: gradients.batch_norm_vjp(
@@ -151,11 +151,11 @@ def test_one_example_has_a_gradient_through_the_running_mean_alone(x64, compile_
   assert_close(d_stats, jax.tree.map(lambda d: 0.75 * d, d_out[1]), 1e-15)
 
 
-def test_no_gradient_goes_where_the_output_does_not_change(x64):
+def test_directions_that_do_not_change_the_output_have_no_gradient(x64):
   (params, stats, x), (d_y, _) = draw_batch((6, 4))
   _, d_x = gradients.layer_norm_vjp(params, x, d_out=d_y, eps=0)
-  np.testing.assert_allclose(d_x.sum(-1), 0, atol=1e-14)  # To a number added to all x.
-  np.testing.assert_allclose((d_x * x).sum(-1), 0, atol=1e-14)  # To a factor.
+  np.testing.assert_allclose(d_x.sum(-1), 0, atol=1e-14)  # A constant added to all x.
+  np.testing.assert_allclose((d_x * x).sum(-1), 0, atol=1e-14)  # A factor.
   _, d_x = gradients.rms_norm_vjp(params, x, d_out=d_y, eps=0)
   np.testing.assert_allclose((d_x * x).sum(-1), 0, atol=1e-14)
   assert np.abs(d_x.sum(-1)).min() > 1e-3
@@ -168,7 +168,7 @@ def test_no_gradient_goes_where_the_output_does_not_change(x64):
   assert not any(np.any(d) for d in d_stats.values())  # y does not use the old statistics.
 
 
-def test_a_huge_offset_costs_the_gradient_no_digits():
+def test_the_gradient_is_accurate_at_a_huge_offset():
   rng = np.random.default_rng(0)
   steps, d_y = rng.integers(-20, 21, size=(64, 8, 4)) / 8, rng.normal(size=(64, 8, 4))
   params, stats = norm.init(jax.random.key(0), 4), norm.init_stats(4)
@@ -184,7 +184,7 @@ def test_a_huge_offset_costs_the_gradient_no_digits():
 
 
 @pytest.mark.parametrize("rule", VECTOR_RULES)
-def test_a_wrong_cotangent_is_named(rule):
+def test_a_wrong_cotangent_is_reported(rule):
   params, x = norm.init(jax.random.key(0), 3), jnp.ones((2, 3))
   with pytest.raises(ValueError, match=r"d_out: expected shape \(2, 3\), got \(2, 4\)"):
     rule(params, x, d_out=jnp.ones((2, 4)))
@@ -193,7 +193,7 @@ def test_a_wrong_cotangent_is_named(rule):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_wrong_cotangents_of_batch_norm_are_named(train):
+def test_wrong_cotangents_of_batch_norm_are_reported(train):
   params, stats, x = norm.init(jax.random.key(0), 3), norm.init_stats(3), jnp.ones((2, 3))
 
   def rule(d_y, d_mean):
@@ -208,7 +208,7 @@ def test_wrong_cotangents_of_batch_norm_are_named(train):
     rule(x, jnp.ones(3, jnp.bfloat16))
 
 
-# Runs where the host pretends to be eight devices, in float64.
+# Runs on eight simulated devices, in float64.
 PROGRAM = '''
 import re
 import jax, jax.numpy as jnp, numpy as np

@@ -1,4 +1,4 @@
-"""The penalties' rules: by the pencil, the corner at 0, trees, dtypes, bad input."""
+"""Penalty rules: examples by hand, the kink at 0, trees, dtypes, invalid input."""
 
 import functools
 
@@ -35,7 +35,7 @@ def test_l1_is_the_weight_times_the_sign_and_0_at_0(compile_):
   np.testing.assert_array_equal(by_jax["kernel"], [[-0.5, 0], [0.5, 0.5]])
 
 
-def test_a_step_of_gradient_descent_shrinks_every_weight_by_the_same_share():
+def test_a_step_of_gradient_descent_shrinks_every_weight_by_the_same_fraction():
   learning_rate, weight = 0.1, 0.5
   d_params = gradients.l2_penalty_vjp({"kernel": W}, d_out=jnp.ones(()), weight=weight)
   step = W - learning_rate * d_params["kernel"]
@@ -43,14 +43,14 @@ def test_a_step_of_gradient_descent_shrinks_every_weight_by_the_same_share():
 
 
 @each_rule
-def test_huge_weights_overflow_in_the_sum_alone(rule):
+def test_huge_weights_overflow_only_in_the_sum(rule):
   d_params = rule({"kernel": jnp.asarray([1e30, -jnp.inf])}, d_out=jnp.ones(()), weight=1e-30)
   expected = [1, -jnp.inf] if rule is gradients.l2_penalty_vjp else [1e-30, -1e-30]
   np.testing.assert_allclose(d_params["kernel"], expected, rtol=1e-6)
 
 
 @each_rule
-def test_every_leaf_keeps_its_place_its_shape_and_its_dtype(rule):
+def test_every_leaf_keeps_its_path_shape_and_dtype(rule):
   params = {"a": [jnp.ones((2, 3), jnp.bfloat16), jnp.ones(3)], "b": {"c": jnp.ones(())}}
   d_params = rule(params, d_out=jnp.ones(()), weight=2.0)
   types = functools.partial(jax.tree.map, lambda w: (w.shape, w.dtype))
@@ -60,7 +60,7 @@ def test_every_leaf_keeps_its_place_its_shape_and_its_dtype(rule):
 
 
 @each_rule
-def test_bad_input_is_named(rule):
+def test_invalid_input_is_reported(rule):
   params = {"kernel": jnp.ones((2, 2), jnp.bfloat16)}
   with pytest.raises(ValueError, match=r"d_out: expected shape \(\), got \(2, 2\)"):
     rule(params, d_out=jnp.ones((2, 2)), weight=1.0)

@@ -1,6 +1,6 @@
-"""The gradient of pooling at ties, at -inf and where windows overlap.
+"""Gradients of pooling at ties, at -inf and in overlapping windows.
 
-tests/gradients/test_rules.py checks the rules against jax over drawn shapes.
+tests/gradients/test_rules.py checks the rules against jax over random shapes.
 """
 
 import jax
@@ -31,7 +31,7 @@ def both(x, d_y, compile_, **options):
 
 
 @compiled
-def test_at_ties_the_first_of_the_largest_takes_all(x64, compile_):
+def test_at_ties_the_first_maximum_gets_the_whole_cotangent(x64, compile_):
   x = image([[0, 5, 5, 1], [5, 5, 1, 1]])
   d_x = both(x, image([[2, 3]]), compile_, window=2)
   np.testing.assert_array_equal(d_x, [[0, 2, 3, 0], [0, 0, 0, 0]])
@@ -51,14 +51,14 @@ def test_overlapping_windows_add_up_at_a_shared_maximum(x64, compile_):
 
 
 @compiled
-def test_padding_is_below_every_number(x64, compile_):
+def test_padding_is_less_than_every_number(x64, compile_):
   options = {"window": 2, "strides": 1, "padding": ((1, 0), (1, 0))}
   d_x = both(image([[-9, -8], [-7, -1e300]]), image([[1, 10], [100, 1000]]), compile_, **options)
   np.testing.assert_array_equal(d_x, [[1, 10], [1100, 0]])
 
 
 @compiled
-def test_minus_infinity_is_like_any_number_and_loses_to_padding_before_it(x64, compile_):
+def test_minus_infinity_is_a_tie_with_padding_before_it(x64, compile_):
   low = -jnp.inf
   d_x = both(image([[low, low], [low, 3]]), image([[7]]), compile_, window=2)
   np.testing.assert_array_equal(d_x, [[0, 0], [0, 7]])
@@ -70,7 +70,7 @@ def test_minus_infinity_is_like_any_number_and_loses_to_padding_before_it(x64, c
 
 
 @compiled
-def test_an_average_is_shared_by_all_that_counts(x64, compile_):
+def test_an_average_is_distributed_over_all_counted_elements(x64, compile_):
   options = {"window": 2, "strides": 1, "padding": ((0, 0), (1, 0))}
   x, d_y = jnp.zeros((2, 2, 1)), image([[4, 8]])
   for count, expected in {True: [[3, 2], [3, 2]], False: [[4, 2], [4, 2]]}.items():
@@ -82,7 +82,7 @@ def test_an_average_is_shared_by_all_that_counts(x64, compile_):
     np.testing.assert_array_equal(d_x[..., 0], expected)
 
 
-def test_what_no_window_sees_has_no_gradient(x64):
+def test_elements_outside_all_windows_have_no_gradient(x64):
   d_y = jnp.ones((1, 2, 1))
   for rule in (gradients.max_pool_vjp, gradients.avg_pool_vjp):
     d_x = rule(jnp.zeros((3, 7, 1)), d_out=d_y, window=2, strides=3)
@@ -99,7 +99,7 @@ def test_a_bfloat16_average_is_divided_in_float32():
 
 
 @pytest.mark.parametrize("rule", [gradients.max_pool_vjp, gradients.avg_pool_vjp])
-def test_a_wrong_cotangent_is_named(rule):
+def test_a_wrong_cotangent_is_reported(rule):
   x = jnp.zeros((3, 5, 4, 2))
   with pytest.raises(ValueError) as e:
     rule(x, d_out=jnp.zeros((3, 5, 4, 2)), window=2)

@@ -1,4 +1,4 @@
-"""Gradients of positions: what test_rules.py does not ask of every rule."""
+"""Gradients of position encodings, beyond the properties of all rules in test_rules.py."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def test_the_rule_of_rotary_is_the_layer_at_negative_positions(x64, compile_):
   np.testing.assert_allclose(d_x, positional.rotary(d_y, -p, base=50.0), rtol=1e-12, atol=1e-14)
 
 
-def test_far_positions_are_turned_back_as_they_were_turned():
+def test_rotations_at_large_positions_are_inverted_exactly():
   x = draw((300, 64))[0].astype(jnp.float32)
   positions = 1000 * jnp.arange(300)
   d_x = gradients.rotary_vjp(x, d_out=positional.rotary(x, positions), positions=positions)
@@ -40,7 +40,7 @@ def test_the_cotangent_does_not_depend_on_x(rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_wrong_cotangent_is_named(rule):
+def test_a_wrong_cotangent_is_reported(rule):
   x = jnp.ones((3, 4))
   with pytest.raises(ValueError, match=r"d_out: expected shape \(3, 4\), got \(4,\)"):
     rule(x, d_out=jnp.ones(4))

@@ -1,6 +1,6 @@
-"""With the batch over eight devices the recurrent rules gather no activation."""
+"""With the batch sharded over eight devices, recurrent rules gather no activations."""
 
-# Runs where the host pretends to be eight devices, in float64.
+# Runs on eight simulated devices, in float64.
 PROGRAM = r'''
 import re
 import jax, jax.numpy as jnp, numpy as np
@@ -47,5 +47,5 @@ print("nothing is gathered")
 '''
 
 
-def test_eight_devices_sum_the_gradients_of_weights_and_move_nothing_else(on_eight_devices):
+def test_eight_devices_sum_the_gradients_of_weights_and_communicate_nothing_else(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["nothing is gathered"]

@@ -1,4 +1,4 @@
-"""The simple recurrent layer's rule where its answer is known without it."""
+"""The rule of the simple recurrent layer against known results."""
 
 import math
 
@@ -14,7 +14,7 @@ eager_and_jit = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=
 
 
 @eager_and_jit
-def test_two_steps_of_one_unit_are_those_of_the_pencil(compile_):
+def test_two_steps_of_one_unit_by_hand(compile_):
   w, u, b, x1, x2, h0, d_y1, d_y2, d_last = 0.7, -1.3, 0.2, 0.5, -0.9, 0.4, 1.1, -0.6, 0.3
   h1 = math.tanh(w * x1 + u * h0 + b)
   h2 = math.tanh(w * x2 + u * h1 + b)
@@ -53,7 +53,7 @@ def test_an_orthogonal_recurrence_keeps_the_norm_of_the_cotangent(compile_, reve
   np.testing.assert_allclose(np.linalg.norm(found), np.linalg.norm(d_last), rtol=1e-12)
 
 
-def test_a_saturated_unit_passes_nothing_on():
+def test_a_saturated_unit_has_no_gradient():
   params = {"input": jnp.ones((1, 2)), "hidden": jnp.eye(2), "bias": jnp.array([1e3, 0.0])}
   d_out = jnp.ones(2), jnp.ones((4, 2))
   d_params, d_xs, d_carry = rnn.scan_vjp(params, jnp.ones((4, 1)), jnp.zeros(2), d_out=d_out)

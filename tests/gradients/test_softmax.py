@@ -1,4 +1,4 @@
-"""Softmax's rules: the Jacobian, -inf, masks, ties, huge and tiny logits, bad input."""
+"""Softmax rules: the Jacobian, -inf, masks, ties, huge and tiny logits, invalid input."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ eager_and_jit = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=
 
 
 def logsumexp_vjp(x, *, d_out, where=None):
-  """The rule with a cotangent of the shape of x, of which the first column is taken."""
+  """The rule with the first column of a cotangent in the shape of x."""
   return gradients.logsumexp_vjp(x, d_out=d_out[..., 0], where=where)
 
 
@@ -28,7 +28,7 @@ def draw(*shape, seed=0):
 
 
 @eager_and_jit
-def test_the_jacobian_is_that_of_jax(x64, compile_):
+def test_the_jacobian_agrees_with_jax(x64, compile_):
   x, where = draw(2, 3), jnp.asarray([[True, True, False], [True, False, True]])
   jacobian = compile_(gradients.softmax_jacobian)
   by_jax = jax.vmap(jax.jacobian(jax.nn.softmax))(x)
@@ -50,8 +50,8 @@ def test_the_rule_is_the_product_with_the_jacobian(x64):
 
 
 @eager_and_jit
-def test_cotangents_add_up_as_the_function_shifts(x64, compile_):
-  # x + c leaves softmax and log-softmax alone and adds c to logsumexp.
+def test_cotangents_sum_to_the_derivative_of_a_shift(x64, compile_):
+  # x + c does not change softmax and log-softmax and adds c to logsumexp.
   x, d_out = draw(2, 4), draw(2, 4, seed=1)
   sums = [
       compile_(rule)(x, d_out=d_out).sum(-1)
@@ -63,7 +63,7 @@ def test_cotangents_add_up_as_the_function_shifts(x64, compile_):
 
 @each_rule
 @eager_and_jit
-def test_an_entry_of_minus_infinity_is_as_good_as_absent(x64, rule, compile_):
+def test_an_entry_of_minus_infinity_counts_as_absent(x64, rule, compile_):
   x, d_out = draw(2, 4), draw(2, 4, seed=1)
   present = np.array([0, 1, 3])
   d_x = compile_(rule)(x.at[:, 2].set(-INF), d_out=d_out)
@@ -77,7 +77,7 @@ def test_an_entry_of_minus_infinity_is_as_good_as_absent(x64, rule, compile_):
 
 @each_rule
 @eager_and_jit
-def test_a_false_in_where_is_as_good_as_absent_whatever_stands_there(x64, rule, compile_):
+def test_masked_entries_count_as_absent_whatever_their_value(x64, rule, compile_):
   x, d_out = draw(2, 4), draw(2, 4, seed=1)
   where = jnp.asarray([True, True, False, True])
   expected = rule(x.at[:, 2].set(-INF), d_out=d_out)
@@ -89,7 +89,7 @@ def test_a_false_in_where_is_as_good_as_absent_whatever_stands_there(x64, rule, 
 @each_rule
 @eager_and_jit
 @pytest.mark.parametrize("how", ["minus infinity", "where"])
-def test_a_row_without_any_entry_gives_zeros_and_leaves_the_others_alone(rule, compile_, how):
+def test_an_empty_row_gives_zeros_and_does_not_affect_the_others(rule, compile_, how):
   x, d_out = (draw(3, 4, seed=s).astype(jnp.float32) for s in (0, 1))
   options = {}
   expected = rule(x, d_out=d_out)
@@ -108,7 +108,7 @@ def test_a_row_without_any_entry_gives_zeros_and_leaves_the_others_alone(rule, c
 
 
 @each_rule
-def test_differentiated_again_a_row_without_any_entry_gives_zeros_too(rule):
+def test_second_derivatives_of_an_empty_row_are_zero(rule):
   x, d_out = draw(3, 4).astype(jnp.float32).at[1].set(-INF), jnp.ones((3, 4)).at[:, 0].set(2)
   where = jnp.asarray([[True], [True], [False]])
   second = jax.jit(jax.grad(lambda x: (rule(x, d_out=d_out, where=where) * d_out).sum()))(x)
@@ -116,8 +116,8 @@ def test_differentiated_again_a_row_without_any_entry_gives_zeros_too(rule):
   assert np.isfinite(second).all() and np.any(second[0] != 0)
 
 
-def test_a_row_without_any_entry_is_zero_in_jax_with_where_too():
-  # The function that the rule belongs to: where is where such a row can be given.
+def test_an_empty_row_is_zero_in_jax_with_where():
+  # The reference: only `where` can make an empty row.
   x, where = jnp.ones(3), jnp.zeros(3, bool)
   p, vjp = jax.vjp(lambda x: jax.nn.softmax(x, where=where), x)
   np.testing.assert_array_equal(p, 0)
@@ -127,7 +127,7 @@ def test_a_row_without_any_entry_is_zero_in_jax_with_where_too():
 @each_rule
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @eager_and_jit
-def test_huge_logits_are_finite_and_the_largest_takes_all(rule, dtype, compile_):
+def test_huge_logits_are_finite_and_the_largest_has_probability_1(rule, dtype, compile_):
   x = jnp.asarray([[1e4, -1e4, 0.0], [-6e4, -5e4, -6e4]], dtype)
   one_hot = np.array([[1, 0, 0], [0, 1, 0]])
   np.testing.assert_array_equal(compile_(gradients.probabilities)(x), one_hot)
@@ -143,7 +143,7 @@ def test_huge_logits_are_finite_and_the_largest_takes_all(rule, dtype, compile_)
 
 
 @each_rule
-def test_logits_far_from_zero_are_as_good_as_near(x64, rule):
+def test_logits_far_from_zero_lose_no_accuracy(x64, rule):
   # 2^10 and thirds of 2^-20 lose nothing when they are added.
   x, d_out = jnp.round(draw(2, 4) * 2**20) / 2**20, draw(2, 4, seed=1)
   np.testing.assert_array_equal(rule(x + 2.0**10, d_out=d_out), rule(x, d_out=d_out))
@@ -151,7 +151,7 @@ def test_logits_far_from_zero_are_as_good_as_near(x64, rule):
 
 @each_rule
 @eager_and_jit
-def test_ties_and_tiny_logits_share_equally(rule, compile_):
+def test_ties_and_tiny_logits_get_equal_probabilities(rule, compile_):
   d_out = jnp.asarray([3.0, 0.0, 0.0, 0.0])
   expected = {
       gradients.softmax_vjp: [9 / 16, -3 / 16, -3 / 16, -3 / 16],
@@ -169,7 +169,7 @@ def test_probabilities_of_bfloat16_are_in_float32():
   np.testing.assert_array_equal(gradients.log_softmax_vjp(x, d_out=x + 1), 0)
 
 
-def test_bad_input_is_named():
+def test_invalid_input_is_reported():
   x = jnp.ones((2, 3))
   shape = r"d_out: expected shape \(2, 3\), got \(2,\)"
   with pytest.raises(ValueError, match=shape):
@@ -189,7 +189,7 @@ def test_bad_input_is_named():
       rule(x, d_out=d_out, where=jnp.ones((4, 2, 3), bool))
 
 
-def test_a_mask_that_does_not_broadcast_is_refused_by_name():
+def test_a_mask_that_does_not_broadcast_is_reported():
   x = jnp.zeros((2, 3))
   with pytest.raises(ValueError, match=r"where: expected a shape that broadcasts to \(2, 3\)"):
     gradients.softmax_vjp(x, d_out=x, where=jnp.ones((2, 2), bool))

@@ -1,4 +1,4 @@
-"""What the worked problems share: each runs eager and compiled."""
+"""A fixture that runs each worked problem eager and compiled."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Activations: the notes' list of functions, derivatives and ranges."""
+"""Activations in the course notes: functions, derivatives and ranges."""
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ def test_the_derivative_of_softmax_is_a_matrix(run):
   """Erratum of the notes, Neural networks, Softmax: d softmax(z)_i = p_i (1 - p_i) is half of it.
 
   That is the diagonal (its minus sign is lost in print, too). Every p_i depends on every
-  z_j: beside the diagonal stands -p_i p_j, as "Modern architecture", question 8 b, has it.
+  z_j: off the diagonal it is -p_i p_j, as "Modern architecture", question 8 b, has it.
   """
   z = jnp.array([1.0, -0.5, 2.0])
   p = np.exp(z) / np.exp(z).sum()
@@ -83,8 +83,8 @@ def test_the_derivative_of_softmax_is_a_matrix(run):
   assert np.abs(printed.sum(0)).min() > 0.01
 
 
-def test_softmax_does_not_act_on_each_element_alone(run):
-  """Erratum of the notes, Algorithmic complexities: softmax stands among elementwise functions.
+def test_softmax_is_not_elementwise(run):
+  """Erratum of the notes, Algorithmic complexities: softmax is listed among elementwise functions.
 
   Raising one entry of a row lowers the others. (The cost O(N M) is right.)
   """

@@ -1,4 +1,4 @@
-"""Attention: the two-token exercise, copying tokens, 3 x 2 inputs by hand, the notes."""
+"""Attention over two tokens, copying tokens, and small examples by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from dlx.layers import attention, linear
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-# Inputs A and B are rows; a key is x W_K, so the matrices are dlx's kernels as they stand.
+# Inputs A and B are rows; a key is x W_K, so the matrices are dlx's kernels unchanged.
 TWO_TOKENS = np.array([[0.0, 1, 0], [2, 0, 1]])
 W_KEY = np.array([[2.0, 0], [1, 0], [2, 1]])
 W_QUERY = np.array([[1.0, 2], [0, 1], [1, 2]])
@@ -64,7 +64,7 @@ def test_the_second_query_belongs_to_input_b(run):
   assert not np.array_equal(query[0], [3, 6])
 
 
-def test_the_weights_are_rounded_not_cut(run):
+def test_the_weights_are_rounded_not_truncated(run):
   """Erratum. Printed 0.7310, 0.9999 and 7.5E-10 are cut off; rounded they are others."""
   weights, _ = run(two_tokens)(jnp.asarray(TWO_TOKENS))
   assert f"{weights[0, 1]:.4f}" == "0.7311" != "0.7310"
@@ -90,7 +90,7 @@ def test_the_outputs_mix_both_values(run):
   assert np.abs(outputs[0] - as_written).min() > 0.7
 
 
-def test_what_comes_before_reaches_the_last_output_without_any_position(run):
+def test_earlier_tokens_reach_the_last_output_without_positions(run):
   """Erratum of problem 4: not position embeddings carry a word over many steps.
 
   The solution credits them with ending an RNN's fading memory. It is attention itself:
@@ -124,7 +124,7 @@ def test_copying_tokens_have_norms_root_two_one_and_root_two(run):
   np.testing.assert_allclose(norms, BETA * np.sqrt([2, 1, 2]), rtol=1e-14)
 
 
-def test_copying_tokens_come_out_as_they_went_in(run):
+def test_attention_copies_its_input(run):
   """Homework 3 (March 2023), question 3 b, c: y_1, y_2, y_3 are about x_1, x_2, x_3.
 
   Orthogonal vectors of norm beta give the scores beta^2 [[2 0 1] [0 1 0] [1 0 2]]: each
@@ -193,7 +193,7 @@ def test_multi_head_projections_of_a_width_of_eight():
   assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 2 * 3 * 8 * 4 + 8 * 8
 
 
-def test_multi_head_is_the_heads_one_by_one_and_their_product_with_w_o(run):
+def test_multi_head_is_the_concatenated_heads_times_w_o(run):
   """Modern architecture, question 7: the whole expression, written head by head.
 
   head_i = softmax((X W_i^Q)(X W_i^K)^T / sqrt(4)) (X W_i^V) is (4, 4): a product

@@ -1,4 +1,4 @@
-"""Attention: its gradient term by term, and what the notes say of it."""
+"""The gradient of attention term by term, and statements of the course notes."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def test_the_gradient_of_the_queries_by_the_chain_rule(run):
   np.testing.assert_allclose(d_query[0], d_scores @ key[0] / np.sqrt(2), rtol=1e-12)
 
 
-def test_every_score_of_a_row_moves_every_weight_of_it(run):
+def test_every_score_of_a_row_changes_all_its_weights(run):
   """Modern architecture, question 8 b: dp_i/dz_j = p_i ([i = j] - p_j).
 
   Through its Jacobian diag(p) - p p^T a softmax ties the scores of a row together: each
@@ -63,7 +63,7 @@ def test_every_score_of_a_row_moves_every_weight_of_it(run):
   np.testing.assert_allclose(vjp(z, d_p), vjp(z, d_p + 5), rtol=1e-12)
 
 
-def test_the_scale_keeps_scores_at_one_and_the_softmax_awake(run):
+def test_the_scale_keeps_the_variance_of_scores_at_one_and_the_softmax_unsaturated(run):
   """Modern architecture, question 8 c: why 1/sqrt(d_k).
 
   q k is a sum of d_k products of variance 1, so it has variance d_k; divided by
@@ -97,7 +97,7 @@ def test_attention_is_not_a_linear_map(run):
 
 
 def test_scaled_dot_product_attention_has_one_head(run):
-  """Erratum of the notes, Attention: it is said to be a layer with multiple heads.
+  """Erratum of the notes, Attention: it is called a layer with multiple heads.
 
   It is what a single head computes: with unit projections, multi-head attention equals
   it for one head, and not for two.
@@ -150,7 +150,7 @@ def test_permuted_words_give_permuted_outputs(run):
   """Final exam of February 2022, part 2, question 2; also in the notes.
 
   Without positions, permuting the tokens permutes the outputs the same way. With
-  position vectors added, here the sinusoids, it does not: that is what they are for.
+  position vectors added, here the sinusoids, it does not: that is their purpose.
   """
   x, order = draw(5, 4), np.array([3, 0, 4, 1, 2])
   np.testing.assert_allclose(run(attend)(x[order]), run(attend)(x)[order], rtol=1e-12)

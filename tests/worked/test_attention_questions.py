@@ -1,4 +1,4 @@
-"""Attention in the exams' multiple choice: opposite heads, unit projections, cost."""
+"""Multiple-choice questions about attention: opposite heads, identity projections, cost."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def test_a_head_with_all_projections_negated_gives_the_opposite(run):
   """Final exam of January 25, 2023, part 1, question 4: P2 = P1 and Z2 = -Z1.
 
   The two signs of query and key cancel in the scores; that of the value stays. Rows are
-  tokens, X W, so a head's matrix is a kernel as it stands.
+  tokens, X W, so a head's matrix is a kernel unchanged.
   """
   x, w_q, w_k, w_v = draw(4, 3), *(draw(3, 2, seed=s) for s in (1, 2, 3))
 
@@ -36,7 +36,7 @@ def test_a_head_with_all_projections_negated_gives_the_opposite(run):
   assert (p > 0).all() and np.abs(z).min() > 1e-3  # So not P1 = -P2, nor Z1 = Z2.
 
 
-def test_opposite_heads_add_up_to_nothing_in_multi_head_attention(run):
+def test_opposite_heads_cancel_in_multi_head_attention(run):
   """The same question through `multi_head`: an output matrix that adds the heads gives 0."""
   x = jnp.asarray(draw(4, 3))
   params = {
@@ -52,7 +52,7 @@ def test_opposite_heads_add_up_to_nothing_in_multi_head_attention(run):
   assert np.abs(run(outputs)(jnp.asarray(difference))).max() > 0.1
 
 
-def test_unit_projections_attend_with_every_row(run):
+def test_identity_projections_attend_to_every_row(run):
   """Final exam of February 10, 2023, part 1, question 7: W_Q = W_K = W_V = I, one head.
 
   The output is L x D; row i is what attention over the whole sequence gives x_i.

@@ -26,7 +26,7 @@ def error(w, x):
 def test_the_best_linear_code_is_the_first_singular_vectors(run, k):
   """Notes, Linear auto-encoder: with X^T = U S V^T the minimizer is W = U_K^T.
 
-  What is left is the sum of the squares of the other singular values (Eckart-Young), it
+  The error is the sum of the squares of the other singular values (Eckart-Young), it
   is a minimum, and W^T W has rank K. Final exam, February 2022, part 1, question 6: the
   linear auto-encoder is PCA (of centred data).
   """
@@ -82,7 +82,7 @@ def test_a_denoising_auto_encoder_is_compared_with_the_clean_input(run):
 
 
 def test_a_reconstruction_error_is_of_a_difference(run):
-  """Erratum of the notes, Auto-encoders: 1/2 |x_hat x|^2 and the like, the minus sign lost.
+  """Erratum of the notes, Auto-encoders: 1/2 |x_hat x|^2 and the like, without the minus sign.
 
   So in the loss, the objective without biases and the linear auto-encoder's X X W^T W,
   a product whose shapes do not fit. A perfect reconstruction has the error 0.

@@ -34,7 +34,7 @@ def image_weights(h, **options):
 
 
 def attended(h):
-  """c_t: what the last state finds in the image."""
+  """c_t: the image features attended to by the last state."""
   image = jnp.asarray(IMAGE)[None]
   return attention.dot_product_attention(h[None, None], image, image)[0, 0]
 
@@ -131,8 +131,8 @@ def test_the_scores_are_scaled_in_the_second_step_too(run):
   assert np.abs(p - unscaled).min() > 0.01
 
 
-def test_the_second_preactivation_is_rounded_not_cut(run):
-  """Erratum of question 3. W_hx x_2 is [2.888 -.112]; printed is -.111, cut off."""
+def test_the_second_preactivation_is_rounded_not_truncated(run):
+  """Erratum of question 3. W_hx x_2 is [2.888 -.112]; printed is -.111, truncated."""
   c = run(attended)(jnp.ones(2))
   z = run(lambda c: times(W_HX, read(jnp.array(WORDS.index("seagull")), c)))(c)
   assert [f"{v:.3f}" for v in z.tolist()] == ["2.888", "-0.112"]

@@ -1,4 +1,4 @@
-"""Derivatives that the exams ask for: softplus, tanh, log(1 + relu), a graph, a softmax."""
+"""Derivatives from exams: softplus, tanh, log(1 + relu), a graph, a softmax."""
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,7 @@ def test_the_gradient_below_a_layer_with_log_1_plus_relu(run):
     assert np.abs(d_h - wrong).max() > 0.1
 
 
-def test_the_kink_has_one_derivative_here_and_another_in_the_notes(run):
+def test_the_derivative_at_the_kink_differs_between_exam_and_notes(run):
   """Erratum of that question: 1(z >= 0) gives 1 at z = 0, where the notes' relu has 0.
 
   There is none: the two sides have 0 and 1. dlx takes 0, as jax.nn.relu does, so only
@@ -130,7 +130,7 @@ def test_the_derivative_of_the_graph_keeps_the_factor_y(run):
   assert np.abs(d_x - other).min() > 0.3
 
 
-def test_the_one_small_logit_among_ten_thousand(run):
+def test_one_small_logit_among_ten_thousand(run):
   """Final exam of February 10, 2023, part 1, question 5: p_1 = 1 / (1 + 9999 e).
 
   s_1 = 0 and the other 9,999 logits are 1. Not 0, not 1, and not 1/10000.

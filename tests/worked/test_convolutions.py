@@ -1,4 +1,4 @@
-"""Convolutional networks: tables of sizes, one filter by hand, what shifting does."""
+"""Convolutional networks: tables of sizes, one filter by hand, skip connections."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from dlx.models import summary
 
 
 def lines(table):
-  """The columns that the exam's table has."""
+  """The columns of the exam's table."""
   return [(row.layer, row.output, row.weights, row.biases) for row in table.rows]
 
 
@@ -158,7 +158,7 @@ def test_the_two_formulas_for_the_weights_differ_by_the_biases():
 def test_the_output_size_is_rounded_down():
   """Erratum of the notes, Size and complexity: M = (N - F + 2P) / S + 1 without a floor.
 
-  For N = 6, F = 3, S = 2, P = 0 that is 2.5; two windows fit, as the layer says, too.
+  For N = 6, F = 3, S = 2, P = 0 that is 2.5; two windows fit, as the layer confirms.
   Padding by (F - 1) / 2 keeps the size only for S = 1 (the notes leave it out).
   """
   assert (6 - 3) / 2 + 1 == 2.5

@@ -1,4 +1,4 @@
-"""Derivative and gradient rules of the notes, and a computation graph of an exam."""
+"""Rules of differentiation in the course notes, and a computation graph of an exam."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The deep Q network: parameters, a linear layer instead, loss. Final exam of February 10, 2023."""
+"""The deep Q-network: parameters, loss, a linear layer. Final exam of February 10, 2023."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_the_network_has_1_693_362_parameters():
   assert table.total == 1_693_362
 
 
-def test_a_linear_layer_instead_of_the_convolutions_has_its_biases():
+def test_a_linear_layer_in_place_of_the_convolutions_has_biases():
   """Erratum of part 3, problem 1, question 2. 3,136 biases were left out.
 
   The layer has 28,224 x 3,136 + 3,136 = 88,513,600 parameters, printed 88,510,464, and
@@ -103,7 +103,7 @@ def test_the_loss_and_its_l2_term(x64, run):
   np.testing.assert_allclose(new["kernel"], with_jax["kernel"], rtol=1e-14)
 
 
-def test_the_penalty_knows_no_number_of_points(x64, run):
+def test_the_penalty_does_not_depend_on_the_number_of_points(x64, run):
   """Erratum of question 3. "N is the number of points in the dataset", but there is no N.
 
   With lambda / (2 N) |theta|^2 the derivative would be g + lambda theta / N.

@@ -1,4 +1,4 @@
-"""What convolution and pooling do to moved, turned and enlarged pictures."""
+"""Convolution and pooling of shifted, rotated and scaled images."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def enlarged(x):
   return np.kron(x, np.ones((2, 2)))
 
 
-def test_convolution_moves_with_the_picture(run):
+def test_convolution_is_equivariant_to_translation(run):
   """Erratum of the notes, Convolutional networks: "Equivalent to translations of the input".
 
   The word is equivariant: a moved picture has a moved result. It is neither unchanged
@@ -42,14 +42,14 @@ def test_convolution_moves_with_the_picture(run):
   assert np.abs(of_moved - moved(PICTURE, 2)).max() > 1
 
 
-def test_convolution_does_not_turn_with_the_picture(run):
+def test_convolution_is_not_equivariant_to_rotation(run):
   """Final exam, February 2022, part 1, question 6: equivariant to translations, not rotations."""
   y = run(convolve)(jnp.asarray(PICTURE))
   assert np.abs(run(convolve)(jnp.asarray(np.rot90(PICTURE))) - np.rot90(y)).max() > 1
 
 
-def test_convolution_does_not_scale_with_the_picture(run):
-  """Erratum of the notes, Properties of CNNs: convolution is said to be equivariant to scale.
+def test_convolution_is_not_equivariant_to_scale(run):
+  """Erratum of the notes, Properties of CNNs: convolution is called equivariant to scale.
 
   A filter of three pixels sees a third of what it saw when the picture is enlarged: the
   result is not the enlarged one.
@@ -60,10 +60,10 @@ def test_convolution_does_not_scale_with_the_picture(run):
   assert np.abs(of_enlarged - enlarged(y)).max() > 1
 
 
-def test_max_pooling_forgets_movements_within_a_window_only(run):
+def test_max_pooling_is_invariant_to_shifts_within_a_window_only(run):
   """Erratum of the notes, Convolutional networks.
 
-  Max pooling is said to be invariant to shifts, rotations and scale. It forgets where in
+  Max pooling is called invariant to shifts, rotations and scale. It forgets where in
   its window the maximum is: one step inside the window changes nothing, a second step
   does, and a turned or an enlarged picture gives another result, too.
   """
@@ -76,7 +76,7 @@ def test_max_pooling_forgets_movements_within_a_window_only(run):
     assert (pool(jnp.asarray(other)) != y).any()
 
 
-def test_an_output_sees_a_small_part_of_the_input(run):
+def test_an_output_depends_on_a_small_part_of_the_input(run):
   """Notes, Properties of CNNs: locality, sparse interactions and shared parameters.
 
   Output (4, 4) depends on the nine pixels around it, by the nine numbers of the filter,
@@ -91,7 +91,7 @@ def test_an_output_sees_a_small_part_of_the_input(run):
 
 
 def test_the_cost_of_a_convolution_grows_with_the_length_and_the_square_of_the_width():
-  """Erratum of the notes, Computational cost: O(k^2 d) stands in the row of convolution.
+  """Erratum of the notes, Computational cost: O(k^2 d) is in the row of convolution.
 
   That row and the one above it run into each other in print. With n positions, d channels in
   and out and a window of k it is O(k n d^2): each of n d outputs is a sum of k d products.

@@ -1,4 +1,4 @@
-"""Sizes of single layers: AlexNet's first, an auto-encoder's."""
+"""Sizes of single layers: the first layer of AlexNet, an auto-encoder."""
 
 import jax
 

@@ -33,7 +33,7 @@ def solve(x, y, weight=0.0):
   return np.linalg.solve(x.T @ x + weight * np.eye(x.shape[1]), x.T @ y)
 
 
-def test_least_squares_is_where_the_gradient_is_zero(run):
+def test_the_least_squares_solution_has_a_zero_gradient(run):
   """Notes, Linear models: w = (X^T X)^-1 X^T y, with the bias as a feature that is 1."""
   solution = solve(DESIGN, Y)
   b, w = solution[:1], solution[1:]
@@ -43,10 +43,10 @@ def test_least_squares_is_where_the_gradient_is_zero(run):
   assert np.abs(jax.grad(sum_of_squares)(w + 0.1, b, X, Y)).max() > 0.1
 
 
-def test_ridge_regression_is_where_its_gradient_is_zero(run):
+def test_the_ridge_solution_has_a_zero_gradient(run):
   """Notes, Linear models: w = (X^T X + lambda I)^-1 X^T y, for a model without a bias.
 
-  It exists where X^T X has no inverse, here with a feature that stands twice.
+  It exists where X^T X has no inverse, here with a duplicated feature.
   """
   twice = np.concatenate([X, X[:, :1]], axis=1)
   assert np.linalg.matrix_rank(twice.T @ twice) == 2
@@ -56,11 +56,11 @@ def test_ridge_regression_is_where_its_gradient_is_zero(run):
   assert float(w[0]) == pytest.approx(float(w[2]), rel=1e-9)
 
 
-def test_the_ridge_formula_shrinks_the_bias_and_the_loss_beside_it_does_not(run):
+def test_the_ridge_formula_penalizes_the_bias_unlike_the_loss(run):
   """Erratum of the notes, Linear models.
 
-  The loss penalises w alone. The closed form beside it, with the bias as a constant
-  feature as the notes say, penalises the bias too, so it is not that loss's minimum. The
+  The loss penalizes only w. The closed form beside it, with the bias as a constant
+  feature as the notes say, penalizes the bias too, so it is not that loss's minimum. The
   minimum has a 0 in the penalty's matrix where the constant feature is.
   """
   weight = 2.0
@@ -109,7 +109,7 @@ def test_the_descent_step_adds_the_error_times_the_features(run):
 
   L = 1/2 sum (y_i - w phi_i)^2 has the gradient -sum (y_i - w phi_i) phi_i, so a step of
   gradient descent is w + eta sum (...). The solution writes w - eta sum (...), which
-  climbs. A stochastic step is the same for one example alone.
+  climbs. A stochastic step is the same for a single example.
   """
   w, eta = jnp.array([0.5, -1.0]), 0.01
 
@@ -128,7 +128,7 @@ def test_the_descent_step_adds_the_error_times_the_features(run):
   assert half(run(step)(w, X, Y), X, Y) < half(w, X, Y) < half(printed, X, Y)
 
 
-def test_a_step_of_the_whole_data_is_the_sum_of_the_stochastic_ones(run):
+def test_a_full_batch_step_is_the_sum_of_stochastic_steps(run):
   """Notes, Logistic regression: gradient descent uses the sum over all examples."""
 
   def loss(w, x, y):
@@ -146,7 +146,7 @@ A, B = INPUTS.T > 0
 
 
 def perceptron(x, labels, passes=20):
-  """The notes' algorithm from w = 0; the last pass without a mistake ends it."""
+  """The notes' algorithm from w = 0; it ends after a pass without a mistake."""
   x = np.concatenate([np.ones((len(x), 1)), x], axis=1)
   w = np.zeros(3)
   for _ in range(passes):
@@ -169,8 +169,8 @@ def perceptron(x, labels, passes=20):
     ],
     ids=["A xor B", "(A xor B) and A", "A or B", "not A and B"],
 )
-def test_a_perceptron_learns_all_but_the_exclusive_or(function, learnable):
-  """Final exam, February 2022, part 1, question 4: A xor B alone cannot be learned.
+def test_a_perceptron_learns_all_functions_but_xor(function, learnable):
+  """Final exam, February 2022, part 1, question 4: only A xor B cannot be learned.
 
   The algorithm stops on the others. For the exclusive or no weights exist: adding what
   (1, -1) and (-1, 1) ask, 2b > 0, contradicts the other two, 2b < 0.
@@ -186,7 +186,7 @@ def test_a_perceptron_learns_all_but_the_exclusive_or(function, learnable):
 def test_a_score_for_each_class_needs_a_row_for_each_class(run):
   """Erratum of the notes, Multi-class classification.
 
-  W is said to be d x |Y|, and the prediction argmax(W phi(x) + b); the product exists
+  W is called d x |Y|, and the prediction argmax(W phi(x) + b); the product exists
   only for W of |Y| x d (or as W^T phi). dlx's kernel is d x |Y|, with phi on its left.
   """
   w, phi, b = jnp.arange(8.0).reshape(2, 4), jnp.array([1.0, -2.0]), jnp.ones(4)
@@ -215,7 +215,7 @@ def test_the_multi_class_perceptron_moves_two_rows(run):
   assert not np.array_equal(updated[predicted], kernel[:, predicted] * phi)
 
 
-def test_linear_layers_over_one_another_are_one_linear_layer(run):
+def test_stacked_linear_layers_are_one_linear_layer(run):
   """Final exam, February 2022, part 1, question 6: a linear hidden layer adds nothing."""
   first, second = (
       linear.init(jax.random.key(seed), d_in, d_out) for seed, d_in, d_out in ((0, 2, 5), (1, 5, 3))

@@ -1,4 +1,4 @@
-"""Losses: their derivatives as the notes write them."""
+"""Losses and their derivatives in the course notes."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def to_weights(loss_vjp, target):
 def test_the_squared_loss_has_the_gradient_minus_error_times_x(run):
   """Notes, Squared loss derivative: grad_w 1/2 (y - w x)^2 = (y - y_hat) (-x).
 
-  Erratum: the printed line does not end there, but goes on with further "=" and other
+  Erratum: the printed line does not end there, but continues with further "=" and other
   products. dlx's squared_error has no 1/2, so half of its gradient is compared.
   """
 
@@ -42,7 +42,7 @@ def test_the_squared_loss_has_the_gradient_minus_error_times_x(run):
 
   y = 1.5
   np.testing.assert_allclose(run(gradient)(y), (y - Y_HAT) * -X, rtol=1e-12)
-  # What the line goes on to: grad_w of w itself in the place of grad_w of w x.
+  # The line continues with: grad_w of w itself in the place of grad_w of w x.
   assert np.abs(run(gradient)(y) - (y - Y_HAT) * np.ones(3)).min() > 0.5
 
 

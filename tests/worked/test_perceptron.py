@@ -1,4 +1,4 @@
-"""The perceptron's mistakes on scaled inputs. Final exam of January 25, 2023."""
+"""Mistakes of the perceptron on scaled inputs. Final exam of January 25, 2023."""
 
 from jax import lax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def train(w, x, y, passes=30):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
-def test_doubled_inputs_cost_as_many_mistakes(run, seed):
+def test_doubled_inputs_cause_as_many_mistakes(run, seed):
   """Part 1, question 3: from zero weights the mistakes on 2x are those on x.
 
   The weights on 2x are twice those on x at every moment, so every sign is the same.
@@ -58,7 +58,7 @@ def test_doubled_inputs_cost_as_many_mistakes(run, seed):
 
 
 def test_from_other_weights_the_mistakes_differ(run):
-  """The same question: that the weights start at zero is what it rests on."""
+  """The same question: the argument needs weights that start at zero."""
   x, y = separable(0)
   start = 5 * (x * -y[:, None]).mean(0)  # Wrong for most.
   _, mistakes = run(train)(start, x, y)

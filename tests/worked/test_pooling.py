@@ -1,4 +1,4 @@
-"""Max pooling in the exams' multiple choice: a small input, and what it commutes with."""
+"""Multiple-choice questions about max pooling: a small input, commuting with relu."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def test_two_windows_have_the_maxima_five_and_six(run):
 
 
 def test_only_one_of_the_two_options_without_a_box_is_right(run):
-  """Erratum of that question. [5 6] and [2 3; 4 5] both stand without an empty box.
+  """Erratum of that question. [5 6] and [2 3; 4 5] both have no empty box.
 
   Two rows of input and a 2 x 2 window at stride 1 leave one row.
   """

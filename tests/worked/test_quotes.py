@@ -92,7 +92,7 @@ def test_attention_says_gpt_3_and_looks_at_ai(run):
 def test_a_score_is_an_inner_product(run):
   """Erratum of question 2. q^T h_1 is written [2 -1]^T [1 0].
 
-  Vectors are columns there, [1 0]^T: what is written is an outer product, 2 x 2. The
+  Vectors are columns there, [1 0]^T: the printed product is an outer product, 2 x 2. The
   score is [2 -1] [1 0]^T / sqrt(2) = sqrt(2).
   """
   h_1 = jnp.array([[1.0, 0]])
@@ -134,7 +134,7 @@ def test_with_tanh_mark_twain_gets_more(run, pool):
 
 
 def test_a_third_follows_from_the_second_and_the_third_class(run):
-  """Erratum of question 3. p1 is said to be at most p1, and at most p2: that allows 1/2.
+  """Erratum of question 3. it states that p1 is at most p1, and at most p2: that allows 1/2.
 
   The classes that bound the first are the second and the third.
   """

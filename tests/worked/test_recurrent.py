@@ -19,7 +19,7 @@ def logistic(z):
   return 1 / (1 + np.exp(-z))
 
 
-def test_four_times_the_characters_need_no_parameter_more():
+def test_four_times_the_characters_need_no_more_parameters():
   """Problem Set 3 of CSCI 5922, question 2 c: three recurrent layers over characters.
 
   The same weights run over every step, so a sequence four times as long changes nothing:
@@ -154,10 +154,10 @@ def side_by_side(gates):
   }
 
 
-def test_the_notes_gru_is_dlx_s_first_form(run):
+def test_the_gru_of_the_notes_is_the_form_without_reset_after(run):
   """Notes, Recurrent neural networks, GRU: h = (1 - z) h_{t-1} + z tanh(v x + U (r h_{t-1}) + b).
 
-  dlx's gates stand in the order r, z, n, with reset_after=False. Erratum: the update gate
+  dlx's gates have the order r, z, n, with reset_after=False. Erratum: the update gate
   is defined as u_t and used as z_t. They are one gate; with the other one defined, r_t, in
   the place of z_t, the state is another.
   """
@@ -175,10 +175,10 @@ def test_the_notes_gru_is_dlx_s_first_form(run):
   assert np.abs(new - ((1 - r_t) * h + r_t * n_t)).max() > 0.05
 
 
-def test_the_notes_lstm_is_dlx_s(run):
+def test_the_lstm_of_the_notes_agrees_with_dlx(run):
   """Notes, Recurrent neural networks, LSTM: c = f c_{t-1} + i c~, h = o tanh(c).
 
-  dlx's gates stand in the order i, f, g, o, where g is the candidate c~. The notes' input
+  dlx's gates have the order i, f, g, o, where g is the candidate c~. The notes' input
   matrices are V_i for one gate and W_f, W_o, W_c for the others: all act on x.
   """
   gates = gated(4, seed=2)
@@ -193,7 +193,7 @@ def test_the_notes_lstm_is_dlx_s(run):
   np.testing.assert_array_equal(y, carry[1])
 
 
-def test_a_shut_gate_carries_the_state_unchanged(run):
+def test_a_closed_gate_keeps_the_state_unchanged(run):
   """Notes, Recurrent neural networks: gates let the gradient pass where tanh would not.
 
   With the GRU's update gate shut (z = 0) the state, and its derivative, is carried over

@@ -1,4 +1,4 @@
-"""Regularization: penalties of weights and dropout, as the notes and an exam state them."""
+"""Penalties of weights and dropout, in the course notes and an exam."""
 
 import jax
 import jax.numpy as jnp

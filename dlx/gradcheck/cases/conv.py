@@ -1,12 +1,14 @@
 """Convolution, its transpose, and their rules."""
 
-from dlx.gradcheck.case import LEADING, Case, Mistake
+import jax.numpy as jnp
+
+from dlx.gradcheck.case import LEADING, Case, Mutant
 from dlx.gradients import conv as gradients
 from dlx.gradients import windows
 from dlx.layers import conv
 
 
-def _plain(params, x, **options):
+def _reference(params, x, **options):
   return conv.apply(params, x, implementation="autodiff", **options)
 
 
@@ -44,61 +46,54 @@ TYPICAL = {
     "batch": (16,), "size": (16, 16), "window": 3, "channels": (64, 64), "strides": 1,
     "padding": "SAME", "dilation": 1, "groups": 1, "bias": True,
 }  # fmt: skip
-SHARED = (
-    Mistake("a group of x meets the next group of d_y", '"ngi,ngo->igo", x, d_y',
-            '"ngi,ngo->igo", jnp.roll(x, 1, 1), d_y', "_kernel_vjp"),
-    Mistake("d_K a mean over places", "jnp.einsum(", "1 / places * jnp.einsum(", "_kernel_vjp"),
-    Mistake("d_K's sign", "jnp.einsum(", "-jnp.einsum(", "_kernel_vjp"),
-    Mistake("a group of K meets the next group of d_y", "_split(kernel, groups)",
-            "jnp.roll(_split(kernel, groups), 1, 1)", "_input_vjp"),
-    Mistake("d_x's sign", "jnp.einsum(", "-jnp.einsum(", "_input_vjp"),
-    Mistake("channels of K turned around", "_split(kernel, groups)",
-            "_split(kernel, groups)[::-1]", "_input_vjp"),
-    Mistake("d_b a mean", "d_y.sum(", "d_y.mean(", "_params_vjp"),
-    Mistake("d_b's sign", "= d_y.sum(", "= -d_y.sum(", "_params_vjp"),
-    Mistake("window elements in the wrong order", "jnp.stack(d_kernel)",
-            "jnp.stack(d_kernel[::-1])", "_params_vjp"),
-)  # fmt: skip
+
+def _mutants(rule):
+  """Mistakes in the order of kernel elements and groups, in a rule of a convolution."""
+
+  def flipped(params, x, **options):
+    d_params, _ = rule(params, x, **options)
+    kernel = params["kernel"][::-1, ::-1]
+    return d_params, rule(params | {"kernel": kernel}, x, **options)[1]
+
+  def reversed_elements(params, x, **options):
+    d_params, d_x = rule(params, x, **options)
+    return d_params | {"kernel": d_params["kernel"][::-1, ::-1]}, d_x
+
+  def next_group(params, x, *, groups, **options):
+    size = x.shape[-1] // groups
+    d_params, _ = rule(params, jnp.roll(x, size, -1), groups=groups, **options)
+    return d_params, rule(params, x, groups=groups, **options)[1]
+
+  return (
+      Mutant("d_x by the flipped kernel", flipped),
+      Mutant("the elements of d_K in reverse order", reversed_elements),
+      Mutant("x of another group in d_K", next_group),
+  )
+
 
 CASES = [
     Case(
         name="conv.apply",
         formula="y[u] = b + sum_i x[us+id-p] K[i]: d_K[i] = sum_u x[us+id-p]^T d_y[u], "
         "d_x[us+id-p] += d_y[u] K[i]^T, d_b = sum d_y",
-        plain=_plain,
+        reference=_reference,
         rule=gradients.apply_vjp,
+        mutants=_mutants(gradients.apply_vjp),
         draw=_draw,
         sizes=SIZES,
         typical=TYPICAL,
         batched=(False, True),
-        mistakes=(
-            *SHARED,
-            Mistake("every element of the kernel takes what the first saw",
-                    "w.seen(padded, i, j)", "w.seen(padded, 0, 0)"),
-            Mistake("the kernel back to front", "kernel[i, j]", "kernel[-1 - i, -1 - j]"),
-            Mistake("d_x of the last element alone", "d_x += ", "d_x = "),
-            Mistake("all of d_x goes to the first element's place",
-                    ", groups), i, j)", ", groups), 0, 0)"),
-            Mistake("rows and columns exchanged in d_K", "d_kernel.append(",
-                    "d_kernel.insert(len(d_kernel) // 2, "),
-        ),
     ),
     Case(
         name="conv.transpose",
         formula="y[us+id-p] += x[u] K[i]: d_K[i] = sum_u x[u]^T d_y[us+id-p], "
         "d_x[u] = sum_i d_y[us+id-p] K[i]^T, d_b = sum d_y",
-        plain=conv.transpose,
+        reference=conv.transpose,
         rule=gradients.transpose_vjp,
+        mutants=_mutants(gradients.transpose_vjp),
         draw=_draw_transposed,
         sizes=SIZES,
         typical=TYPICAL,
         batched=(False, True),
-        mistakes=(
-            *SHARED,
-            Mistake("every element takes what the first saw",
-                    "w.seen(padded, i, j)", "w.seen(padded, 0, 0)"),
-            Mistake("the kernel back to front", "kernel[i, j]", "kernel[-1 - i, -1 - j]"),
-            Mistake("d_x of the last element alone", "d_x += ", "d_x = "),
-        ),
     ),
 ]  # fmt: skip

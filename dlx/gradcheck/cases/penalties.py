@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from dlx.gradcheck.case import Case, Mistake
+from dlx.gradcheck.case import Case
 from dlx.gradients import penalties as gradients
 from dlx.layers import losses
 
@@ -35,26 +35,13 @@ CASES = [
     _case(
         name="penalties.l2_penalty",
         formula="y = (c/2) sum w^2: d_w = c w d_y",
-        plain=losses.l2_penalty,
+        reference=losses.l2_penalty,
         rule=gradients.l2_penalty_vjp,
-        mistakes=(
-            Mistake("the 2 not cancelled", "d_out * weight * w)", "2 * d_out * weight * w)"),
-            Mistake("the weight dropped", "d_out * weight * w)", "d_out * w)"),
-            Mistake("the cotangent dropped", "d_out * weight * w)", "weight * w)"),
-            Mistake("w dropped", "d_out * weight * w)", "d_out * weight + 0 * w)"),
-            Mistake("the sign", "(d_out * weight * w)", "(-d_out * weight * w)"),
-        ),
     ),
     _case(
         name="penalties.l1_penalty",
         formula="y = c sum |w|: d_w = c sign(w) d_y",
-        plain=losses.l1_penalty,
+        reference=losses.l1_penalty,
         rule=gradients.l1_penalty_vjp,
-        mistakes=(
-            Mistake("w in place of its sign", "jnp.sign(w)", "w"),
-            Mistake("the sign dropped", "* jnp.sign(w)", "+ 0 * w"),
-            Mistake("the weight dropped", "d_out * weight *", "d_out *"),
-            Mistake("the cotangent dropped", "d_out * weight *", "weight *"),
-        ),
     ),
 ]

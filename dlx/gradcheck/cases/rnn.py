@@ -2,7 +2,10 @@
 
 import functools
 
-from dlx.gradcheck.case import LEADING, Case, Mistake
+import jax
+import jax.numpy as jnp
+
+from dlx.gradcheck.case import LEADING, Case, Mutant
 from dlx.gradients import rnn as gradients
 from dlx.layers import rnn
 
@@ -22,11 +25,11 @@ SCAN_TYPICAL = {
 
 
 def draw_params(rng, d, hidden, gates):
-  """Kernels and bias of a layer with so many gates, unit normal but for large sizes."""
+  """Kernels and bias of a layer with a number of gates: normal, scaled down for large sizes."""
   shapes = {
       "input": (d, gates * hidden), "hidden": (hidden, gates * hidden), "bias": (gates * hidden,)
   }
-  scale = min(1.0, 2 / hidden**0.5)  # Of many units the sum would saturate every gate.
+  scale = min(1.0, 2 / hidden**0.5)  # A sum over many units would saturate every gate.
   return {name: scale * rng.normal(size=shape) for name, shape in shapes.items()}
 
 
@@ -47,54 +50,53 @@ def _draw_scan(rng, batch, steps, d, hidden, ragged, reverse):
   return (params, xs, carry), draw_options(rng, batch, steps, ragged, reverse)
 
 
-STEP, UNROLL = {"function": "_step_vjp"}, {"function": "unroll_vjp"}
-IN_STEP = (
-    Mistake("tanh' left out", "d_h * (1 - h * h)", "d_h", **STEP),
-    Mistake("the sign of h^2", "1 - h * h", "1 + h * h", **STEP),
-    Mistake("U not transposed", "d_a @ hidden_t", "d_a @ hidden_t.T", **STEP),
-    Mistake("d_h in place of d_a in d_h", "d_a @ hidden_t", "d_h @ hidden_t", **STEP),
-    Mistake("d_a's sign", "hidden_t, d_a", "hidden_t, -d_a", **STEP),
-)
+
+def mutants_in_time(rule):
+  """Mistakes in the order and the validity of steps, in the rule of a scan."""
+
+  def through_padding(*inputs, lengths, **options):
+    return rule(*inputs, lengths=None, **options)
+
+  def in_forward_order(*inputs, reverse, **options):
+    return rule(*inputs, reverse=not reverse, **options)
+
+  def without_last(*inputs, d_out, **options):
+    d_last, d_ys = d_out
+    return rule(*inputs, d_out=(jax.tree.map(jnp.zeros_like, d_last), d_ys), **options)
+
+  def one_step_late(*inputs, d_out, **options):
+    d_last, d_ys = d_out
+    return rule(*inputs, d_out=(d_last, jnp.roll(d_ys, 1, axis=-2)), **options)
+
+  return (
+      Mutant("padding is stepped through", through_padding),
+      Mutant("the steps run in the opposite order", in_forward_order),
+      Mutant("the last state's cotangent is dropped", without_last),
+      Mutant("the outputs' cotangents are one step late", one_step_late),
+  )
+
 
 CASES = [
     Case(
         name="rnn.cell",
         formula="h' = tanh(a): d_a = d_h' (1 - h'^2), d_h = d_a U^T, d_U = h^T d_a",
-        plain=rnn.cell,
+        reference=rnn.cell,
         rule=gradients.cell_vjp,
         draw=_draw_cell,
         sizes=CELL_SIZES,
         typical=CELL_TYPICAL,
         batched=(False, True, True),
-        mistakes=(
-            *IN_STEP,
-            Mistake("the carry's cotangent dropped", "d_out[0] + d_out[1]", "d_out[1]"),
-            Mistake("the output's cotangent dropped", "d_out[0] + d_out[1]", "d_out[0]"),
-            Mistake("the new state in d_U", "x, carry, d_a", "x, h, d_a"),
-        ),
     ),
     Case(
         name="rnn.scan",
         formula="h_t = tanh(a_t): d_h_t = d_y_t + d_a_t+1 U^T, d_U = sum h_t-1^T d_a_t",
-        plain=functools.partial(rnn.scan, implementation="autodiff"),
+        reference=functools.partial(rnn.scan, implementation="autodiff"),
         rule=gradients.scan_vjp,
         draw=_draw_scan,
         sizes=SCAN_SIZES,
         typical=SCAN_TYPICAL,
         batched=(False, True, True),
         batched_options=("lengths",),
-        mistakes=(
-            *IN_STEP,
-            Mistake("outputs' cotangents dropped", "d_h + d_y", "d_h", **UNROLL),
-            Mistake("nothing comes from the next step", "d_h + d_y", "d_y", **UNROLL),
-            Mistake("the last state's cotangent dropped", "d_last, valid", "0 * d_last, valid",
-                    **UNROLL),
-            Mistake("padding is stepped through", "valid=valid", "valid=None", **UNROLL),
-            Mistake("the order of the forward pass", "valid=valid, reverse=reverse",
-                    "valid=valid, reverse=not reverse", **UNROLL),
-            Mistake("the state after a step in d_U", "before, d_a", "hs, d_a", **UNROLL),
-            Mistake("a shift to the wrong side", "carry, hs, reverse=reverse",
-                    "carry, hs, reverse=not reverse", **UNROLL),
-        ),
+        mutants=mutants_in_time(gradients.scan_vjp),
     ),
 ]

@@ -1,11 +1,11 @@
-"""Shows the hand-derived rules, checked on this machine.
+"""Checks the hand-derived gradients on this machine and explains them.
 
-  python -m dlx.gradients [--markdown] [NAME]
+  python -m dlx.gradcheck [--markdown] [NAME]
 
-Without NAME, a table of all rules: formula, worst error against jax.vjp and against
-central differences, time and memory beside jax's own gradient. With the NAME of a
-family (attention) or of a function (attention.weights), its derivation, its source, a
-small numeric example, and which planted mistakes the checks find.
+Without NAME, prints a table of all rules: formula, largest error against jax.vjp and
+against central differences, time and memory relative to jax's own gradient. With the
+NAME of a family (attention) or of a function (attention.weights), prints its derivation,
+its source, a small numeric example, and whether the checks find mutants of the rule.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from dlx.errors import UserError
 def main(argv: list[str] | None = None) -> int:
   """Prints the table or the explanation; returns the exit code."""
   parser = argparse.ArgumentParser(
-      prog="python -m dlx.gradients",
+      prog="python -m dlx.gradcheck",
       description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("name", nargs="?", help="a family or a function; all when left out")
-  parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
+  parser.add_argument("name", nargs="?", help="a family or a function; default: all")
+  parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
   arguments = parser.parse_args(argv)
-  # Imported after --help so that it answers quickly.
+  # Imported late, so that --help is fast.
   from dlx.gradcheck import case, report
 
   cases = case.all_cases()
