@@ -19,8 +19,10 @@ def keep_compiled() -> None:
   JAX_COMPILATION_CACHE_MAX_SIZE (bytes), and JAX_ENABLE_COMPILATION_CACHE=false, which
   disables the cache.
   """
-  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder() / "compiled"))
-  os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(COMPILED_BYTES))
+  if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder() / "compiled")
+    # Not for a folder of the user: jax cannot bound a cache that unbounded processes write to.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(COMPILED_BYTES))
   # XLA logs an error for each program that it loads on a CPU, even on the one that compiled
   # it: the features listed include tuning choices that no processor reports.
   level = "TF_CPP_MIN_LOG_LEVEL"

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from dlx.errors import UserError
+
 
 def random_crop(rng: jax.Array, images: Array, padding: int) -> Array:
   """A random crop of each image after reflection padding by `padding` on each side.
@@ -16,12 +18,20 @@ def random_crop(rng: jax.Array, images: Array, padding: int) -> Array:
   Uniform over the (2 padding + 1)^2 shifts. The reflection does not repeat the border:
   ... 2 1 | 0 1 2 ...
 
+  Raises:
+    UserError: the padding is not smaller than the images.
+
   Source: He et al., "Deep residual learning for image recognition" (2016), section 4.2
     (with zero padding); reflection follows Page, "How to train your ResNet" (2018).
   """
   if not padding:
     return images
   count, height, width, _ = images.shape
+  if padding >= min(height, width):
+    raise UserError(
+        f"padding: expected 0 <= padding < {min(height, width)}, the size of the images, "
+        f"got {padding}"
+    )
   rows, columns = jax.random.randint(rng, (2, count, 1), -padding, padding + 1)
 
   def reflect(indices, size):

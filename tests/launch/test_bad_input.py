@@ -1,8 +1,17 @@
-"""Bad input to any program: one line that says what to do, exit code 2, and nothing left."""
+"""Bad input to a program: one line that names the mistake, exit code 2, and no file written.
+
+Values and keys of configs are in test_configs.py, and in test_every_experiment.py for every row.
+"""
 
 import json
 
 import pytest
+
+import dlx
+from dlx.errors import UserError
+from experiments.gru_lm import config as gru_lm
+from experiments.resnet_cifar10 import config as resnet
+from experiments.transformer_sentiment import config as sentiment
 
 DEBUG = "--config=experiments/gru_lm/config.py:debug"
 
@@ -23,20 +32,28 @@ def folder(tmp_path):
   untrained = tmp_path / "untrained"
   untrained.mkdir()
   (untrained / "config.json").write_text(json.dumps({"experiment": "experiments.gru_lm"}))
-  damaged = tmp_path / "damaged"
-  damaged.mkdir()
-  (damaged / "config.json").write_text('{"experiment": "exper')
+  corrupted = tmp_path / "corrupted"
+  corrupted.mkdir()
+  (corrupted / "config.json").write_text('{"experiment": "exper')
+  tables = {
+      "no_column": "label\na\n",
+      "one_class": "text,label\nx,a\ny,a\n",
+      "broken_row": "text,label\nx,a\ny\n",
+      "few_rows": "text,label\nx,a\ny,b\n",
+  }
+  for name, table in tables.items():
+    (tmp_path / f"{name}.csv").write_text(table)
   return tmp_path
 
 
 def contents(folder):
-  """All that is below a folder: names, and the text of files."""
+  """Everything below a folder: names, and the content of files."""
   paths = sorted(folder.rglob("*"))
   return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
 
 
-def check(finished, folder, before, words):
-  """One line on stderr with the words, exit code 2, no other output, no file more or less."""
+def check_refused(finished, folder, before, words):
+  """One line on stderr with the words, exit code 2, no other output, no file changed."""
   assert finished.code == 2, finished
   assert "Traceback" not in finished.err
   assert finished.err.count("\n") == 1 and finished.err.endswith("\n"), finished.err
@@ -46,135 +63,112 @@ def check(finished, folder, before, words):
   assert contents(folder) == before
 
 
-def refused(program, folder, args, words):
-  """Runs a program, FOLDER in an argument standing for `folder`, and checks that it refuses."""
+DATA = {
+    "text missing": (gru_lm, {"data.text": "FOLDER/no.txt"}, "FOLDER/no.txt does not exist"),
+    "text a folder": (gru_lm, {"data.text": "FOLDER"}, "is a directory; name one text file"),
+    "text empty": (gru_lm, {"data.text": "FOLDER/empty.txt"}, "empty.txt is empty"),
+    "text of one character": (gru_lm, {"data.text": "FOLDER/single.txt"}, "only one distinct"),
+    "text of equal characters": (gru_lm, {"data.text": "FOLDER/same.txt"}, "only one distinct"),
+    "text binary": (gru_lm, {"data.text": "FOLDER/binary.txt"}, "is binary"),
+    "text not UTF-8": (
+        gru_lm, {"data.text": "FOLDER/latin1.txt"}, "not UTF-8 .byte 10 is 0xe4.*iconv",
+    ),
+    "text shorter than a sequence": (
+        gru_lm, {"data.text": "FOLDER/short.txt"}, "the training text has 10 tokens.* of 16 ",
+    ),
+    "validation text shorter than a sequence": (
+        gru_lm, {"data.text": "FOLDER/short_validation.txt"},
+        "the validation text has 13 tokens.* of 32 ",
+    ),
+    "text shorter than the streams": (
+        gru_lm, {"data.text": "FOLDER/good.txt", "data.stream": True, "data.seq_len": 480},
+        r"the training text has 3690 tokens, but 8 sequence\(s\) of 480",
+    ),
+    "sequences longer than the text": (
+        gru_lm, {"data.seq_len": 100_000}, "the training text has .* tokens",
+    ),
+    "data set not prepared": (
+        gru_lm, {"data.dataset": "tiny_shakespeare"},
+        "not prepared.*tfds build tiny_shakespeare.*or use a text file",
+    ),
+    "images: batch too large": (
+        resnet, {"data.batch_size": 400}, "batch_size is 400, but there are only 384",
+    ),
+    "images: validation takes all": (
+        resnet, {"data.num_validation": 480}, "num_validation: expected .*got 480",
+    ),
+    "images: size of cifar10": (
+        resnet, {"data.dataset": "cifar10"}, "size: expected 32 or None for cifar10, got 16",
+    ),
+    "images: no folder": (resnet, {"data.images": "/nowhere"}, "/nowhere is not a folder"),
+    "images: other files": (resnet, {"data.images": "FOLDER"}, "no images|at least two subfolders"),
+    "images: no run to start from": (
+        resnet, {"init_from": "FOLDER/thesis"}, "thesis is not a run",
+    ),
+    "table: no column": (
+        sentiment, {"data.file": "FOLDER/no_column.csv"}, "has no column 'text'",
+    ),
+    "table: one class": (sentiment, {"data.file": "FOLDER/one_class.csv"}, "class"),
+    "table: broken row": (
+        sentiment, {"data.file": "FOLDER/broken_row.csv"}, "row|Expected 2 columns",
+    ),
+    "table: validation takes all": (
+        sentiment, {"data.file": "FOLDER/few_rows.csv"}, "num_validation: expected .*got 40",
+    ),
+    "documents: batch too large": (
+        sentiment, {"data.batch_size": 900}, "batch_size is 900, but there are only 360",
+    ),
+    "crop as large as the image": (
+        resnet, {"augmentation.crop_padding": 16}, "padding: expected .*got 16",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config, changes, message", DATA.values(), ids=DATA)
+def test_data_that_cannot_be_used_are_refused_before_anything_is_written(
+    folder, config, changes, message
+):
   before = contents(folder)
-  args = [arg.replace("FOLDER", str(folder)) for arg in args]
-  words = [word.replace("FOLDER", str(folder)) for word in words]
-  check(program(*args), folder, before, words)
+  place = lambda x: x.replace("FOLDER", str(folder)) if isinstance(x, str) else x  # noqa: E731
+  changes = {key: place(value) for key, value in changes.items()}
+  with pytest.raises(UserError, match=place(message)) as refused:
+    dlx.train(config.get_config("debug", changes), folder / "new")
+  assert "\n" not in str(refused.value)
+  assert contents(folder) == before
 
 
 TRAINING = {
-    # A text of one's own.
-    "text missing": (["--config.data.text=FOLDER/no.txt"], ["FOLDER/no.txt does not exist"]),
-    "text a folder": (["--config.data.text=FOLDER"], ["is a directory", "name one text file"]),
-    "text empty": (["--config.data.text=FOLDER/empty.txt"], ["empty.txt is empty"]),
-    "text of one character": (["--config.data.text=FOLDER/single.txt"], ["only one distinct"]),
-    "text of equal characters": (["--config.data.text=FOLDER/same.txt"], ["only one distinct"]),
-    "text binary": (["--config.data.text=FOLDER/binary.txt"], ["is binary"]),
-    "text not UTF-8": (
-        ["--config.data.text=FOLDER/latin1.txt"],
-        ["not UTF-8", "byte 10 is 0xe4", "iconv"],
-    ),
-    "text shorter than a window": (
-        ["--config.data.text=FOLDER/short.txt"],
-        ["the training text has 10 characters", "16", "longer text", "window"],
-    ),
-    "validation text shorter than a window": (
-        ["--config.data.text=FOLDER/short_validation.txt"],
-        ["the validation text has 13 characters", "32", "eval_window"],
-    ),
-    "text shorter than the lanes of a stream": (
-        [
-            "--config.data.text=FOLDER/good.txt",
-            "--config.data.stream=1",
-            "--config.data.window=480",
-        ],
-        ["the training text has 3690 characters", "8 window"],
-    ),
-    # Named sources.
-    "source unknown": (["--config.data.source=war_and_peace"], ["war_and_peace", "python_source"]),
-    "data set not prepared": (
-        ["--config.data.source=tiny_shakespeare"],
-        ["not prepared", "tfds build tiny_shakespeare", "--config.data.text="],
-    ),
-    # Keys, and the kinds of their values.
-    "key misspelled": (["--config.model.d_hiden=3"], ["d_hiden ", "--config.model.d_hidden?"]),
-    "key without its folder": (
-        ["--config.learning_rate=1e-3"],
-        ["--config.learning_rate ", "did you mean --config.optimizer.learning_rate?"],
-    ),
-    "key like nothing": (["--config.qqqzzz=3"], ["qqqzzz", "keys are", "optimizer.warmup_steps"]),
-    "key that is a folder": (["--config.model=3"], ["--config.model is not a key", "did you mean"]),
-    "key and nothing else": (["--config.model.d_hidden"], ["--config.model.d_hidden"]),
-    "word for an int": (["--config.data.batch_size=many"], ["batch_size=many is not an int", "8"]),
-    "float for an int": (["--config.data.batch_size=1.5"], ["batch_size=1.5 is not an int"]),
-    "word for a float": (["--config.optimizer.b1=high"], ["b1=high is not a float"]),
-    "word for a bool": (["--config.data.stream=perhaps"], ["stream=perhaps is not a bool"]),
-    # Flags and folders.
+    "value": (["--config.data.batch_size=0"], ["data.batch_size is 0", "1 or more"]),
+    "value not finite": (["--config.optimizer.learning_rate=nan"], ["learning_rate is nan"]),
+    "word": (["--config.model.cell=gur"], ["model.cell is 'gur'", "gru, rnn, lstm"]),
+    "seed": (["--config.seed=4294967296"], ["config.seed is 4294967296", "2**32"]),
+    "warm-up": (["--config.optimizer.warmup_steps=40"], ["optimizer.warmup_steps is 40"]),
+    "key": (["--config.model.d_hiden=3"], ["d_hiden ", "model.d_hidden?"]),
+    "text": (["--config.data.text=FOLDER/empty.txt"], ["empty.txt is empty"]),
     "flag unknown": (["--steps=3"], ["steps"]),
     "flag misspelled": (["--overide"], ["'overide'", "override"]),
     "positional argument": (["quickstart"], ["unexpected argument 'quickstart'", "--name=value"]),
+    "profile": (["--profile=9"], ["START:STOP", "9"]),
     "workdir a file": (["--workdir=FOLDER/good.txt"], ["good.txt is a file", "name a folder"]),
     "workdir below a file": (["--workdir=FOLDER/good.txt/run"], ["good.txt/run"]),
     "workdir of other files": (["--workdir=FOLDER/thesis"], ["neither empty nor a run"]),
-    "workdir with a damaged config": (["--workdir=FOLDER/damaged"], ["config.json is damaged"]),
-    "experiment unknown": (
-        ["--config.experiment=experiments.none"],
-        ["experiments.none", "cannot be imported"],
+    "workdir with a corrupted config": (
+        ["--workdir=FOLDER/corrupted"], ["config.json is corrupted"],
     ),
-}
+    "config missing": (None, ["--config is missing", "experiments/gru_lm/config.py:"]),
+}  # fmt: skip
 
-VALUES = [
-    "data.max_characters=0",
-    "data.max_characters=-5",
-    "data.batch_size=0",
-    "data.batch_size=-1",
-    "data.window=0",
-    "data.window=-3",
-    "data.eval_window=0",
-    "data.window=100000",
-    "model.cell=transformer",
-    "model.d_embed=0",
-    "model.d_hidden=-1",
-    "model.num_layers=0",
-    "model.dropout_rate=1",
-    "model.dropout_rate=-0.1",
-    "model.dropout_rate=nan",
-    "model.recurrent_dropout_rate=2",
-    "optimizer.learning_rate=nan",
-    "optimizer.learning_rate=inf",
-    "optimizer.learning_rate=-1",
-    "optimizer.learning_rate=0",
-    "optimizer.warmup_steps=-1",
-    "optimizer.warmup_steps=40",
-    "optimizer.decay=sqrt",
-    "optimizer.final_fraction=nan",
-    "optimizer.final_fraction=-1",
-    "optimizer.b1=1",
-    "optimizer.b2=nan",
-    "optimizer.weight_decay=nan",
-    "optimizer.weight_decay=-1",
-    "optimizer.clip_norm=0",
-    "optimizer.clip_norm=nan",
-    "training.total_steps=0",
-    "training.total_steps=-1",
-    "training.steps_per_call=0",
-    "training.eval_every=0",
-    "training.save_every=-1",
-    "training.keep=0",
-    "training.ema_decay=1",
-    "training.ema_decay=-1",
-    "training.ema_decay=nan",
-    "seed=-1",
-    "seed=4294967296",
-    "seed=99999999999999999999",
-]
 
-CONFIGS = {
-    "config missing": ([], ["--config is missing", "--config=experiments/gru_lm/config.py:"]),
-    "config without a name": (["--config"], ["--config", "experiments/gru_lm/config.py"]),
-    "preset unknown": (
-        ["--config=experiments/gru_lm/config.py:quick"],
-        ["'quick' is not one of", "quickstart", "debug"],
-    ),
-    "experiment misspelled": (
-        ["--config=experiments/gru/config.py:debug"],
-        ["does not exist", "did you mean experiments/gru_lm/config.py?"],
-    ),
-    "config file missing": (["--config=/nowhere/at/all"], ["'/nowhere/at/all' does not exist"]),
-    "config file no Python": (["--config=FOLDER/good.txt:debug"], ["is not a Python file"]),
-}
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_refuses(programs, folder, name):
+  args, words = TRAINING[name]
+  args = [DEBUG, *args] if args is not None else []
+  args = [arg.replace("FOLDER", str(folder)) for arg in args]
+  if not any(arg.startswith("--workdir=") for arg in args):
+    args.append(f"--workdir={folder}/new")
+  before = contents(folder)
+  check_refused(programs("launch.train", *args), folder, before, words)
+
 
 OTHERS = {
     "evaluate: workdir missing": ("evaluate", [], ["--workdir is missing"]),
@@ -182,16 +176,13 @@ OTHERS = {
     "evaluate: no folder": ("evaluate", ["--workdir=FOLDER/none"], ["none is not a run"]),
     "evaluate: a file": ("evaluate", ["--workdir=FOLDER/good.txt"], ["good.txt is not a run"]),
     "evaluate: no checkpoint": (
-        "evaluate",
-        ["--workdir=FOLDER/untrained"],
-        ["has no checkpoint yet", "train it first"],
+        "evaluate", ["--workdir=FOLDER/untrained"], ["has no checkpoint yet", "train it first"],
     ),
     "evaluate: checkpoint unknown": (
-        "evaluate",
-        ["--workdir=FOLDER/untrained", "--checkpoint=oldest"],
+        "evaluate", ["--workdir=FOLDER/untrained", "--checkpoint=oldest"],
         ["oldest", "best", "latest"],
     ),
-    "evaluate: damaged config": ("evaluate", ["--workdir=FOLDER/damaged"], ["is damaged"]),
+    "evaluate: corrupted config": ("evaluate", ["--workdir=FOLDER/corrupted"], ["is corrupted"]),
     "evaluate: config key": ("evaluate", [DEBUG], ["config"]),
     "sample: no run": ("sample", ["--workdir=FOLDER/thesis"], ["thesis is not a run"]),
     "sample: no checkpoint": ("sample", ["--workdir=FOLDER/untrained"], ["no checkpoint yet"]),
@@ -199,62 +190,34 @@ OTHERS = {
     "sample: length a word": ("sample", ["--length=long"], ["length", "long"]),
     "export: output missing": ("export", ["--workdir=FOLDER/untrained"], ["--output is missing"]),
     "export: no checkpoint": (
-        "export",
-        ["--workdir=FOLDER/untrained", "--output=FOLDER/out"],
-        ["has no checkpoint yet"],
+        "export", ["--workdir=FOLDER/untrained", "--output=FOLDER/out"], ["has no checkpoint yet"],
     ),
-}
-
-
-@pytest.fixture
-def train(programs, folder):
-  """launch.train of the debug preset, into a new folder when the arguments name none."""
-
-  def run(*args):
-    named = any(arg.startswith("--workdir=") for arg in args)
-    return programs("launch.train", DEBUG, *args, *([] if named else [f"--workdir={folder}/new"]))
-
-  return run
-
-
-@pytest.mark.parametrize("name", TRAINING)
-def test_training_refuses(train, folder, name):
-  refused(train, folder, *TRAINING[name])
-
-
-@pytest.mark.parametrize("setting", VALUES)
-def test_training_refuses_a_value_and_names_its_key(train, folder, setting):
-  name = setting.partition("=")[0].rpartition(".")[2]
-  refused(train, folder, [f"--config.{setting}"], [name.removeprefix("eval_")])
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_training_refuses_a_config(programs, folder, name):
-  args, words = CONFIGS[name]
-  refused(lambda *args: programs("launch.train", *args), folder, args, words)
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_programs_refuse(programs, folder, name):
   program, args, words = OTHERS[name]
-  refused(lambda *args: programs(f"launch.{program}", *args), folder, args, words)
+  before = contents(folder)
+  args = [arg.replace("FOLDER", str(folder)) for arg in args]
+  check_refused(programs(f"launch.{program}", *args), folder, before, words)
 
 
 FRESH = {
-    "unknown key": ("train", [DEBUG, "--config.datta.text=x"], ["mean --config.data.text?"]),
-    "unusable text": ("train", [DEBUG, "--config.data.text=FOLDER/empty.txt"], ["is empty"]),
+    "unknown key": ("train", [DEBUG, "--config.datta.text=x"], ["did you mean data.text?"]),
     "unprepared data set": (
-        "train",
-        ["--config=experiments/gru_lm/config.py:shakespeare"],
+        "train", ["--config=experiments/gru_lm/config.py:shakespeare"],
         ["tfds build tiny_shakespeare"],
     ),
     "no checkpoint": ("sample", ["--workdir=FOLDER/untrained"], ["has no checkpoint yet"]),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FRESH)
-def test_a_fresh_process_refuses_the_same_way(programs, folder, name):
+def test_a_new_interpreter_refuses_in_the_same_way(programs, folder, name):
   program, args, words = FRESH[name]
   if program == "train":
     args = [*args, "--workdir=FOLDER/new"]
-  refused(lambda *args: programs.fresh(f"launch.{program}", *args), folder, args, words)
+  before = contents(folder)
+  args = [arg.replace("FOLDER", str(folder)) for arg in args]
+  check_refused(programs.fresh(f"launch.{program}", *args), folder, before, words)
