@@ -22,7 +22,7 @@ def sample_vjp(mean, log_var, *, d_out, rng):
   Source: Kingma and Welling, "Auto-encoding variational Bayes" (2014), section 2.4.
   """
   checks.expect_like("d_out", d_out, mean.shape, mean.dtype)
-  noise = jax.random.normal(rng, mean.shape, mean.dtype)
+  noise = jax.random.normal(rng, mean.shape, jnp.float32).astype(mean.dtype)
   return d_out, d_out * jnp.exp(log_var / 2) * noise / 2
 
 

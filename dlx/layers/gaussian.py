@@ -13,9 +13,12 @@ def sample(
 ) -> Float[Array, "*S"]:
   """A reparameterized sample, z = mean + exp(log_var / 2) e with e ~ N(0, I).
 
+  The noise e is drawn in float32, so that a key gives the same one in every dtype.
+
   Source: Kingma and Welling, "Auto-encoding variational Bayes" (2014), section 2.4.
   """
-  return mean + jnp.exp(log_var / 2) * jax.random.normal(rng, mean.shape, mean.dtype)
+  noise = jax.random.normal(rng, mean.shape, jnp.float32).astype(mean.dtype)
+  return mean + jnp.exp(log_var / 2) * noise
 
 
 def log_prob(
