@@ -52,7 +52,7 @@ def torch_terms(network, x):
 
 
 def _torch_images(part: images.Images):
-  return torch.from_numpy(part.images.reshape(len(part), -1))
+  return torch.from_numpy(part.images.reshape(len(part), -1).copy())
 
 
 def torch_steps(network, optimizer, data, batches) -> None:
