@@ -176,7 +176,7 @@ def _from_idx(folder: str | pathlib.Path, size: int | None) -> tuple[Images, Ima
   if "fashion" in pathlib.Path(folder).absolute().name.lower():
     classes = FASHION_MNIST_CLASSES
   else:
-    classes = tuple(str(i) for i in range(splits["train"][1].max() + 1))
+    classes = tuple(str(i) for i in range(int(splits["train"][1].max()) + 1))
   for split, (_, labels) in splits.items():
     if labels.max() >= len(classes):
       raise UserError(
@@ -254,7 +254,7 @@ def from_folder(folder: str | pathlib.Path, size: int = 32) -> Images:
   """
   folder = pathlib.Path(folder)
   if not folder.is_dir():
-    raise UserError(f"folder: {folder} is not a folder; expected one subfolder per class")
+    raise UserError(f"folder: {folder} is not a folder; expected one with a subfolder per class")
   classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
   if len(classes) < 2:
     raise UserError(

@@ -1,4 +1,4 @@
-"""Labelled texts: tables that can be read, and one clear line for those that cannot."""
+"""Documents: tables, generated sentences, TFDS data sets, and the splits of each."""
 
 import json
 import os
@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from dlx.data import labelled_text
+from dlx.data import documents, phrases
+from dlx.data.split import train_validation_split
 from dlx.errors import UserError
 
 ROWS = [("good, really", "pos"), ('he said "no"', "neg"), ("two\nlines", "pos")]
@@ -32,15 +33,15 @@ def table(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
-def test_the_same_rows_come_out_of_every_kind_of_file(tmp_path, suffix):
-  data = labelled_text.from_file(table(tmp_path, suffix))
+def test_all_file_formats_give_the_same_rows(tmp_path, suffix):
+  data = documents.from_file(table(tmp_path, suffix))
   assert data.texts == tuple(text for text, _ in ROWS)
   assert data.classes == ("neg", "pos") and data.labels.tolist() == [1, 0, 1]
 
 
-def test_columns_can_have_other_names_and_numbers_are_labels_too(tmp_path):
+def test_columns_can_have_other_names_and_labels_can_be_numbers(tmp_path):
   path = write(tmp_path / "a.csv", "stars,id,body\n1,x,bad\n10,y,good\n")
-  data = labelled_text.from_file(path, "body", "stars")
+  data = documents.from_file(path, "body", "stars")
   assert data.classes == ("1", "10") and data.texts == ("bad", "good")
 
 
@@ -51,50 +52,108 @@ def test_columns_can_have_other_names_and_numbers_are_labels_too(tmp_path):
     ("a.csv", "text,label\nfine,1\n  ,0\n", "row 2 has no text"),
     ("a.csv", "text,label\nfine,1\nbad,1\n", "1 class"),
     ("a.csv", "", "cannot be read: Empty CSV file"),
-    ("a.jsonl", '{"text": "a", "label": 1}\n{"text": \n', "row 2 is no JSON"),
-    ("a.jsonl", '{"text": "a", "label": 1}\n[1, 2]\n', "row 2 is no JSON object"),
+    ("a.jsonl", '{"text": "a", "label": 1}\n{"text": \n', "row 2 is not valid JSON"),
+    ("a.jsonl", '{"text": "a", "label": 1}\n[1, 2]\n', "row 2 is not a JSON object"),
     ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "row 2 has no label"),
-    ("a.txt", "fine", "'.txt' is none of .csv, .tsv, .jsonl"),
+    ("a.txt", "fine", "expected a .csv, .tsv or .jsonl file, got '.txt'"),
 ])  # fmt: skip
-def test_a_broken_table_is_one_line_with_the_row(tmp_path, name, content, message):
+def test_a_malformed_table_is_refused_in_one_line_with_the_row(tmp_path, name, content, message):
   path = write(tmp_path / name, content)
   with pytest.raises(UserError, match=message) as error:
-    labelled_text.from_file(path)
+    documents.from_file(path)
   assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
-def test_what_is_no_file_is_said(tmp_path):
+def test_a_missing_table_or_a_folder_is_refused(tmp_path):
   with pytest.raises(UserError, match="does not exist"):
-    labelled_text.from_file(tmp_path / "none.csv")
+    documents.from_file(tmp_path / "none.csv")
   with pytest.raises(UserError, match="is a directory"):
-    labelled_text.from_file(tmp_path)
+    documents.from_file(tmp_path)
 
 
-def test_made_up_sentences_are_balanced_the_same_each_time_and_need_the_word_not():
-  data, again = labelled_text.sentences(200), labelled_text.sentences(200)
+def test_generated_sentences_are_balanced_reproducible_and_depend_on_negation():
+  data, again = documents.sentences(200), documents.sentences(200)
   assert data.texts == again.texts and data.labels.sum() == 100
-  assert labelled_text.sentences(200, seed=1).texts != data.texts
+  assert documents.sentences(200, seed=1).texts != data.texts
   negated = np.array(["not" in text for text in data.texts])
   assert 30 < negated.sum() < 90
-  good = np.array([any(w in text for w in labelled_text._GOOD) for text in data.texts])
+  good = np.array([any(w in text for w in documents._GOOD) for text in data.texts])
   np.testing.assert_array_equal(good ^ negated, data.labels == 1)
 
 
-def test_the_fingerprint_tells_other_texts_and_other_labels():
-  data = labelled_text.sentences(6)
-  places = np.arange(6)
-  assert data.take(places).fingerprint == data.fingerprint
-  assert data.take(places[::-1]).fingerprint != data.fingerprint
-  turned = labelled_text.LabelledTexts(data.texts, 1 - data.labels, data.classes)
-  assert turned.fingerprint != data.fingerprint
+def test_the_splits_of_sentences_are_drawn_from_two_seeds():
+  splits = documents.load("sentences", num_validation=50)
+  assert splits.test.texts == documents.sentences(80, seed=80).texts
+  expected = train_validation_split(documents.sentences(400, seed=400), 50)
+  for data, same in zip(splits, expected):
+    assert data.texts == same.texts and data.labels.tolist() == same.labels.tolist()
+
+
+def test_a_tenth_of_a_table_is_the_test_split(tmp_path):
+  rows = [f"document {i},{i % 3}\n" for i in range(200)]
+  path = write(tmp_path / "a.csv", "body,stars\n" + "".join(rows))
+  columns = {"text_column": "body", "label_column": "stars"}
+  splits = documents.load("", file=path, num_validation=30, **columns)
+  assert [len(data) for data in splits] == [150, 30, 20]
+  assert {text for data in splits for text in data.texts} == {f"document {i}" for i in range(200)}
+  for data in splits:
+    assert data.classes == ("0", "1", "2")
+    assert [int(text.split()[1]) % 3 for text in data.texts] == data.labels.tolist()
+  other = documents.load("", file=path, num_validation=60, **columns)
+  assert other.test.texts == splits.test.texts, "independent of num_validation"
+
+
+@pytest.fixture
+def tfds(monkeypatch):
+  """TFDS data sets of a few documents, by name and split."""
+  sst2 = ["a warm and clever film", "a warm", "clever film", "the plot is dull", "dull"]
+  reviews = ["good", "bad", "fine", "worse"]
+  sets = {
+      ("glue/sst2", "train"): [(text, i % 2) for i, text in enumerate(sst2)],
+      ("glue/sst2", "validation"): [("her acting is not bad", 1)],
+      ("imdb_reviews", "train"): [(text, 1 - i % 2) for i, text in enumerate(reviews)],
+      ("imdb_reviews", "test"): [("great", 1), ("ugly", 0)],
+      ("imdb_reviews", "unsupervised"): [("unknown", -1), ("strange", -1)],
+  }
+
+  def load(name, split):
+    feature = {"glue/sst2": "sentence", "imdb_reviews": "text"}[name]
+    return [{feature: text.encode(), "label": label} for text, label in sets[name, split]]
+
+  monkeypatch.setattr(documents.tfds, "load", load)
+  return {key: tuple(text for text, _ in value) for key, value in sets.items()}
+
+
+def test_imdb_reviews_have_a_test_split_and_unlabelled_documents(tfds):
+  splits = documents.load("imdb_reviews", num_validation=1)
+  assert splits.test.texts == tfds["imdb_reviews", "test"] and splits.test.labels.tolist() == [1, 0]
+  assert len(splits.train) == 3 and len(splits.validation) == 1
+  assert {*splits.train.texts, *splits.validation.texts} == {*tfds["imdb_reviews", "train"]}
+  assert documents.unlabelled("imdb_reviews") == ("unknown", "strange")
+  assert documents.from_tfds("imdb_reviews", "unsupervised").labels.tolist() == [-1, -1]
+
+
+def test_sst2_is_validated_on_whole_sentences_and_tested_on_glues_validation_split(tfds):
+  splits = documents.load("glue/sst2", num_validation=1)
+  assert splits.test.texts == tfds["glue/sst2", "validation"]
+  data = documents.from_tfds("glue/sst2", "train")
+  for found, expected in zip(splits, phrases.train_validation_split(data, 1)):
+    assert found.texts == expected.texts
+  assert documents.unlabelled("glue/sst2") == documents.unlabelled("sentences") == ()
+
+
+def test_an_unknown_source_is_refused():
+  message = "source: expected one of imdb_reviews, glue/sst2, sentences, got 'imdb'; or use a table"
+  with pytest.raises(UserError, match=message):
+    documents.load("imdb", num_validation=1)
 
 
 def test_an_unknown_tfds_set_is_named():
-  with pytest.raises(UserError, match="'imdb' is not one of imdb_reviews, glue/sst2"):
-    labelled_text.from_tfds("imdb", "train")
+  with pytest.raises(UserError, match="name: expected one of imdb_reviews, glue/sst2, got 'imdb'"):
+    documents.from_tfds("imdb", "train")
 
 
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="needs TFDS_DATA_DIR with glue/sst2")
 def test_sst2_has_its_published_size():
-  data = labelled_text.from_tfds("glue/sst2", "validation")
+  data = documents.from_tfds("glue/sst2", "validation")
   assert len(data) == 872 and data.labels.sum() == 444 and data.classes == ("negative", "positive")

@@ -1,49 +1,49 @@
-"""Whole sentences are held out with all their parts."""
+"""Validation sentences are whole, and their phrases are not in the training documents."""
 
-from dlx.data.labelled_text import SENTIMENTS, LabelledTexts
 import numpy as np
 import pytest
 
-from dlx.data.phrases import split_off_sentences
+from dlx.data.documents import SENTIMENTS, Documents
+from dlx.data.phrases import train_validation_split
 from dlx.errors import UserError
 
 SENTENCES = ["a warm and clever film", "the plot is dull", "her acting is not bad at all"]
-PARTS = ["a warm", "clever film", "dull", "the plot", "is", "not bad", "bad at all", "film"]
+PHRASES = ["a warm", "clever film", "dull", "the plot", "is", "not bad", "bad at all", "film"]
 
 
-def make_texts(texts):
-  return LabelledTexts(tuple(texts), np.arange(len(texts), dtype=np.int32) % 2, SENTIMENTS)
+def make_documents(texts):
+  return Documents(tuple(texts), np.arange(len(texts), dtype=np.int32) % 2, SENTIMENTS)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_held_out_texts_are_sentences_whose_parts_are_nowhere_in_training(seed):
-  texts = make_texts([*PARTS, *SENTENCES])
-  training, held_out = split_off_sentences(texts, 1, seed)
+def test_phrases_of_validation_sentences_are_not_trained_on(seed):
+  documents = make_documents([*PHRASES, *SENTENCES])
+  training, held_out = train_validation_split(documents, 1, seed)
   (sentence,) = held_out.texts
   assert sentence in SENTENCES
-  blanks = f" {sentence} "
-  assert not [text for text in training.texts if f" {text} " in blanks]
-  # All else is still there, with its label, in the order it had.
-  expected = [i for i, text in enumerate(texts.texts) if f" {text} " not in blanks]
-  assert training.texts == tuple(texts.texts[i] for i in expected)
-  np.testing.assert_array_equal(training.labels, texts.labels[expected])
+  padded = f" {sentence} "
+  assert not [text for text in training.texts if f" {text} " in padded]
+  # All others are kept with their labels, in the same order.
+  expected = [i for i, text in enumerate(documents.texts) if f" {text} " not in padded]
+  assert training.texts == tuple(documents.texts[i] for i in expected)
+  np.testing.assert_array_equal(training.labels, documents.labels[expected])
 
 
-def test_a_part_is_made_of_whole_consecutive_words():
-  # "he plot" is in the letters of "the plot is dull", "plot dull" in its words.
-  texts = make_texts(["the plot is dull", "he plot", "plot dull", "a", "b"])
-  training, held_out = split_off_sentences(texts, 4, seed=0)
-  assert set(training.texts) | set(held_out.texts) == set(texts.texts)
+def test_a_phrase_consists_of_whole_consecutive_words():
+  # "he plot" is a substring of "the plot is dull", and "plot dull" a subset of its words.
+  documents = make_documents(["the plot is dull", "he plot", "plot dull", "a", "b"])
+  training, held_out = train_validation_split(documents, 4, seed=0)
+  assert set(training.texts) | set(held_out.texts) == set(documents.texts)
   assert len(training) == 1
 
 
-def test_all_sentences_are_drawn_sooner_or_later():
-  texts = make_texts([*SENTENCES, *PARTS])
-  drawn = {split_off_sentences(texts, 1, seed)[1].texts for seed in range(30)}
+def test_any_sentence_can_be_drawn():
+  documents = make_documents([*SENTENCES, *PHRASES])
+  drawn = {train_validation_split(documents, 1, seed)[1].texts for seed in range(30)}
   assert drawn == {(sentence,) for sentence in SENTENCES}
 
 
 @pytest.mark.parametrize("count", [-1, 3, 11])
-def test_some_sentences_must_be_left(count):
-  with pytest.raises(UserError, match=f"validation is {count}; .* less than the 3 sentences"):
-    split_off_sentences(make_texts([*SENTENCES, *PARTS]), count)
+def test_too_many_validation_sentences_are_refused(count):
+  with pytest.raises(UserError, match=f"< 3, the number of whole sentences, got {count}$"):
+    train_validation_split(make_documents([*SENTENCES, *PHRASES]), count)

@@ -1,5 +1,6 @@
-"""TFDS: a set that is not prepared is said at once, with how to prepare it."""
+"""TFDS: an unprepared data set is refused without delay, with the command to prepare it."""
 
+import logging
 import socket
 import sys
 import time
@@ -12,7 +13,7 @@ from dlx.errors import UserError
 
 @pytest.fixture
 def no_sets(tmp_path, monkeypatch):
-  """No prepared set anywhere, and no network."""
+  """A TFDS folder without data sets; the network must not be used."""
   import tensorflow_datasets
 
   asked = []
@@ -29,7 +30,7 @@ def no_sets(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["tiny_shakespeare", "mnist", "glue/sst2"])
-def test_an_unprepared_set_is_refused_at_once_without_the_network(no_sets, name):
+def test_an_unprepared_set_is_refused_quickly_without_the_network(no_sets, name):
   began = time.monotonic()
   with pytest.raises(UserError) as caught:
     tfds.load(name, "train")
@@ -38,7 +39,7 @@ def test_an_unprepared_set_is_refused_at_once_without_the_network(no_sets, name)
   assert f"the TFDS data set {name} is not prepared in {no_sets}" in message
   assert f"tfds build {name} --file_format=array_record" in message
   assert "TFDS_DATA_DIR" in message
-  assert caught.value.__suppress_context__  # Not a traceback of TFDS's own.
+  assert caught.value.__suppress_context__  # No traceback of TFDS.
 
 
 def test_an_unknown_set_is_refused(no_sets):
@@ -50,3 +51,12 @@ def test_reading_needs_no_tensorflow(no_sets, monkeypatch):
   monkeypatch.setitem(sys.modules, "tensorflow", None)
   with pytest.raises(UserError, match="is not prepared"):
     tfds.load("tiny_shakespeare", "train")
+
+
+def test_loggers_keep_their_levels(no_sets, monkeypatch):
+  loggers = [logging.getLogger(name) for name in ("absl", "tensorflow_datasets")]
+  for logger in loggers:
+    monkeypatch.setattr(logger, "level", logging.INFO)
+  with pytest.raises(UserError):
+    tfds.load("mnist", "train")
+  assert [logger.level for logger in loggers] == [logging.INFO] * 2

@@ -1,7 +1,8 @@
-"""Subword tokens: what is learned is used, and rows keep both ends of a long text."""
+"""Subword tokens: training, serialization, padding and truncation."""
 
 import numpy as np
 import pytest
+import tokenizers
 
 from dlx.data import tokens
 from dlx.errors import UserError
@@ -9,8 +10,8 @@ from dlx.errors import UserError
 TEXTS = ["The newer film was newer than the newest film."] * 20 + ["A low, lower, lowest end!"] * 20
 
 
-def test_frequent_words_are_one_token_and_unknown_letters_are_unknown():
-  tokenizer = tokens.learn(TEXTS, 60)
+def test_frequent_words_are_single_tokens_and_unknown_letters_are_unknown():
+  tokenizer = tokens.train_bpe(TEXTS, 60)
   assert tokenizer.get_vocab_size() <= 60
   assert [tokenizer.token_to_id(t) for t in tokens.SPECIAL] == [0, 1, 2, 3, 4]
   found = tokenizer.encode("Newer FILM").tokens
@@ -18,39 +19,69 @@ def test_frequent_words_are_one_token_and_unknown_letters_are_unknown():
   assert tokens.UNKNOWN in tokenizer.encode("日本").tokens
 
 
-def test_a_tokenizer_is_the_same_when_learned_again_and_when_read_back(tmp_path):
-  one, two = (tokens.learn(TEXTS, 60) for _ in range(2))
-  assert one.to_str() == two.to_str()
+def test_training_is_deterministic_and_serialization_lossless(tmp_path):
+  one, two = (tokens.train_bpe(TEXTS, 60) for _ in range(2))
+  assert tokens.to_json(one) == tokens.to_json(two)
   one.save(str(tmp_path / "tokenizer.json"))
-  back = tokens.load(tmp_path / "tokenizer.json")
-  assert back.encode(TEXTS[0]).ids == one.encode(TEXTS[0]).ids
+  for restored in (
+      tokens.load(tmp_path / "tokenizer.json"), tokens.from_json(tokens.to_json(one))
+  ):  # fmt: skip
+    assert tokens.to_json(restored) == tokens.to_json(one)
+    assert restored.encode(TEXTS[0]).ids == one.encode(TEXTS[0]).ids
 
 
-def test_rows_are_padded_and_lengths_tell_how_far_they_go():
-  tokenizer = tokens.learn(TEXTS, 60)
+def test_stored_truncation_and_padding_are_turned_off(tmp_path):
+  tokenizer = tokens.train_bpe(TEXTS, 60)
+  plain = tokens.to_json(tokenizer)
+  tokenizer.enable_truncation(3)
+  tokenizer.enable_padding(length=50)
+  path = tmp_path / "tokenizer.json"
+  path.write_text(tokens.to_json(tokenizer))
+  assert tokens.to_json(tokens.load(path)) == tokens.to_json(tokens.from_json(path.read_text()))
+  assert tokens.to_json(tokens.load(path)) == plain
+
+
+def test_rows_are_padded_beyond_their_lengths():
+  tokenizer = tokens.train_bpe(TEXTS, 60)
   ids, lengths = tokens.encode(tokenizer, ["film", "", "the newest film"], 16)
   assert lengths.tolist()[1] == 2 and ids.shape == (3, lengths.max())
   for row, n in zip(ids, lengths):
     assert row[0] == 2 and row[n - 1] == 3 and row[:n].all() and not row[n:].any()
 
 
-def test_a_long_text_keeps_its_first_quarter_and_its_end():
-  tokenizer = tokens.learn(TEXTS, 60)
-  text = "film " * 50 + "low " * 50
-  whole = tokenizer.encode(text).ids
-  ids, lengths = tokens.encode(tokenizer, [text], 16)
+def test_a_long_document_is_truncated_to_a_quarter_from_its_start_and_its_end():
+  tokenizer = tokens.train_bpe(TEXTS, 60)
+  document = "film " * 50 + "low " * 50
+  full = tokenizer.encode(document).ids
+  ids, lengths = tokens.encode(tokenizer, [document], 16)
   assert lengths.tolist() == [16]
-  np.testing.assert_array_equal(ids[0], whole[:4] + whole[-12:])
+  np.testing.assert_array_equal(ids[0], full[:4] + full[-12:])
 
 
-def test_a_vocabulary_without_room_is_refused():
-  with pytest.raises(UserError, match="vocabulary of 5 tokens is too small"):
-    tokens.learn(TEXTS, 5)
+def test_a_vocabulary_of_special_tokens_only_is_refused():
+  message = "vocab_size: expected more than the 5 special tokens .*, got 5"
+  with pytest.raises(UserError, match=message):
+    tokens.train_bpe(TEXTS, 5)
 
 
-def test_a_missing_or_damaged_file_is_one_line(tmp_path):
-  with pytest.raises(UserError, match="does not exist"):
+def test_a_missing_or_corrupted_file_is_refused(tmp_path):
+  path = tmp_path / "tokenizer.json"
+  with pytest.raises(UserError, match="tokenizer.json does not exist"):
+    tokens.load(path)
+  with pytest.raises(UserError, match="cannot be read"):
+    tokens.load(tmp_path)
+  for content in ("", "{", "[]"):
+    path.write_text(content)
+    with pytest.raises(UserError, match="tokenizer.json is not a tokenizer"):
+      tokens.load(path)
+    with pytest.raises(UserError, match="the JSON text is not a tokenizer"):
+      tokens.from_json(content)
+
+
+def test_a_tokenizer_whose_padding_is_not_0_is_refused(tmp_path):
+  text = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "[PAD]": 1}, [])).to_str()
+  (tmp_path / "tokenizer.json").write_text(text)
+  with pytest.raises(UserError, match=r"tokenizer.json: expected id 0 for \[PAD\], got 1"):
     tokens.load(tmp_path / "tokenizer.json")
-  (tmp_path / "tokenizer.json").write_text("{")
-  with pytest.raises(UserError, match="is no tokenizer"):
-    tokens.load(tmp_path / "tokenizer.json")
+  with pytest.raises(UserError, match=r"the JSON text: expected id 0 for \[PAD\], got 1"):
+    tokens.from_json(text)
