@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlx.data import batches, bucketing, documents, tokens
+from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import losses
 from dlx.metrics import classification
@@ -108,6 +109,8 @@ def make(config, assets) -> Task:
   probabilities_fn = classification.make_probabilities(logits_fn)
 
   def read(lines):
+    if not all(line.strip() for line in lines):
+      raise UserError("a document is empty; give its text, in quotes or on a line of the file")
     ids, lengths = tokens.encode(tokenizer, lines, config.data.max_length)
     return {"ids": ids, "lengths": lengths}
 

@@ -63,7 +63,8 @@ REFUSED = {
     "no config": ([], "--config is missing.*--config=experiments/gru_lm/config.py:"),
     "no value": (["--config"], "the config file '' does not exist|--config is missing"),
     "unknown preset": (
-        ["--config=experiments/gru_lm/config.py:quick"], "'quick' does not exist.*quickstart.*debug",
+        ["--config=experiments/gru_lm/config.py:quick"],
+        "'quick' does not exist.*quickstart.*debug",
     ),
     "misspelled experiment": (
         ["--config=experiments/gru/config.py:debug"],

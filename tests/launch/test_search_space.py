@@ -1,4 +1,4 @@
-"""The points of a sweep."""
+"""The trials of a sweep."""
 
 import math
 
@@ -16,11 +16,11 @@ def test_a_grid_has_every_combination_in_order():
   assert [search_space.name(p) for p in found][:2] == ["rate=1e-3,seed=0", "rate=1e-3,seed=1"]
 
 
-def test_names_keep_the_folders_of_keys_that_end_alike():
+def test_names_keep_the_sections_of_keys_with_the_same_last_part():
   assert search_space.name({"a.x": "1", "b.x": "2", "y": "p/q"}) == "a.x=1,b.x=2,y=p_q"
 
 
-def test_draws_are_the_same_again_and_stay_when_there_are_more():
+def test_draws_depend_on_the_seed_and_stay_when_there_are_more():
   few, many, other = (
       search_space.make([], ["x=1,2"], ["y=1e-4,1e-1"], count=count, seed=seed)
       for count, seed in ((3, 0), (400, 0), (3, 1))
@@ -42,14 +42,14 @@ def test_draws_are_made_for_each_combination_of_the_grid():
     (([],), "nothing varies"),
     ((["a"],), "--grid=a is not KEY=VALUE"),
     ((["a="],), "--grid=a= is not KEY=VALUE"),
-    ((["a=1", "a=2"],), "a is named twice"),
-    ((["a=1"], ["a=1,2"]), "a is named twice"),
+    ((["a=1", "a=2"],), "a is given twice"),
+    ((["a=1"], ["a=1,2"]), "a is given twice"),
     (([], ["a=1"]), "--uniform=a=1 is not KEY=LOW,HIGH"),
     (([], ["a=1,x"]), "is not KEY=LOW,HIGH"),
     (([], ["a=2,1"]), "LOW must be below HIGH"),
     (([], [], ["a=0,1"]), "LOW must be above 0"),
 ])  # fmt: skip
-def test_what_is_no_sweep_is_told(arguments, message):
+def test_arguments_that_make_no_sweep_are_refused(arguments, message):
   with pytest.raises(UserError, match=message):
     search_space.make(*arguments)
   with pytest.raises(UserError, match="--count=0"):
