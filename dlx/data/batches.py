@@ -206,7 +206,7 @@ def by_length(
   start_rng, cut_rng, order_rng, mix_rng = jax.random.split(jax.random.fold_in(rng, epoch), 4)
   start = jax.random.randint(start_rng, (), 0, num_examples - count * batch_size + 1)
   cut = jax.random.randint(cut_rng, (), 0, reach)
-  batch = permuted(order_rng, (step % count)[None], count)[0]
+  batch = permuted(order_rng, jnp.atleast_1d(step % count), count)[0]
   group = (batch + cut) // reach
   first = group * reach - cut  # Its first batch; the groups at both ends are smaller.
   positions = first * batch_size + jnp.arange(reach * batch_size)

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import numpy as np
 
 from dlx.gradcheck.case import LEADING, Case
 from dlx.gradients import gaussian as gradients
