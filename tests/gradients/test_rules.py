@@ -5,7 +5,7 @@ The cases in dlx/gradcheck/cases describe the inputs.
 
 import dataclasses
 
-from hypothesis import given, settings, strategies
+from hypothesis import Phase, given, settings, strategies
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,7 +29,14 @@ def shapes(few, many):
 def for_drawn_sizes(case, examples, test):
   """Calls test(rng, **sizes) with sizes that hypothesis draws, the same in every run."""
 
-  @settings(max_examples=examples, derandomize=True, deadline=None, database=None)
+  # No shrinking: every smaller shape would be compiled, and the shapes are small already.
+  @settings(
+      max_examples=examples,
+      derandomize=True,
+      deadline=None,
+      database=None,
+      phases=[Phase.generate],
+  )
   @given(
       sizes=strategies.fixed_dictionaries(
           {name: strategies.sampled_from(list(choices)) for name, choices in case.sizes.items()}
