@@ -98,28 +98,33 @@ def programs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(programs, tmp_path_factory):
-  """`trained(preset, **options)`: the folder of a run of "EXPERIMENT:PRESET", trained once.
+  """`trained(preset)`: the folder of a run of "EXPERIMENT:PRESET"; tests do not change it.
 
-  Runs that a preset starts from (settings.run) are trained first. Options: devices, float64.
+  It is trained once, for all worker processes of pytest, after the runs that it starts from
+  (settings.run).
   """
-  root, known = tmp_path_factory.mktemp("trained"), {}
+  root = tmp_path_factory.getbasetemp()
+  root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "trained"
+  root.mkdir(exist_ok=True)
 
-  def train(preset: str, *, devices: int = 1, float64: bool = False) -> pathlib.Path:
-    key = preset, devices, float64
-    if key not in known:
-      workdir = root / f"{preset.replace(':', '-')}-{devices}{'-float64' * float64}"
-      flags = preset_flags(preset, train)
-      if float64 and "model.dtype" in presets.flatten(config_of(preset)):
-        flags.append("--config.model.dtype=float64")
-      finished = programs(
-          "launch.train", *flags, f"--workdir={workdir}", float64=float64,
-          XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
-      )  # fmt: skip
-      assert finished.code == 0, finished.err[-3000:]
-      known[key] = workdir
-    return known[key]
+  def train(preset: str) -> pathlib.Path:
+    workdir = root / preset.replace(":", "-")
+    done = workdir.with_name(workdir.name + ".done")
+    flags = preset_flags(preset, train)
+    with programs_lib.locked(workdir.with_name(workdir.name + ".lock")):
+      if not done.exists():
+        finished = programs("launch.train", *flags, f"--workdir={workdir}")
+        assert finished.code == 0, finished.err[-3000:]
+        done.touch()
+    return workdir
 
   return train
+
+
+@pytest.fixture(scope="session")
+def flags_of(trained):
+  """`flags_of(preset)`: the --config flags of "EXPERIMENT:PRESET", with the runs it requires."""
+  return lambda preset: preset_flags(preset, trained)
 
 
 def config_of(preset: str):

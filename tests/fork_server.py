@@ -3,11 +3,13 @@
 Each line of stdin is a JSON object, answered by one line of stdout:
 
   {"module": ..., "args": [...], "stdout": FILE, "stderr": FILE, "environment": {...},
-   "folder": FOLDER, "float64": bool}     starts a program; its process id
+   "folder": FOLDER, "float64": bool, "signal_at": [STEP, NUMBER] or null}
+                                          starts a program; its process id
   {"wait": ID, "timeout": SECONDS}        its exit code; it is killed after so many seconds
 
 A child is what `python -m MODULE ARGS` would be, except that the seconds of importing are saved,
-and so is dlx.doctor's check, which the tests with fresh interpreters go through.
+and so is dlx.doctor's check, which the tests with fresh interpreters go through. With signal_at
+it sends itself a signal when metrics.jsonl has that step.
 """
 
 import gc
@@ -26,6 +28,7 @@ import jax.numpy as jnp
 
 import dlx.doctor
 import dlx.runs.export
+from dlx.runs.metric_log import MetricLog
 from dlx.training import state as states
 import dlx.training.train
 import launch.cli.program  # noqa: F401
@@ -56,6 +59,8 @@ def become(request: dict) -> None:
       jax.config.update(name.lower(), {"0": False, "1": True}.get(value, value))
   if request["float64"]:
     use_float64()
+  if request["signal_at"]:
+    signal_itself(*request["signal_at"])
   os.chdir(request["folder"])
   sys.path[0] = request["folder"]  # As `python -m` has it.
   dlx.doctor.check = lambda: None
@@ -73,6 +78,19 @@ def use_float64() -> None:
     return create(jax.tree.map(cast, variables), optimizer, averaged=averaged)
 
   states.create = in_float64
+
+
+def signal_itself(at_step: int, number: int) -> None:
+  """Sends this process a signal, once, after it has logged a step."""
+  write = MetricLog.write
+
+  def write_and_signal(self, step, values):
+    write(self, step, values)
+    if step >= at_step:
+      MetricLog.write = write
+      os.kill(os.getpid(), number)
+
+  MetricLog.write = write_and_signal
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """Programs of launch/ in forks of one server (tests/fork_server.py) and in fresh interpreters."""
 
+import contextlib
 import dataclasses
+import fcntl
 import itertools
 import json
 import os
@@ -13,6 +15,7 @@ import time
 import jax
 import numpy as np
 
+from dlx.runs import metric_log
 from dlx.runs.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -53,8 +56,8 @@ class Programs:
   """`programs("launch.train", "--list")` runs a program in a fork and waits for it.
 
   `start` and `wait` do the two separately; `fresh` and `begin` use a fresh interpreter.
-  Options of a fork: folder, timeout, float64, full (compile with all of LLVM's passes), and
-  environment variables.
+  Options of a fork: folder, timeout, float64, full (compile with all of LLVM's passes),
+  signal_at (a step and the signal that it sends itself there), and environment variables.
   """
 
   def __init__(self, folder: pathlib.Path, tfds_data_dir: pathlib.Path):
@@ -83,8 +86,9 @@ class Programs:
     return int(self._server.stdout.readline())
 
   def start(
-      self, module: str, *args, folder=ROOT, float64=False, full=False, **environment: str
-  ) -> Started:
+      self, module: str, *args, folder=ROOT, float64=False, full=False, signal_at=None,
+      **environment: str,
+  ) -> Started:  # fmt: skip
     name = self._folder / f"program{next(self._numbers)}"
     started = name.with_suffix(".out"), name.with_suffix(".err")
     if full:
@@ -92,7 +96,7 @@ class Programs:
     pid = self._ask({
         "module": module, "args": [str(arg) for arg in args], "folder": str(folder),
         "stdout": str(started[0]), "stderr": str(started[1]), "environment": environment,
-        "float64": float64,
+        "float64": float64, "signal_at": signal_at,
     })  # fmt: skip
     return Started(pid, *started)
 
@@ -195,6 +199,45 @@ def assert_same_run(workdir: pathlib.Path, expected: pathlib.Path, stopped_at=fr
   assert jax.tree.structure(state) == jax.tree.structure(expected_state)
   for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state)):
     assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path):
+  """Waits until no other process holds this lock."""
+  with path.open("w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def distance(workdir: pathlib.Path, other: pathlib.Path, dtype=np.float64) -> float:
+  """Of the last variables of two runs, relative to the norm of those of `other`.
+
+  In float32 without the biases of keys: they shift all scores of a query alike, so their
+  gradient is rounding error, which Adam scales to full steps.
+  """
+  jax.config.update("jax_enable_x64", True)  # Otherwise float64 is read as float32.
+  try:
+    states = map(state_of, (workdir, other))
+    flat = [
+        np.concatenate([
+            np.ravel(x)
+            for path, x in jax.tree.leaves_with_path([state["params"], state["collections"]])
+            if np.asarray(x).dtype == dtype
+            and (dtype == np.float64 or "['key']['bias']" not in jax.tree_util.keystr(path))
+        ])
+        for state in states
+    ]
+  finally:
+    jax.config.update("jax_enable_x64", False)
+  assert flat[0].dtype == dtype
+  return np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
+
+
+def validation(workdir: pathlib.Path) -> dict[str, float]:
+  """The last metrics of the validation split."""
+  lines = metric_log.read(workdir / "metrics.jsonl")
+  names = {name for line in lines for name in line if name.startswith("validation/")}
+  return {name: [line[name] for line in lines if name in line][-1] for name in names}
 
 
 def without_last_checkpoint(workdir: pathlib.Path, run: pathlib.Path) -> pathlib.Path:

@@ -14,8 +14,6 @@ import numpy as np
 import programs as programs_lib
 import pytest
 
-from dlx.runs import metric_log
-
 EXPERIMENTS = {
     "text": ("gru_lm", "--config.data.max_characters=20000"),
     "images": ("resnet_cifar10",),
@@ -71,35 +69,6 @@ class Job:
     return workdir
 
 
-def distance(workdir: pathlib.Path, other: pathlib.Path, dtype=np.float64) -> float:
-  """||p - q|| / ||q|| of the last params.
-
-  In float32 without the biases of keys: they shift all scores of a query alike, so their
-  gradient is rounding error, which Adam turns into steps of full length.
-  """
-  jax.config.update("jax_enable_x64", True)  # Otherwise float64 is read as float32.
-  try:
-    flat = [
-        np.concatenate([
-            np.ravel(x)
-            for path, x in jax.tree.leaves_with_path(programs_lib.state_of(w)["params"])
-            if dtype == np.float64 or "'key']['bias'" not in jax.tree_util.keystr(path)
-        ])
-        for w in (workdir, other)
-    ]
-  finally:
-    jax.config.update("jax_enable_x64", False)
-  assert flat[0].dtype == dtype
-  return np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
-
-
-def validation(workdir: pathlib.Path) -> dict[str, float]:
-  """The last metrics of the validation split."""
-  lines = metric_log.read(workdir / "metrics.jsonl")
-  names = {name for line in lines for name in line if name.startswith("validation/")}
-  return {name: [line[name] for line in lines if name in line][-1] for name in names}
-
-
 ALIKE = [
     ("text", 2, 2, 2),
     ("images", 2, 1, 1),
@@ -122,8 +91,8 @@ def check_alike(programs, folder, experiment, processes, devices, fsdp):
   sharded = f"--config.training.fsdp={fsdp}"
   many = {"processes": processes, "devices": devices, "float64": True}
   other = Job(programs, experiment, *flags, sharded, **many).train(folder / "many")
-  assert distance(other, one) < 1e-10
-  validated, expected = (validation(workdir) for workdir in (other, one))
+  assert programs_lib.distance(other, one) < 1e-10
+  validated, expected = (programs_lib.validation(workdir) for workdir in (other, one))
   assert validated == pytest.approx(expected, rel=1e-9) and len(expected) > 0
   for name in ("curves.png", "metrics.jsonl", "run.json"):
     assert (other / name).exists(), name
@@ -150,7 +119,7 @@ def test_the_first_step_in_float32_is_that_of_one_process(programs, tmp_path, ex
   flags = ("--config.training.total_steps=1", "--config.optimizer.warmup_steps=0")
   one = Job(programs, experiment, *flags).train(tmp_path / "one")
   many = Job(programs, experiment, *flags, processes=2, devices=2).train(tmp_path / "many")
-  assert distance(many, one, np.float32) < 1e-5
+  assert programs_lib.distance(many, one, np.float32) < 1e-5
 
 
 LONG = ("--config.training.total_steps=60", "--config.training.steps_per_execution=2")
