@@ -21,16 +21,14 @@ The presets are for Fashion-MNIST: from a prepared TFDS data set, or with
 """
 
 from dlx import presets, settings
-from dlx.settings import Rule, count, flag, matching, number, one_of, positive, rate, run, text
+from dlx.settings import Rule, flag, matching, number, one_of, positive, rate, run
 
 SETTINGS = {
     "init_from": run("experiments.autoencoder:debug", optional=True),  # A run to start from.
     "trainable": one_of("all", "last_layer"),  # last_layer: greedy, the layers below are frozen.
-    "data.images": text(),  # A folder, which replaces the dataset.
-    "data.dataset": one_of("fashion_mnist", "mnist", "cifar10", "shapes", "gray_shapes"),
-    "data.size": count(None, low=8, optional=True),  # Pixels; None: the dataset's own.
-    "data.num_validation": count(5000),  # Images taken from the training split.
-    "data.batch_size": count(500),
+    **settings.image_data(
+        "fashion_mnist", "mnist", "cifar10", "shapes", "gray_shapes", batch_size=500
+    ),
     "model.sizes": matching(  # Units of the layers; the last one is the code.
         "256", r"[1-9]\d*(-[1-9]\d*)*", 'layer sizes such as "256-64"', "256-0"
     ),

@@ -31,9 +31,7 @@ ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "identity": lambda x: x}
 
 def load(config, assets=None) -> Data:
   """uint8 images with labels; their shape, the class names, and the mean training image."""
-  options = config.data
-  where = {"folder": options.images, "size": options.size}
-  splits = image_data.load(options.dataset, **where, num_validation=options.num_validation)
+  splits = image_data.from_options(config.data)
   images = splits.train.images
   mean = np.float32(images.mean(0).ravel() / 255)
   known = {"classes": list(splits.train.classes), "shape": list(images.shape[1:]), "mean": mean}
