@@ -137,7 +137,7 @@ def evaluate_run(
   except ValueError as e:
     raise UserError(str(e)) from None
   workdirs.check_data(run.workdir, data, split.split("+"))
-  variables = run.eval_variables
+  variables = jax.device_get(run.eval_variables)  # As after training, for equal rounding.
   chunk = run.config.training.eval_batch_size
   apply = make_apply(variables, sharding.make_mesh(), chunk=chunk, show_progress=True)
   metrics = {"examples": len(next(iter(examples.values())))}
