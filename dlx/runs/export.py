@@ -2,7 +2,7 @@
 
   model.safetensors   one array per variable, named by its path ("params.recurrent.0.hidden",
                       "batch_stats.stem_norm.mean")
-  config.json         the run's config, and the step of the variables
+  config.json         the run's config, the step of the variables, and names of empty dicts
   data.json, assets.json, assets.safetensors   as in the run
 """
 
@@ -20,7 +20,7 @@ from dlx.runs import workdir as workdirs
 from dlx.runs.run import Run
 
 WEIGHTS = "model.safetensors"
-_STEP = "exported_step"
+_STEP, _EMPTY = "exported_step", "exported_empty"
 
 
 def is_export(directory: str | pathlib.Path) -> bool:
@@ -40,17 +40,18 @@ def export(run: Run, directory: str | pathlib.Path) -> pathlib.Path:
   directory = pathlib.Path(directory)
   if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
     raise UserError(f"{directory} is not an empty folder; name a new one")
-  leaves = jax.tree.leaves_with_path(run.eval_variables)
-  arrays = {
-      jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
-      for path, leaf in leaves
+  leaves = {
+      jax.tree_util.keystr(path, simple=True, separator="."): leaf
+      for path, leaf in jax.tree.leaves_with_path(run.eval_variables, is_leaf=_is_empty)
   }
+  arrays = {name: np.asarray(leaf) for name, leaf in leaves.items() if not _is_empty(leaf)}
+  empty = [name for name in leaves if name not in arrays]
   try:
     directory.mkdir(parents=True, exist_ok=True)
     for name in (workdirs.DATA, workdirs.ASSETS, workdirs.ARRAYS):
       if (run.workdir / name).exists():
         shutil.copy(run.workdir / name, directory)
-    config = {**run.config.to_dict(), _STEP: run.step}
+    config = {**run.config.to_dict(), _STEP: run.step, _EMPTY: empty}
     workdirs.write_json(directory / workdirs.CONFIG, config)
     save_file(arrays, directory / WEIGHTS)
   except OSError as e:
@@ -72,10 +73,15 @@ def load(directory: str | pathlib.Path) -> Run:
     raise UserError(f"{directory} has no {WEIGHTS}") from None
   except Exception as e:  # safetensors has its own kinds of errors for corrupted files.
     raise UserError(f"{directory / WEIGHTS} cannot be read: {e}") from None
-  step = config.pop(_STEP, 0)
-  variables = _nest({name: jnp.asarray(array) for name, array in arrays.items()})
+  step, empty = config.pop(_STEP, 0), config.pop(_EMPTY, [])
+  flat = {name: jnp.asarray(array) for name, array in arrays.items()}
+  variables = _nest({**flat, **{name: {} for name in empty}})
   assets = workdirs.load_assets(directory)
   return Run(directory, ml_collections.ConfigDict(config), step, variables, assets)
+
+
+def _is_empty(tree) -> bool:
+  return isinstance(tree, dict) and not tree
 
 
 def _nest(flat: dict):
