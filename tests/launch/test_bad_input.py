@@ -87,10 +87,6 @@ DATA = {
     "sequences longer than the text": (
         gru_lm, {"data.seq_len": 100_000}, "the training text has .* tokens",
     ),
-    "data set not prepared": (
-        gru_lm, {"data.dataset": "tiny_shakespeare"},
-        "not prepared.*tfds build tiny_shakespeare.*or use a text file",
-    ),
     "images: batch too large": (
         resnet, {"data.batch_size": 400}, "batch_size is 400, but there are only 384",
     ),

@@ -135,7 +135,7 @@ def test_the_training_command_is_validated_before_anything_is_written(write, pro
   for arguments, message in {
       (): "nothing to train",
       TRAIN[:1]: "--workdir is missing behind --",
-      (*TRAIN, "--config.sed=1"): "did you mean --config.seed",
+      (*TRAIN, "--config.sed=1"): "did you mean seed",
   }.items():
     finished, text = write(program, flags, *arguments)
     assert finished.code == 2 and message in finished.err and text is None, finished
