@@ -133,7 +133,7 @@ def test_failures_are_reported_in_one_line(google, answers, message):
     (("run",), "nothing to train"),
     (("run", "--", TRAIN[0], "--workdir=runs/x"), "would be lost with the slice"),
     (("run", "--", TRAIN[0]), "--workdir is missing"),
-    (("run", "--", *TRAIN, "--config.sed=1"), "did you mean --config.seed"),
+    (("run", "--", *TRAIN, "--config.sed=1"), "did you mean seed"),
 ])  # fmt: skip
 def test_invalid_input_is_refused_before_gcloud_is_called(google, arguments, message):
   finished = google(*arguments, describe=["ACTIVE"])
