@@ -98,22 +98,23 @@ def programs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(programs, tmp_path_factory):
-  """`trained(preset)`: the folder of a run of "EXPERIMENT:PRESET"; tests do not change it.
+  """`trained(preset, *flags, float64=False)`: the folder of a run; tests do not change it.
 
-  It is trained once, for all worker processes of pytest, after the runs that it starts from
-  (settings.run).
+  "EXPERIMENT:PRESET" is trained once, for all worker processes of pytest, after the runs that
+  it starts from (settings.run).
   """
   root = tmp_path_factory.getbasetemp()
   root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "trained"
   root.mkdir(exist_ok=True)
 
-  def train(preset: str) -> pathlib.Path:
-    workdir = root / preset.replace(":", "-")
+  def train(preset: str, *changes: str, float64: bool = False) -> pathlib.Path:
+    name = "-".join([*preset.split(":"), *changes, *(["float64"] if float64 else [])])
+    workdir = root / name.replace("--config.", "").replace("/", "_")
     done = workdir.with_name(workdir.name + ".done")
-    flags = preset_flags(preset, train)
+    flags = [*preset_flags(preset, train), *changes]
     with programs_lib.locked(workdir.with_name(workdir.name + ".lock")):
       if not done.exists():
-        finished = programs("launch.train", *flags, f"--workdir={workdir}")
+        finished = programs("launch.train", *flags, f"--workdir={workdir}", float64=float64)
         assert finished.code == 0, finished.err[-3000:]
         done.touch()
     return workdir
@@ -125,6 +126,21 @@ def trained(programs, tmp_path_factory):
 def flags_of(trained):
   """`flags_of(preset)`: the --config flags of "EXPERIMENT:PRESET", with the runs it requires."""
   return lambda preset: preset_flags(preset, trained)
+
+
+@pytest.fixture(scope="session")
+def in_float64(trained, flags_of):
+  """`in_float64(preset)`: (the flags of some steps in float64, these steps on one device)."""
+
+  def steps(preset: str) -> tuple[list[str], pathlib.Path]:
+    changes = ["--config.training.total_steps=12"]
+    if "model.dtype" in presets.flatten(config_of(preset)):
+      changes.append("--config.model.dtype=float64")
+    if preset == "experiments.masked_lm:debug":  # Other presets have batches of two lengths.
+      changes.append("--config.data.num_lengths=1")
+    return [*flags_of(preset), *changes], trained(preset, *changes, float64=True)
+
+  return steps
 
 
 def config_of(preset: str):

@@ -14,11 +14,7 @@ import numpy as np
 import programs as programs_lib
 import pytest
 
-EXPERIMENTS = {
-    "text": ("gru_lm", "--config.data.max_characters=20000"),
-    "images": ("resnet_cifar10",),
-    "texts": ("transformer_sentiment",),
-}
+EXPERIMENTS = ("gru_lm", "resnet_cifar10", "transformer_sentiment")
 SECONDS_TO_NOTICE = 90  # docs/reliability.md: a lost process is detected within this time.
 
 
@@ -29,14 +25,10 @@ def free_port() -> int:
 
 
 class Job:
-  """A debug preset on `processes` processes with `devices` virtual devices each."""
+  """A config on `processes` processes with `devices` virtual devices each."""
 
-  def __init__(self, programs, experiment: str, *flags: str, processes=1, devices=1, float64=False):
-    name, *own = EXPERIMENTS[experiment]
-    self._programs, self._count = programs, processes
-    self._flags = [f"--config=experiments/{name}/config.py:debug", *own, *flags]
-    if float64 and experiment != "text":
-      self._flags.append("--config.model.dtype=float64")
+  def __init__(self, programs, *flags: str, processes=1, devices=1, float64=False):
+    self._programs, self._count, self._flags = programs, processes, flags
     self._options = {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "float64": float64
     }  # fmt: skip
@@ -70,9 +62,9 @@ class Job:
 
 
 ALIKE = [
-    ("text", 2, 2, 2),
-    ("images", 2, 1, 1),
-    ("texts", 2, 1, 2),
+    ("gru_lm", 2, 2, 2),
+    ("resnet_cifar10", 2, 1, 1),
+    ("transformer_sentiment", 2, 1, 2),
 ]
 GRID = [
     (experiment, processes, devices, fsdp)
@@ -85,40 +77,46 @@ GRID = [
 ]  # fmt: skip
 
 
-def check_alike(programs, folder, experiment, processes, devices, fsdp):
-  flags = ("--config.training.total_steps=20", "--config.training.save_every=20")
-  one = Job(programs, experiment, *flags, float64=True).train(folder / "one")
-  sharded = f"--config.training.fsdp={fsdp}"
-  many = {"processes": processes, "devices": devices, "float64": True}
-  other = Job(programs, experiment, *flags, sharded, **many).train(folder / "many")
-  assert programs_lib.distance(other, one) < 1e-10
-  validated, expected = (programs_lib.validation(workdir) for workdir in (other, one))
-  assert validated == pytest.approx(expected, rel=1e-9) and len(expected) > 0
+def debug(experiment: str) -> str:
+  return f"--config=experiments/{experiment}/config.py:debug"
+
+
+def check_alike(programs, in_float64, workdir, experiment, processes, devices, fsdp):
+  flags, one = in_float64(f"experiments.{experiment}:debug")
+  flags = [*flags, f"--config.training.fsdp={fsdp}"]
+  Job(programs, *flags, processes=processes, devices=devices, float64=True).train(workdir)
+  assert programs_lib.distance(workdir, one) < 1e-10
+  found, expected = map(programs_lib.validation, (workdir, one))
+  assert found == pytest.approx(expected, rel=1e-9) and expected
   for name in ("curves.png", "metrics.jsonl", "run.json"):
-    assert (other / name).exists(), name
+    assert (workdir / name).exists(), name
 
 
 @pytest.mark.parametrize("experiment, processes, devices, fsdp", ALIKE)
 def test_processes_train_the_parameters_of_one(
-    programs, tmp_path, experiment, processes, devices, fsdp
+    programs, in_float64, tmp_path, experiment, processes, devices, fsdp
 ):
-  check_alike(programs, tmp_path, experiment, processes, devices, fsdp)
+  check_alike(
+      programs, in_float64, tmp_path / "run", experiment, processes, devices, fsdp
+  )
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("experiment, processes, devices, fsdp", GRID)
 def test_any_number_of_processes_trains_the_parameters_of_one(
-    programs, tmp_path, experiment, processes, devices, fsdp
+    programs, in_float64, tmp_path, experiment, processes, devices, fsdp
 ):
-  check_alike(programs, tmp_path, experiment, processes, devices, fsdp)
+  check_alike(
+      programs, in_float64, tmp_path / "run", experiment, processes, devices, fsdp
+  )
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_first_step_in_float32_is_that_of_one_process(programs, tmp_path, experiment):
   flags = ("--config.training.total_steps=1", "--config.optimizer.warmup_steps=0")
-  one = Job(programs, experiment, *flags).train(tmp_path / "one")
-  many = Job(programs, experiment, *flags, processes=2, devices=2).train(tmp_path / "many")
+  one = Job(programs, debug(experiment), *flags).train(tmp_path / "one")
+  many = Job(programs, debug(experiment), *flags, processes=2, devices=2).train(tmp_path / "many")
   assert programs_lib.distance(many, one, np.float32) < 1e-5
 
 
@@ -142,7 +140,7 @@ def stop(job: Job, workdir, who: int, number: int, after_step: int) -> tuple[lis
 
 def check_stopped(programs, folder, experiment, stops):
   """Stops a run by each (who, signal, after step), resumes it each time, and compares."""
-  job, stopped_at = Job(programs, experiment, *LONG, processes=2), set()
+  job, stopped_at = Job(programs, debug(experiment), *LONG, processes=2), set()
   uninterrupted, workdir = job.train(folder / "uninterrupted"), folder / "stopped"
   for who, number, after_step in stops:
     codes, said = stop(job, workdir, who, number, after_step)
@@ -159,11 +157,11 @@ def check_stopped(programs, folder, experiment, stops):
 
 def test_a_signal_to_one_process_stops_all_and_the_same_command_resumes(programs, tmp_path):
   stops = [(1, signal.SIGTERM, 8), (1, signal.SIGKILL, 24), (0, signal.SIGKILL, 40)]
-  check_stopped(programs, tmp_path, "text", stops)
+  check_stopped(programs, tmp_path, "gru_lm", stops)
 
 
 def test_a_stop_before_the_first_step_ends_all(programs, tmp_path):
-  job, workdir = Job(programs, "text", *LONG, processes=2), tmp_path / "run"
+  job, workdir = Job(programs, debug("gru_lm"), *LONG, processes=2), tmp_path / "run"
   children = job.start(workdir)
   programs_lib.wait_for((workdir / "config.json").exists)
   os.kill(children[1], signal.SIGTERM)
@@ -188,7 +186,7 @@ def test_ten_stops_change_nothing(
 
 def test_another_number_of_processes_resumes_with_the_same_params(programs, tmp_path):
   flags = ("--config.training.total_steps=10", "--config.training.fsdp=2")
-  workdir = Job(programs, "text", *flags, processes=4).train(tmp_path / "run")
+  workdir = Job(programs, debug("gru_lm"), *flags, processes=4).train(tmp_path / "run")
   expected = programs_lib.state_of(workdir)
   for processes, devices in ((1, 1), (2, 4)):
     more = (
@@ -198,7 +196,7 @@ def test_another_number_of_processes_resumes_with_the_same_params(programs, tmp_
     )  # fmt: skip
     other = tmp_path / f"{processes}x{devices}"
     shutil.copytree(workdir, other)
-    Job(programs, "text", *more, processes=processes, devices=devices).train(other)
+    Job(programs, debug("gru_lm"), *more, processes=processes, devices=devices).train(other)
     restored = programs_lib.state_of(other)
     assert int(restored["step"]) == 20
     jax.tree.map(np.testing.assert_array_equal, restored["params"], expected["params"])

@@ -27,11 +27,7 @@ def pretrained(trained):
   return trained("experiments.masked_lm:debug")
 
 
-def test_a_masked_language_model_is_evaluated_and_fills_masks(programs, pretrained):
-  finished = programs("launch.evaluate", f"--workdir={pretrained}", "--split=test")
-  metrics = dict(line.split(": ") for line in finished.out.splitlines()[1:])
-  # About a hundred tokens are masked; the most frequent one is a fifth of them.
-  assert float(metrics["accuracy"]) > 0.25 and float(metrics["loss"]) < 3.0, finished
+def test_predict_fills_masks(programs, pretrained):
   args = ("the plot [MASK] dull", "her [MASK] was great")
   finished = programs("launch.predict", f"--workdir={pretrained}", "--top=2", *args)
   assert finished.code == 0, finished
