@@ -146,7 +146,7 @@ def test_a_base_that_leads_back_to_itself_is_refused(chain):
         ("learning_rate", "did you mean optimizer.learning_rate[?]"),
         ("total_step", "did you mean training.total_steps[?]"),
         ("model", "did you mean model"),
-        ("qqqzzz", "keys are seed, data.file, data.batch_size"),
+        ("qqqzzz", "keys are (seed, )?data.file, data.batch_size"),
     ],
 )
 def test_unknown_keys_are_refused_with_the_nearest_one(get_config, key, hint):
