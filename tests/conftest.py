@@ -116,7 +116,8 @@ def trained(programs, tmp_path_factory):
       if not done.exists():
         finished = programs("launch.train", *flags, f"--workdir={workdir}", float64=float64)
         assert finished.code == 0, finished.err[-3000:]
-        done.touch()
+        done.write_text(contents(workdir))
+      assert done.read_text() == contents(workdir), f"a test changed {workdir}"
     return workdir
 
   return train
@@ -141,6 +142,12 @@ def in_float64(trained, flags_of):
     return [*flags_of(preset), *changes], trained(preset, *changes, float64=True)
 
   return steps
+
+
+def contents(folder: pathlib.Path) -> str:
+  """A line for each file with its size."""
+  files = sorted(path for path in folder.rglob("*") if path.is_file())
+  return "".join(f"{path.relative_to(folder)} {path.stat().st_size}\n" for path in files)
 
 
 def config_of(preset: str):

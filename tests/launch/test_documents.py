@@ -4,6 +4,7 @@ Data that cannot be used are in test_bad_input.py.
 """
 
 import json
+import shutil
 
 import pytest
 
@@ -11,9 +12,10 @@ DEBUG = "--config=experiments/transformer_sentiment/config.py:debug"
 
 
 @pytest.fixture
-def run(trained):
-  """The folder of a trained run; tests do not change it."""
-  return trained("experiments.transformer_sentiment:debug")
+def run(trained, tmp_path_factory):
+  """A copy of a trained run: evaluation writes into it."""
+  copy = tmp_path_factory.mktemp("copy") / "run"
+  return shutil.copytree(trained("experiments.transformer_sentiment:debug"), copy)
 
 
 def test_evaluate_prints_metrics_and_lists_the_errors(programs, run):

@@ -4,6 +4,7 @@ Data that cannot be used are in test_bad_input.py.
 """
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -20,9 +21,10 @@ DEBUG = "--config=experiments/resnet_cifar10/config.py:debug"
 
 
 @pytest.fixture
-def run(trained):
-  """The folder of a trained run; tests do not change it."""
-  return trained("experiments.resnet_cifar10:debug")
+def run(trained, tmp_path_factory):
+  """A copy of a trained run: evaluation writes into it."""
+  copy = tmp_path_factory.mktemp("copy") / "run"
+  return shutil.copytree(trained("experiments.resnet_cifar10:debug"), copy)
 
 
 @pytest.fixture(scope="module")
