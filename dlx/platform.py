@@ -23,20 +23,20 @@ _CHOICES = {
         "attention": "blocked",
         "conv": "hand-derived",
         "max_pool": "hand-derived",
-        "norm_mean": "matmul",
+        "sum_last": "matmul",
     },
     # "cudnn" for half precision and the head sizes of its kernel only.
     "gpu": {
         "attention": "cudnn",
         "conv": "autodiff",
         "max_pool": "autodiff",
-        "norm_mean": "sum",
+        "sum_last": "sum",
     },
     "tpu": {
         "attention": "autodiff",
         "conv": "autodiff",
         "max_pool": "autodiff",
-        "norm_mean": "sum",
+        "sum_last": "sum",
     },
 }
 _BACKENDS = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from dlx.experiment import Rngs
-from dlx.training import sharding
+from dlx.training import optimizers, sharding
 from dlx.training.state import State, update_ema
 
 
@@ -61,7 +61,7 @@ def make_step(
     if ema is not None:
       ema = update_ema(ema, params, state.step, ema_decay)
     state = State(state.step + 1, params, {**state.collections, **updated}, opt_state, ema)
-    return state, {**metrics, "loss": value, "grad_norm": optax.global_norm(grads)}
+    return state, {**metrics, "loss": value, "grad_norm": optimizers.global_norm(grads)}
 
   return step
 

@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from dlx import platform
 from dlx.training import optimizers
 
 SCHEDULE = {
@@ -172,3 +173,22 @@ def test_an_optimizer_without_a_name_is_adamw():
   )
   (ours, _), (theirs, _) = (o.update(grads, o.init(params), params) for o in (unnamed, named))
   np.testing.assert_array_equal(ours["w"], theirs["w"])
+
+
+@pytest.mark.parametrize("platform_name", ["cpu", "gpu"])  # The two forms of the sum.
+@pytest.mark.parametrize("jitted", [False, True])
+def test_the_global_norm_is_that_of_all_leaves_as_one_vector(platform_name, jitted):
+  rng = np.random.default_rng(0)
+  leaves = [
+      rng.normal(size=(3, 3, 5, 7)), rng.normal(size=(400, 784)), rng.normal(size=9), 2.5,
+      rng.normal(size=(0, 4)),
+  ]  # fmt: skip
+  tree = [jnp.asarray(leaf, jnp.float32) for leaf in leaves]
+  vector = np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in map(np.asarray, tree)])
+  norm = jax.jit(optimizers.global_norm) if jitted else optimizers.global_norm
+  with platform.lowering_for(platform_name):
+    np.testing.assert_allclose(norm(tree), np.sqrt(vector @ vector), rtol=2e-6)
+    # In bfloat16 the sum of so many squares would stop at 256.
+    ones = {"half": jnp.ones((300, 300), jnp.bfloat16)}
+    np.testing.assert_allclose(norm(ones), 300.0, rtol=1e-6)
+    assert norm({}) == 0 and np.isnan(norm([tree[0], jnp.array(jnp.nan)]))

@@ -15,7 +15,7 @@ OTHER_BACKEND = "only matters on another backend"
 WIDEN = {"widen(x) -> x": FLOAT64, "widen(params['scale']) -> params": FLOAT64}
 VECTORS = WIDEN | {
     "widen(d_out) -> d_out": FLOAT64,
-    "platform.choices()['norm_mean'] == 'sum'": OTHER_BACKEND,
+    "platform.choices()['sum_last'] == 'sum'": OTHER_BACKEND,
     "x.mean(-1, keepdims=True) -> ": OTHER_BACKEND,
 }
 
