@@ -4,6 +4,7 @@ Every function returns a matplotlib Figure and writes nothing; no pyplot state i
 """
 
 from collections.abc import Sequence
+import math
 import pathlib
 
 from matplotlib.figure import Figure
@@ -28,36 +29,46 @@ def image_grid(
     *,
     columns: int = 8,
     titles: Sequence[str] | None = None,
-    value_range: tuple[float, float] | None = None,
+    value_range: tuple[float, float] = (0.0, 1.0),
     side: float = 0.7,
 ) -> Figure:
-  """Images in rows.
+  """Images of one size in rows.
 
   Args:
     images: each (H, W), (H, W, 1) or (H, W, 3); uint8, or floats in `value_range`.
     columns: images per row, at most.
     titles: one above each image.
-    value_range: (black, white) of floats; (0, 1) when None.
-    side: of an image, in inches.
+    value_range: (black, white) of floats.
+    side: the width of an image, in inches.
   """
-  images = [np.asarray(image) for image in images]
+  images = [_as_rgb(np.asarray(image), value_range) for image in images]
+  h, w = images[0].shape[:2] if images else (1, 1)
   columns = max(1, min(columns, len(images)))
-  rows = max(1, -(-len(images) // columns))
-  height = side * (1.25 if titles is not None else 1.0)
-  result = figure(side * columns + 0.1, height * rows + 0.1)
-  axes = result.subplots(rows, columns, squeeze=False)
-  for axis in axes.flat:
-    axis.set_axis_off()
-  for i, (axis, image) in enumerate(zip(axes.flat, images)):
-    low, high = (0, 255) if image.dtype == np.uint8 else value_range or (0, 1)
-    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-    shown = image if image.dtype == np.uint8 else np.clip((image - low) / (high - low), 0, 1)
-    limits = {"vmin": 0, "vmax": 255 if image.dtype == np.uint8 else 1}
-    axis.imshow(shown, cmap="gray", interpolation="nearest", **limits)
+  rows = -(-len(images) // columns)
+  gap = above = max(1, w // 16)
+  if titles is not None:
+    lines = 1 + max((title.count("\n") for title in titles), default=0)
+    above = max(gap, math.ceil((0.125 * lines + 0.05) * w / side))
+  # One image instead of one pair of axes for each, which take 12 ms.
+  sheet = np.ones((rows * (h + above) + gap, columns * (w + gap) + gap, 3))
+  result = figure(*(side * pixels / w for pixels in sheet.shape[1::-1]))
+  axes = result.add_axes((0, 0, 1, 1))
+  axes.set_axis_off()
+  for i, image in enumerate(images):
+    top, left = above + i // columns * (h + above), gap + i % columns * (w + gap)
+    sheet[top : top + h, left : left + w] = image
     if titles is not None:
-      axis.set_title(titles[i], fontsize=7, pad=2)
-  result.tight_layout(pad=0.2, w_pad=0.15, h_pad=0.15 if titles is None else 0.4)
+      at = left + w / 2 - 0.5, top - 0.5 - 0.03 * w / side
+      axes.text(*at, titles[i], fontsize=7, ha="center", va="bottom")
+  axes.imshow(sheet, interpolation="nearest", aspect="auto")
   return result
+
+
+def _as_rgb(image: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+  low, high = (0, 255) if image.dtype == np.uint8 else value_range
+  image = image if image.ndim == 3 else image[..., None]
+  scaled = np.clip((image.astype(float) - low) / (high - low), 0, 1)
+  return np.broadcast_to(scaled, (*scaled.shape[:2], 3))
 
 
 def reconstructions(

@@ -1,6 +1,7 @@
 """Figures, compared as pixels where their content is simple."""
 
 from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 import numpy as np
 import pytest
 
@@ -37,11 +38,23 @@ def test_images_are_shown_on_one_scale(tmp_path, images, options):
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
-def test_a_grid_has_as_many_rows_as_it_needs(tmp_path, count):
-  images = [np.zeros((4, 4), np.uint8)] * count
-  grid = figures.image_grid(images, columns=4, titles=["title"] * count)
-  assert len(grid.axes) == {0: 1, 1: 1, 9: 12}[count]
-  assert sum(bool(axes.images) for axes in grid.axes) == count
+def test_a_grid_shows_every_image_once_below_its_title(tmp_path, count):
+  images = [np.full((16, 16, 3), (0, 100, i), np.uint8) for i in range(count)]
+  grid = figures.image_grid(images, columns=4, titles=[f"title {i}\ntwo" for i in range(count)])
+  (axes,) = grid.axes
+  pixels = (255 * pixels_of(grid, tmp_path)).round().astype(int)
+  seen = {tuple(color) for color in pixels.reshape(-1, 3) if color[1] == 100 and color[0] == 0}
+  assert seen == {(0, 100, i) for i in range(count)}
+  renderer = FigureCanvasAgg(grid).get_renderer()
+  box = lambda text: text.get_window_extent(renderer)  # noqa: E731
+  for i, title in enumerate(axes.texts):
+    assert title.get_text() == f"title {i}\ntwo"
+    ys, xs = np.nonzero((pixels == images[i][0, 0]).all(-1))
+    ys = len(pixels) - ys  # Text is measured from the bottom.
+    assert xs.min() < (box(title).x0 + box(title).x1) / 2 < xs.max()
+    assert ys.max() <= box(title).y0 and box(title).y1 <= len(pixels) + 1
+  bottom = [box(title).y0 for title in axes.texts]
+  assert len({round(y) for y in bottom}) == -(-count // 4)
 
 
 def test_a_confusion_matrix_shows_every_count_and_the_accuracy():
@@ -59,5 +72,5 @@ def test_image_errors_are_the_most_confident_first():
   probabilities = np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]])
   labels = np.array([0, 0, 0])
   grid = figures.image_errors(images, labels, probabilities, ("cat", "dog"))
-  titles = [axes.get_title() for axes in grid.axes if axes.images]
+  titles = [text.get_text() for text in grid.axes[0].texts]
   assert titles == ["dog 80%\ntrue: cat", "dog 60%\ntrue: cat"]
