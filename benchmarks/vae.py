@@ -95,11 +95,12 @@ def dlx_call(folder: str):
   given = sharding.put_replicated((dict(run.data.train), None), mesh)
   state = [jax.jit(init)(given)]
   start = time.perf_counter()
-  program = steps_lib.make_steps(step, mesh).lower(state[0], given[0], STEPS).compile()
+  steps, count = steps_lib.make_steps(step, mesh, max_count=STEPS), np.int32(STEPS)
+  program = steps.lower(state[0], given[0], count).compile()
   seconds = time.perf_counter() - start
 
   def call():
-    state[0], metrics = program(state[0], given[0])
+    state[0], metrics = program(state[0], given[0], count)
     jax.block_until_ready((state[0], metrics))
 
   return call, seconds

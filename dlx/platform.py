@@ -18,12 +18,13 @@ import jax
 
 # By jax's name of a backend; a platform that is not listed has the choices of "tpu".
 _CHOICES = {
-    # "blocked" for long sequences only.
+    # "blocked" for long sequences only. steps: see dlx.training.step.make_steps.
     "cpu": {
         "attention": "blocked",
         "conv": "hand-derived",
         "max_pool": "hand-derived",
         "sum_last": "matmul",
+        "steps": "while",
     },
     # "cudnn" for half precision and the head sizes of its kernel only.
     "gpu": {
@@ -31,12 +32,14 @@ _CHOICES = {
         "conv": "autodiff",
         "max_pool": "autodiff",
         "sum_last": "sum",
+        "steps": "scan",
     },
     "tpu": {
         "attention": "autodiff",
         "conv": "autodiff",
         "max_pool": "autodiff",
         "sum_last": "sum",
+        "steps": "scan",
     },
 }
 _BACKENDS = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}

@@ -10,6 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from dlx import platform
 from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Data, numeric
@@ -111,7 +112,7 @@ def fit(
   given = sharding.put_replicated((numeric(data.train), data.pretrained), mesh)
   shapes = jax.eval_shape(program.init, given)
   shardings = sharding.state_sharding(shapes, mesh)
-  run_steps = steps_lib.make_steps(program.step, mesh, shardings) if program.step else None
+  run_steps = _make_steps(program.step, mesh, shardings, config) if program.step else None
 
   def validate_replicated(state: State) -> dict[str, float]:
     return validate(sharding.replicate(state.eval_variables, mesh))
@@ -150,6 +151,20 @@ def fit(
     ) from None
 
 
+def _make_steps(step: Callable, mesh, shardings: State, config) -> Callable:
+  """`steps(state, train, count)`, with the metrics of `count` steps as numpy arrays."""
+  # Periods that do not divide each other need calls of several lengths.
+  longest = min(config.steps_per_execution, config.eval_every, config.save_every)
+  one_program = platform.choices()["steps"] == "while"
+  run = steps_lib.make_steps(step, mesh, shardings, max_count=longest if one_program else None)
+
+  def steps(state, train, count):
+    state, metrics = run(state, train, np.int32(count) if one_program else count)
+    return state, {name: rows[:count] for name, rows in jax.device_get(metrics).items()}
+
+  return steps
+
+
 @dataclasses.dataclass(frozen=True)
 class _Loop:
   """The work between two compiled calls; see `fit` for the attributes."""
@@ -171,7 +186,6 @@ class _Loop:
       self.profiler.before(step, count)
       began = time.monotonic()
       state, metrics = self.run_steps(state, train, count)
-      metrics = jax.device_get(metrics)
       seconds = time.monotonic() - began
       self._stop_if_not_finite(step, metrics)
       step += count

@@ -66,27 +66,47 @@ def make_step(
   return step
 
 
-def make_steps(step: Callable, mesh: jax.sharding.Mesh, shardings: State | None = None) -> Callable:
+def make_steps(
+    step: Callable,
+    mesh: jax.sharding.Mesh,
+    shardings: State | None = None,
+    *,
+    max_count: int | None = None,
+) -> Callable:
   """Compiles `steps(state, train, count) -> (state, metrics)`: `count` steps in one call.
 
-  They run inside one lax.scan, so the host is involved only between calls. The metrics have
-  the steps as first dimension. The memory of the given state is donated.
+  They run inside one loop, so the host is involved only between calls. The memory of the given
+  state is donated.
 
   Args:
     step: see `make_step`.
     mesh: the devices.
     shardings: of every leaf of the state; replicated when None.
+    max_count: None to compile a lax.scan for every count; the first dimension of the metrics is
+      then the steps. Otherwise count is an array, one program runs any count up to this one, and
+      its metrics have max_count rows, of which the first `count` are used. On a GPU the host
+      would wait for every step of such a loop.
   """
   replicated = sharding.replicated(mesh)
+  static = {"static_argnums": 2} if max_count is None else {}
 
   @functools.partial(
       jax.jit,
-      static_argnums=2,
       donate_argnums=0,
       out_shardings=(replicated if shardings is None else shardings, replicated),
+      **static,
   )
-  def steps(state, train, count: int):
-    return lax.scan(lambda s, _: step(s, train), state, None, length=count)
+  def steps(state, train, count):
+    if max_count is None:
+      return lax.scan(lambda s, _: step(s, train), state, None, length=count)
+
+    def one_more(i, carry):
+      state, metrics = step(carry[0], train)
+      return state, jax.tree.map(lambda rows, row: rows.at[i].set(row), carry[1], metrics)
+
+    shapes = jax.eval_shape(step, state, train)[1]
+    metrics = jax.tree.map(lambda x: jnp.zeros((max_count, *x.shape), x.dtype), shapes)
+    return lax.fori_loop(0, count, one_more, (state, metrics))
 
   return steps
 

@@ -33,7 +33,9 @@ def random_batch_fn(data, step, rngs):
   return {"x": data["x"][rows], "y": data["y"][rows]}
 
 
-def build(optimizer, *, seed=0, ema_decay=None, batches=batch_fn, loss=loss_fn):
+def build(
+    optimizer, *, seed=0, ema_decay=None, batches=batch_fn, loss=loss_fn, max_count=None
+):
   """(state, data, step, steps) in the precision of the test."""
   data = {"x": jnp.asarray(XS), "y": jnp.asarray(YS)}
   params = {"w": jnp.asarray([0.1, 0.2, -0.3]), "b": jnp.asarray(0.0)}
@@ -43,7 +45,7 @@ def build(optimizer, *, seed=0, ema_decay=None, batches=batch_fn, loss=loss_fn):
   step = steps_lib.make_step(
       loss, batches, optimizer, seed=seed, mesh=mesh, ema_decay=ema_decay
   )
-  return state, data, step, steps_lib.make_steps(step, mesh)
+  return state, data, step, steps_lib.make_steps(step, mesh, max_count=max_count)
 
 
 def gradient_by_hand(w, b, step):
@@ -87,20 +89,24 @@ def test_steps_of_adam_equal_those_in_numpy(x64):
     np.testing.assert_allclose(np.append(state.params["w"], state.params["b"]), p, rtol=1e-11)
 
 
+@pytest.mark.parametrize("max_count", [None, 6])
 @pytest.mark.parametrize("calls", [[6], [1] * 6, [4, 2]])
-def test_steps_in_one_call_equal_single_steps(x64, calls):
+def test_steps_in_one_call_equal_single_steps(x64, calls, max_count):
   parts = {"ema_decay": 0.9, "batches": random_batch_fn}
   state, data, step, _ = build(optax.adamw(0.1), **parts)
   expected_metrics, one = [], jax.jit(step)
   for _ in range(6):
     state, metrics = one(state, data)
     expected_metrics.append(metrics)
-  other, data, _, steps = build(optax.adamw(0.1), **parts)
+  other, data, _, steps = build(optax.adamw(0.1), max_count=max_count, **parts)
+  other, data = sharding.put_replicated((other, data), sharding.make_mesh())
   found = []
   for count in calls:
-    other, metrics = steps(other, data, count)
-    assert all(value.shape == (count,) for value in metrics.values())
-    found.append(metrics)
+    other, metrics = steps(other, data, np.int32(count) if max_count else count)
+    assert all(value.shape == (max_count or count,) for value in metrics.values())
+    found.append({name: value[:count] for name, value in metrics.items()})
+  if max_count:
+    assert steps._cache_size() == 1  # One program for all counts.
   for name in ("loss", "grad_norm", "largest"):
     np.testing.assert_allclose(
         np.concatenate([m[name] for m in found]), [m[name] for m in expected_metrics], rtol=1e-12
