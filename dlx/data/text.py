@@ -105,7 +105,8 @@ class Vocabulary:
     Raises:
       UserError: a character is not in the vocabulary.
     """
-    code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    # A byte of the command line that is not UTF-8 is a surrogate, which no vocabulary has.
+    code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     ids = np.searchsorted(self._code_points, code_points)
     ids = np.minimum(ids, len(self) - 1)
     unseen = self._code_points[ids] != code_points

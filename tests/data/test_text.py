@@ -124,6 +124,11 @@ def test_ids_follow_the_order_of_code_points():
   np.testing.assert_array_equal(ids, [3, 4, 0, 1, 1, 0])
 
 
+def test_a_byte_of_the_command_line_that_is_not_utf8_is_an_unknown_character():
+  with pytest.raises(UserError, match=r"the character '\\udce9' \(U\+DCE9\) is not among the 4"):
+    Vocabulary("cafe").encode("caf\udce9")
+
+
 # All characters except UTF-16 surrogates, which UTF-8 cannot encode.
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
