@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 from dlx.data import files
@@ -61,6 +62,8 @@ def read(path: str | pathlib.Path, names: Sequence[str]) -> Table:
 
 
 def _separated(path, text, names, usual) -> Table:
+  if named := re.match("sep=([,;\t|])\r?\n", text):  # A first line for Excel.
+    usual, text = named[1], text[named.end() :]
   fitting = [s for s in (usual, *_SEPARATORS) if set(names) <= set(_header(text, s))]
   separator, notices = fitting[0] if fitting else usual, []
   if separator != usual:
@@ -110,16 +113,23 @@ def _reader(text: str, separator: str):
 
 def _header(text: str, separator: str) -> list[str]:
   try:
-    return [name.strip() for name in next(filter(None, _reader(text, separator)), [])]
+    first = next((row for row in _reader(text, separator) if not _is_blank(row)), [])
   except csv.Error:
     return []
+  return [name.strip() for name in first]
+
+
+def _is_blank(row: list[str]) -> bool:
+  return not "".join(row).strip() and len(row) < 2
 
 
 def _rows(path, text, separator) -> list[list[str]]:
   """The rows with the header, all of one length."""
   reader, rows = _reader(text, separator), []
   try:
-    for row in filter(None, reader):
+    for row in reader:
+      if _is_blank(row):
+        continue
       rows.append(row)
       where = f"{path}: Row #{len(rows)} (line {reader.line_num})"
       if len(row) != len(rows[0]):
@@ -139,7 +149,7 @@ def _rows(path, text, separator) -> list[list[str]]:
 def _rows_of_lines(text: str) -> list[list[str]] | None:
   """A row per line; None unless all lines have the same number of tabs."""
   lines = (line.rstrip("\r\n") for line in io.StringIO(text, newline=""))
-  rows = [line.split("\t") for line in lines if line]
+  rows = [line.split("\t") for line in lines if line.strip(" ")]
   return rows if len({len(row) for row in rows}) == 1 else None
 
 

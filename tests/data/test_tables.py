@@ -81,6 +81,17 @@ def test_another_separator_is_found_and_said(tmp_path, capfd, suffix, separator,
   assert capfd.readouterr().err == (notice if word != usual else "")
 
 
+def test_the_separator_of_excels_first_line_is_used(tmp_path):
+  path = write(tmp_path / "x.csv", "sep=|\r\ntext|label\r\ngood film|pos\r\nbad film|neg\r\n")
+  assert rows_of(path) == ROWS and tables.read(path, NAMES).notices == []
+
+
+@pytest.mark.parametrize("suffix", CONTENT)
+def test_blank_lines_are_no_rows(tmp_path, suffix):
+  path = write(tmp_path / f"x.{suffix}", "\n  \n" + CONTENT[suffix].replace("\n", "\n\n  \n"))
+  assert rows_of(path) == ROWS
+
+
 def test_a_separator_that_is_not_known_is_named_as_a_cause(tmp_path):
   path = write(tmp_path / "x.csv", "text:label\na:pos\nb:neg\n")
   assert "columns separated by commas, semicolons or tabs" in refusal(path)
