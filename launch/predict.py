@@ -19,17 +19,28 @@ flags.DEFINE_string("file", None, "Documents, or names of images, one per line."
 
 
 def lines(path: str) -> Iterator[str]:
-  """The lines of a text file, read as they are used.
+  """The lines of a text file that are not blank, read as they are used.
 
   Raises:
-    UserError: it cannot be read.
+    UserError: it cannot be read, or all lines are blank.
   """
+  from dlx.data import text
+  from dlx.distributed import processes
+
+  count = blank = 0
   try:
-    with open(path, encoding="utf-8") as file:
-      for line in file:
-        yield line.rstrip("\n")
-  except (OSError, UnicodeDecodeError) as e:
-    raise UserError(f"--file={path} cannot be read: {e}") from None
+    for line in text.lines(path):
+      count += 1
+      if line.strip():
+        yield line
+      else:
+        blank += 1
+  except UserError as e:
+    raise UserError(f"--file={e}") from None
+  if blank == count:
+    raise UserError(f"--file={path} has no input: {count} lines, all of them blank")
+  if blank:
+    processes.notice(f"--file={path}: blank lines skipped: {blank}")
 
 
 def main(*inputs: str) -> None:

@@ -49,7 +49,7 @@ def load(
 
   Args:
     source: "python_source" or "tiny_shakespeare".
-    path: replaces `source`: a UTF-8 text file, divided as in `from_text`.
+    path: replaces `source`: a text file, divided as in `from_text`.
     max_characters: the maximum size of python_source.
 
   Raises:
@@ -115,8 +115,8 @@ def python_source(max_characters: int) -> Corpus:
   if max_characters < 1:
     raise UserError(f"max_characters: expected at least 1, got {max_characters}")
   root = pathlib.Path(sysconfig.get_paths()["stdlib"])
-  fractions = zip(SPLITS, (0.9, 0.05, 0.05))
-  left = {split: int(fraction * max_characters) for split, fraction in fractions}
+  # Integers have no largest value, unlike floats.
+  left = {split: max_characters * n // 100 for split, n in zip(SPLITS, (90, 5, 5))}
   contents = {split: [] for split in SPLITS}
   for i, path in enumerate(_source_files(root)):
     split = {18: "validation", 19: "test"}.get(i % 20, "train")

@@ -1,13 +1,13 @@
 """Labelled documents: TFDS data sets, tables, and generated sentences."""
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
 
-from dlx.data import phrases, tfds
+from dlx.data import phrases, tables, tfds
 from dlx.data.split import Splits, train_validation_split
+from dlx.distributed import processes
 from dlx.errors import UserError
 
 SENTIMENTS = ("negative", "positive")
@@ -120,74 +120,29 @@ def from_file(
   """A table with a document and its label per row; the classes are the sorted labels.
 
   Args:
-    path: a .csv, .tsv or .jsonl file in UTF-8.
-    text_column, label_column: the names of the two columns.
+    path: a .csv, .tsv or .jsonl file; see `tables.read`.
+    text_column, label_column: the names of the two columns. Blanks around a label do not
+      count.
 
   Raises:
     UserError: the file cannot be read, a row is malformed (the message has its number), a
       column, text or label is missing, or there are fewer than two classes.
   """
-  path = pathlib.Path(path)
-  columns = _columns(path)
-  for column in (text_column, label_column):
-    if column not in columns:
-      raise UserError(f"{path} has no column {column!r}; it has {', '.join(columns) or 'none'}")
-  texts, labels = (columns[name] for name in (text_column, label_column))
-  for row, pair in enumerate(zip(texts, labels), 1):
-    for name, value in zip((text_column, label_column), pair):
-      if value is None or not str(value).strip():
-        raise UserError(f"{path}: row {row} has no {name}")
-  classes = sorted({str(label) for label in labels})
+  names = (text_column, label_column)
+  (texts, labels), notices = tables.read(path, names)
+  for name, values in zip(names, (texts, labels)):
+    missing = [row for row, value in enumerate(values, 1) if not (value or "").strip()]
+    if missing:
+      count = f"; {len(missing)} rows have none" if len(missing) > 1 else ""
+      raise UserError(f"{path}: row {missing[0]} has no {name}{count}")
+  labels = [label.strip() for label in labels]
+  classes = sorted(set(labels))
   if len(classes) < 2:
     raise UserError(f"{path} has {len(classes)} class(es); a classifier needs at least two")
+  for notice in notices:
+    processes.notice(notice)
   ids = {name: i for i, name in enumerate(classes)}
-  labels = np.array([ids[str(label)] for label in labels], np.int32)
-  return Documents(tuple(map(str, texts)), labels, tuple(classes))
-
-
-def _columns(path: pathlib.Path) -> dict[str, list]:
-  if path.is_dir():
-    raise UserError(f"{path} is a directory; name one .csv, .tsv or .jsonl file")
-  if not path.exists():
-    raise UserError(f"{path} does not exist; name a .csv, .tsv or .jsonl file")
-  if path.suffix == ".jsonl":
-    return _json_columns(path)
-  if path.suffix not in (".csv", ".tsv"):
-    raise UserError(f"{path}: expected a .csv, .tsv or .jsonl file, got {path.suffix!r}")
-  import pyarrow  # Slow to import, and only tables need it.
-  from pyarrow import csv
-
-  parse = csv.ParseOptions(
-      delimiter="," if path.suffix == ".csv" else "\t", newlines_in_values=True
-  )
-  # Only with one thread do errors have row numbers. Every column is read as text.
-  read = csv.ReadOptions(use_threads=False)
-  try:
-    names = csv.open_csv(path, read, parse).schema.names
-    types = csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()))
-    return csv.read_csv(path, read, parse, types).to_pydict()
-  except (pyarrow.ArrowInvalid, OSError) as e:
-    raise UserError(f"{path} cannot be read: {str(e).splitlines()[0]}") from None
-
-
-def _json_columns(path: pathlib.Path) -> dict[str, list]:
-  try:
-    lines = path.read_text(encoding="utf-8").splitlines()
-  except (OSError, UnicodeDecodeError) as e:
-    raise UserError(f"{path} cannot be read: {e}") from None
-  rows = []
-  for number, line in enumerate(lines, 1):
-    if not line.strip():
-      continue
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError as e:
-      raise UserError(f"{path}: row {number} is not valid JSON ({e.msg})") from None
-    if not isinstance(row, dict):
-      raise UserError(f"{path}: row {number} is not a JSON object")
-    rows.append(row)
-  names = dict.fromkeys(name for row in rows for name in row)
-  return {name: [row.get(name) for row in rows] for name in names}
+  return Documents(tuple(texts), np.array([ids[v] for v in labels], np.int32), tuple(classes))
 
 
 _SUBJECTS = ("the film", "this story", "the plot", "her acting", "the ending", "that song")

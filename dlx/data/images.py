@@ -7,11 +7,12 @@ import pathlib
 import zipfile
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from dlx import cache
-from dlx.data import idx, tfds
+from dlx.data import idx, image_files, image_folders, tfds
+from dlx.data.image_files import read
 from dlx.data.split import Splits, train_validation_split
+from dlx.distributed import processes
 from dlx.errors import UserError
 
 CIFAR10_CLASSES = (
@@ -30,7 +31,6 @@ TFDS_SETS = {
 # Generated set: default size, channels.
 SHAPE_SETS = {"shapes": (32, 3), "gray_shapes": (28, 1)}
 SOURCES = (*TFDS_SETS, *SHAPE_SETS)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,8 @@ def load(
     source: a name in SOURCES. "shapes" and "gray_shapes" are generated: 480 images for
       training and validation, 96 for testing.
     folder: replaces `source`: MNIST's four IDX files (see `dlx.data.idx`), or one subfolder
-      per class (see `from_folder`), of which a tenth, drawn with seed 1, is the test split.
+      per class (see `from_folder`), of which a tenth, drawn with seed 1, is the test split. If
+      these are below train/, val/ and test/ (see `image_folders.splits`), they are the splits.
     size: H = W; None stands for the data set's own size (32 for a folder of classes).
     num_validation: the number of validation images.
 
@@ -82,11 +83,9 @@ def load(
       not fit it.
   """
   if folder:
-    if idx.is_folder(folder):
-      train, test = _from_idx(folder, size)
-    else:
-      data = from_folder(folder, 32 if size is None else size)
-      train, test = train_validation_split(data, len(data) // 10, seed=1)
+    if not idx.is_folder(folder):
+      return _splits_of_folder(folder, 32 if size is None else size, num_validation)
+    train, test = _from_idx(folder, size)
   elif source in SHAPE_SETS:
     default, channels = SHAPE_SETS[source]
     size = default if size is None else size
@@ -189,88 +188,74 @@ def _from_idx(folder: str | pathlib.Path, size: int | None) -> tuple[Images, Ima
   )
 
 
-def read(path: str | pathlib.Path, size: int, *, channels: int = 3) -> np.ndarray:
-  """One image file, scaled to cover a square and cropped at the centre.
-
-  Args:
-    path: an image file.
-    size: H = W.
-    channels: 3 for RGB, 1 for gray.
-
-  Returns:
-    uint8 (size, size, channels).
-
-  Raises:
-    UserError: the file is missing, truncated, or not an image.
-  """
-  if channels not in (1, 3):
-    raise ValueError(f"channels: expected 1 or 3, got {channels}")
-  with _image(path) as image:
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 255 instead of scaling.
-      image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
-    scale = size / min(image.size)
-    width, height = (max(size, round(scale * n)) for n in image.size)
-    if (width, height) != image.size:
-      image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)))
-  return pixels.reshape(size, size, channels)
-
-
-@contextlib.contextmanager
-def _image(path):
-  """An open image; whatever Pillow raises in the block becomes a UserError."""
-  try:
-    with Image.open(path) as image:
-      yield image
-  except FileNotFoundError:
-    raise UserError(f"{path} does not exist; name an image file") from None
-  except (UnidentifiedImageError, IsADirectoryError):
-    raise UserError(f"{path} is not an image ({', '.join(SUFFIXES)})") from None
-  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-    raise UserError(f"{path} cannot be read as an image: {e}") from None
-
-
-def _is_gray(path) -> bool:
-  with _image(path) as image:
-    return image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
-
-
 def from_folder(folder: str | pathlib.Path, size: int = 32) -> Images:
   """The images below a folder with one subfolder per class, named after it.
 
   Args:
     folder: its subfolders are the classes, in sorted order and without hidden ones; the
-      images are the files in them with one of SUFFIXES, at any depth.
-    size: H = W; see `read`.
+      images are the files in them with one of image_files.SUFFIXES, at any depth.
+    size: H = W; see `image_files.read`.
 
   Returns:
     Images with one channel if all files are gray, else with three.
 
   Raises:
-    UserError: there are fewer than two subfolders, one has no image, or a file cannot be
-      read.
+    UserError: there are fewer than two subfolders, one has no image, a file cannot be read, or
+      the subfolders are splits, which only `load` reads.
   """
+  if parts := image_folders.splits(_existing(folder)):
+    raise UserError(
+        f"folder: the subfolders {', '.join(p.name for p in parts.values())} of {folder} are "
+        f"splits; expected one per class, as in {parts['train']}"
+    )
+  return _from_folders({"train": pathlib.Path(folder)}, size)["train"]
+
+
+def _existing(folder: str | pathlib.Path) -> pathlib.Path:
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     raise UserError(f"folder: {folder} is not a folder; expected one with a subfolder per class")
-  classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-  if len(classes) < 2:
-    raise UserError(
-        f"folder: expected at least two subfolders of {folder}, one per class (or MNIST's four "
-        f"IDX files), got {len(classes)}"
-    )
-  files, labels = [], []
-  for label, subfolder in enumerate(classes):
-    found = sorted(p for p in subfolder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
-      raise UserError(f"folder: {subfolder} has no images ({', '.join(SUFFIXES)})")
-    files += found
-    labels += [label] * len(found)
-  channels = 1 if all(map(_is_gray, files)) else 3
-  images = np.stack([read(path, size, channels=channels) for path in files])
-  return Images(images, np.array(labels, np.int32), tuple(p.name for p in classes))
+  return folder
+
+
+def _splits_of_folder(folder: str | pathlib.Path, size: int, num_validation: int) -> Splits[Images]:
+  """The splits that the folder has; the others are drawn from its training images."""
+  parts = image_folders.splits(_existing(folder))
+  data = _from_folders(parts, size) if parts else {"train": from_folder(folder, size)}
+  train, validation, test = data["train"], data.get("validation"), data.get("test")
+  if test is None:
+    train, test = train_validation_split(train, len(train) // 10, seed=1)
+  if validation is None:
+    train, validation = train_validation_split(train, num_validation)
+  if parts:
+    names = ", ".join(path.name for path in parts.values())
+    ignored = "; num_validation is not used" if "validation" in parts else ""
+    processes.notice(f"{folder}: the subfolders {names} are read as splits{ignored}")
+  return Splits(train, validation, test)
+
+
+def _from_folders(parts: dict[str, pathlib.Path], size: int) -> dict[str, Images]:
+  """The images of splits, of one set of classes and one number of channels."""
+  listings = {s: image_folders.classes(f, 2 if s == "train" else 1) for s, f in parts.items()}
+  classes = tuple(sorted(listings["train"].files))
+  examples = {}
+  for split, listing in listings.items():
+    if unknown := sorted(listing.files.keys() - set(classes)):
+      raise UserError(
+          f"folder: {parts[split]} has the class {unknown[0]}, but {parts['train']} does not"
+      )
+    examples[split] = [
+        (path, k) for k, name in enumerate(classes) for path in listing.files.get(name, ())
+    ]
+  gray = all(image_files.is_gray(path) for some in examples.values() for path, _ in some)
+  found = {}
+  for split, some in examples.items():
+    pixels = np.stack([read(path, size, channels=1 if gray else 3) for path, _ in some])
+    found[split] = Images(pixels, np.array([k for _, k in some], np.int32), classes)
+  for listing in listings.values():
+    if listing.notice:
+      processes.notice(listing.notice)
+  return found
 
 
 def shapes(count: int, size: int = 32, seed: int = 0, channels: int = 3) -> Images:

@@ -1,39 +1,87 @@
-"""Text files as arrays of character ids."""
+"""Text files, and their characters as ids."""
 
-from collections.abc import Iterable
+import codecs
+from collections.abc import Iterable, Iterator
+import io
 import pathlib
 
 import numpy as np
 
+from dlx.data import files
 from dlx.errors import UserError
+
+# UTF-32's mark for little endian begins with UTF-16's.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
 
 
 def read(path: str | pathlib.Path) -> str:
-  """Reads a UTF-8 text file.
+  """Reads a text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+  Line ends are kept as they are; a byte order mark is removed.
 
   Raises:
-    UserError: the file does not exist, or it is a directory, empty, binary or not UTF-8.
+    UserError: the file does not exist, or it is a directory, a pipe, a device, empty, binary
+      or in another encoding.
   """
-  path = pathlib.Path(path)
-  if path.is_dir():
-    raise UserError(f"{path} is a directory; name one text file")
+  text = decode(files.read_bytes(path, "text file"), path)
+  if not text:
+    raise UserError(f"{path} is empty; name a file with text")
+  return text
+
+
+def decode(content: bytes, path: str | pathlib.Path) -> str:
+  """The text of a file's content, in the encoding that its byte order mark names.
+
+  Args:
+    content: the bytes.
+    path: the file, for the messages.
+
+  Raises:
+    UserError: the content is binary, or in another encoding.
+  """
+  encoding = _encoding(content)
+  if encoding == "utf-8-sig" and b"\0" in content:
+    raise UserError(
+        f"{path} is binary (it contains a zero byte), or UTF-16 without a byte order mark; name "
+        f"a text file"
+    )
   try:
-    content = path.read_bytes()
-  except FileNotFoundError:
-    raise UserError(f"{path} does not exist; name a text file") from None
+    return content.decode(encoding)
+  except UnicodeDecodeError as e:
+    if encoding == "utf-8-sig":
+      raise UserError(
+          f"{path} is not UTF-8 (byte {e.start} is 0x{content[e.start]:02x}); convert it, "
+          f"for example with: iconv -f latin1 -t utf8"
+      ) from None
+    raise UserError(
+        f"{path} has the byte order mark of {encoding.upper()}, but is not {encoding.upper()} "
+        f"(byte {e.start}: {e.reason})"
+    ) from None
+
+
+def lines(path: str | pathlib.Path) -> Iterator[str]:
+  """The lines of a text file without their ends (\\n, \\r\\n or \\r), read as they are used.
+
+  The encoding is as in `read`; the file may be a pipe.
+
+  Raises:
+    UserError: the file cannot be read.
+  """
+  try:
+    with open(path, "rb") as file:
+      for line in io.TextIOWrapper(file, encoding=_encoding(file.peek(4))):
+        yield line.rstrip("\n")
   except OSError as e:
     raise UserError(f"{path} cannot be read: {e.strerror}") from None
-  if not content:
-    raise UserError(f"{path} is empty; name a file with text")
-  if b"\0" in content:
-    raise UserError(f"{path} is binary (it contains a zero byte); name a text file")
-  try:
-    return content.decode("utf-8-sig")
-  except UnicodeDecodeError as e:
-    raise UserError(
-        f"{path} is not UTF-8 (byte {e.start} is 0x{content[e.start]:02x}); convert it, "
-        f"for example with: iconv -f latin1 -t utf8"
-    ) from None
+  except UnicodeError as e:
+    raise UserError(f"{path} cannot be read: {e}") from None
+
+
+def _encoding(content: bytes) -> str:
+  return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
 
 
 class Vocabulary:
@@ -57,7 +105,8 @@ class Vocabulary:
     Raises:
       UserError: a character is not in the vocabulary.
     """
-    code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    # A byte of the command line that is not UTF-8 is a surrogate, which no vocabulary has.
+    code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     ids = np.searchsorted(self._code_points, code_points)
     ids = np.minimum(ids, len(self) - 1)
     unseen = self._code_points[ids] != code_points

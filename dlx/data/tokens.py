@@ -121,8 +121,18 @@ def encode(
 
   Returns:
     (ids int32 (N, longest), lengths int32 (N,)).
+
+  Raises:
+    UserError: a document has a surrogate, as Python's strings have for bytes that are not UTF-8.
   """
-  rows = [truncate(encoding.ids, max_length) for encoding in tokenizer.encode_batch(list(texts))]
+  try:
+    encodings = tokenizer.encode_batch(list(texts))
+  except TypeError:
+    wrong = [text for text in texts if any("\ud800" <= c <= "\udfff" for c in text)]
+    if not wrong:
+      raise
+    raise UserError(f"{wrong[0]!r:.60} is not valid UTF-8; convert it") from None
+  rows = [truncate(encoding.ids, max_length) for encoding in encodings]
   lengths = np.array([len(ids) for ids in rows], np.int32)
   padded = np.zeros((len(rows), max(lengths, default=0)), np.int32)
   for row, ids in zip(padded, rows):

@@ -8,6 +8,7 @@ depends on something local to one process (a file, a signal, an argument) is agr
 from collections.abc import Callable, Iterator
 import contextlib
 import json
+import sys
 
 import jax
 from jax.experimental import multihost_utils
@@ -29,6 +30,12 @@ class PeerLost(Exception):
 def is_primary() -> bool:
   """Whether this is process 0, which writes metrics, figures and the other files of a run."""
   return jax.process_index() == 0
+
+
+def notice(line: str) -> None:
+  """Prints a line on stderr on process 0: what a program skipped or guessed."""
+  if is_primary():
+    print(line, file=sys.stderr, flush=True)
 
 
 def largest(value: int) -> int:

@@ -115,10 +115,10 @@ def make(config, assets) -> Task:
     return {"ids": ids, "lengths": lengths}
 
   def explain(variables, line):
-    encoding = tokenizer.encode(line)
+    example, encoding = read([line]), tokenizer.encode(line)
     parts = (encoding.ids, encoding.tokens, encoding.word_ids)
     ids, names, words = (tokens.truncate(part, config.data.max_length) for part in parts)
-    probabilities = np.asarray(probabilities_fn(variables, read([line]), None)[0])
+    probabilities = np.asarray(probabilities_fn(variables, example, None)[0])
     label, ids = int(probabilities.argmax()), jnp.asarray(ids, jnp.int32)
     network, params = model.network, variables["params"]["network"]
     scores = token_attribution.token_attributions(network, params, ids, label)

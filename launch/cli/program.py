@@ -72,6 +72,8 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
   if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
     print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
     return 0
+  if hasattr(sys.stdout, "reconfigure"):  # Text that the output's encoding lacks is escaped.
+    sys.stdout.reconfigure(errors="backslashreplace")
   cache.keep_compiled()
   _quiet_loggers()
   # Imported after --help so that it answers quickly.

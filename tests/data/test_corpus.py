@@ -126,6 +126,8 @@ def test_python_source_deals_sorted_files_and_omits_tests_and_packages(tmp_path,
   assert whole.validation == "<18><38>" and whole.test == "<19><39>"
   held_out = (1, 18, 19, 38, 39)
   assert whole.train == "".join(f"<{i:02d}>" for i in range(40) if i not in held_out)
+  for large in (10**12, 10**400):
+    assert corpus.python_source(large) == whole
   capped = corpus.python_source(100)
   assert (capped.train, capped.validation, capped.test) == (whole.train[:90], "<18><", "<19><")
 

@@ -61,8 +61,8 @@ GRAY = {
 @pytest.mark.parametrize("name", [*GRAY, "alpha.png"])
 def test_gray_images_have_one_channel_or_three(tmp_path, name):
   if name == "alpha.png":
-    Image.merge("LA", [Image.new("L", (4, 4), value) for value in (7, 90)]).save(tmp_path / name)
-    expected = np.full((4, 4), 7)
+    Image.merge("LA", [Image.new("L", (4, 4), value) for value in (7, 51)]).save(tmp_path / name)
+    expected = np.full((4, 4), round(0.2 * 7 + 0.8 * 255))  # On white.
   else:
     pixels, values = GRAY[name]
     Image.fromarray(pixels.repeat(4, 0).repeat(2, 1)).save(tmp_path / name)
@@ -73,8 +73,8 @@ def test_gray_images_have_one_channel_or_three(tmp_path, name):
   np.testing.assert_array_equal(images.read(tmp_path / name, 4), gray.repeat(3, 2))
 
 
-def test_transparency_is_ignored_and_colours_become_luminance(tmp_path):
-  Image.new("RGBA", (4, 4), (100, 200, 50, 10)).save(tmp_path / "alpha.png")
+def test_colours_become_luminance(tmp_path):
+  Image.new("RGBA", (4, 4), (100, 200, 50, 255)).save(tmp_path / "alpha.png")
   np.testing.assert_array_equal(images.read(tmp_path / "alpha.png", 4)[0, 0], [100, 200, 50])
   luminance = 0.299 * 100 + 0.587 * 200 + 0.114 * 50
   gray = images.read(tmp_path / "alpha.png", 4, channels=1)

@@ -1,14 +1,16 @@
 """Text files and vocabularies: reading, refusals, encoding and decoding."""
 
+import codecs
 import json
 import os
+import threading
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from dlx.data import text
+from dlx.data import corpus, documents, text
 from dlx.data.text import Vocabulary
 from dlx.errors import UserError
 
@@ -20,9 +22,40 @@ def test_a_file_is_read_unchanged(tmp_path):
   assert text.read(str(tmp_path / "song.txt")) == content
 
 
-def test_a_byte_order_mark_is_removed(tmp_path):
-  (tmp_path / "notepad.txt").write_bytes(b"\xef\xbb\xbfabc")
-  assert text.read(tmp_path / "notepad.txt") == "abc"
+MARKS = {
+    "utf-8": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE,
+    "utf-32-le": codecs.BOM_UTF32_LE, "utf-32-be": codecs.BOM_UTF32_BE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", MARKS)
+def test_a_byte_order_mark_names_the_encoding_and_is_removed(tmp_path, encoding):
+  content = "naïve\r\nπ\u2028\x85 𝄞\n\nend"
+  path = tmp_path / "notepad.txt"
+  path.write_bytes(MARKS[encoding] + content.encode(encoding))
+  assert text.read(path) == content
+  assert list(text.lines(path)) == ["naïve", "π\u2028\x85 𝄞", "", "end"]
+
+
+def test_lines_are_read_as_they_are_used_also_from_a_pipe(tmp_path):
+  os.mkfifo(tmp_path / "pipe")
+
+  def write():
+    with open(tmp_path / "pipe", "wb") as file:
+      file.write(b"\xef\xbb\xbfone\r\n")
+      file.flush()
+      assert first.wait(10), "the first line comes before the second is written"
+      file.write(b"two")
+
+  first = threading.Event()
+  writer = threading.Thread(target=write)
+  writer.start()
+  lines = text.lines(tmp_path / "pipe")
+  assert next(lines) == "one"
+  first.set()
+  assert list(lines) == ["two"]
+  writer.join()
 
 
 @pytest.mark.parametrize(
@@ -30,7 +63,11 @@ def test_a_byte_order_mark_is_removed(tmp_path):
     [
         (b"", "is empty"),
         (b"PNG\0\0\0", "is binary"),
-        (b"\xff\xfea\0b\0", "is binary"),  # UTF-16.
+        (b"a\0b\0", "is binary .*or UTF-16 without a byte order mark"),
+        (b"\xff\xfea\0b", r"has the byte order mark of UTF-16, but is not UTF-16 \(byte 4: "),
+        (b"\xff\xfe\0\xd8a\0", r"has the byte order mark of UTF-16, .*surrogate"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"\xff\xfe", "is empty"),
         ("Käse".encode("latin1"), r"is not UTF-8 \(byte 1 is 0xe4\).* iconv -f latin1 -t utf8"),
         (b"ab\xf0\x9f\x8e", r"is not UTF-8 \(byte 2 is 0xf0\)"),  # A truncated character.
         (b"\xc0\xaf", r"is not UTF-8 \(byte 0 is 0xc0\)"),  # An overlong encoding.
@@ -51,6 +88,17 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path):
   (tmp_path / "file").write_text("x")
   with pytest.raises(UserError, match="file/below cannot be read: Not a directory"):
     text.read(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "/dev/null"])
+def test_a_pipe_or_a_device_is_refused(tmp_path, kind):
+  path = kind
+  if kind == "pipe":
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+  for read in (text.read, corpus.from_file, documents.from_file):
+    with pytest.raises(UserError, match=f"^{path} is a pipe or a device; name a regular file$"):
+      read(path)
 
 
 def test_an_unreadable_file_is_refused_with_the_reason(tmp_path, monkeypatch):
@@ -74,6 +122,11 @@ def test_ids_follow_the_order_of_code_points():
   ids = vocabulary.encode("é𝄞abba")
   assert ids.dtype == np.int32
   np.testing.assert_array_equal(ids, [3, 4, 0, 1, 1, 0])
+
+
+def test_a_byte_of_the_command_line_that_is_not_utf8_is_an_unknown_character():
+  with pytest.raises(UserError, match=r"the character '\\udce9' \(U\+DCE9\) is not among the 4"):
+    Vocabulary("cafe").encode("caf\udce9")
 
 
 # All characters except UTF-16 surrogates, which UTF-8 cannot encode.

@@ -85,3 +85,11 @@ def test_a_tokenizer_whose_padding_is_not_0_is_refused(tmp_path):
     tokens.load(tmp_path / "tokenizer.json")
   with pytest.raises(UserError, match=r"the JSON text: expected id 0 for \[PAD\], got 1"):
     tokens.from_json(text)
+
+
+def test_a_document_that_is_not_unicode_is_refused():
+  tokenizer = tokens.train_bpe(TEXTS, 60)
+  with pytest.raises(UserError, match=r"^'caf.udce9' is not valid UTF-8; convert it$"):
+    tokens.encode(tokenizer, ["fine", "caf\udce9"], 10)
+  with pytest.raises(TypeError):
+    tokens.encode(tokenizer, [None], 10)

@@ -3,6 +3,7 @@
 Data that cannot be used are in test_bad_input.py.
 """
 
+import codecs
 import json
 import shutil
 
@@ -45,7 +46,18 @@ def test_predict_is_the_same_for_arguments_a_file_and_an_export(programs, run, t
   assert programs("launch.export", f"--workdir={run}", f"--output={exported}").code == 0
   for workdir in (run, exported):
     same = programs("launch.predict", f"--workdir={workdir}", f"--file={tmp_path / 'mine.txt'}")
-    assert same.out == finished.out
+    assert same.out == finished.out and same.err == ""
+
+
+def test_predict_reads_a_file_of_notepad_and_counts_blank_lines(programs, run, tmp_path):
+  documents = ["the film was great", "the plot was dull \u2028 and her acting was empty"]
+  expected = programs("launch.predict", f"--workdir={run}", *documents)
+  path = tmp_path / "mine.txt"
+  for mark, encoding in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le")):
+    path.write_bytes(mark + "\r\n\r\n \r\n".join(documents).encode(encoding))
+    finished = programs("launch.predict", f"--workdir={run}", f"--file={path}")
+    assert finished.code == 0 and finished.out == expected.out, finished
+    assert finished.err == f"--file={path}: blank lines skipped: 2\n"
 
 
 def test_an_explanation_is_printed_and_drawn(programs, run, tmp_path):
@@ -55,7 +67,10 @@ def test_an_explanation_is_printed_and_drawn(programs, run, tmp_path):
   assert finished.out.startswith("negative ") and "dull" in finished.out
   for name in ("attention.png", "attribution.png"):
     assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-  for args, message in {(" ",): "is empty", ("a", "b"): "2 inputs are given"}.items():
+  surrogate = "caf\udce9"  # A byte of the command line that is not UTF-8.
+  for args, message in {
+      (" ",): "is empty", ("a", "b"): "2 inputs are given", (surrogate,): "is not valid UTF-8",
+  }.items():  # fmt: skip
     refused = programs("launch.explain", f"--workdir={run}", *args)
     assert refused.code == 2 and message in refused.err, refused
     assert refused.err.count("\n") == 1 and refused.out == ""
@@ -69,11 +84,14 @@ def test_a_document_of_a_hundred_thousand_words_is_classified(programs, run, tmp
 
 def test_predict_refuses_inputs_that_cannot_be_classified(programs, run, tmp_path):
   (tmp_path / "latin1.txt").write_bytes("B\xe4ume".encode("latin1"))
+  (tmp_path / "blank.txt").write_text("\n \n")
   for args, message in {
       ("ok", " "): "is empty",
       (): "no input",
       (f"--file={tmp_path}",): "cannot be read",
       (f"--file={tmp_path / 'latin1.txt'}",): "cannot be read",
+      (f"--file={tmp_path / 'blank.txt'}",): "blank.txt has no input: 2 lines, all of them blank",
+      ("fine", "caf\udce9"): "is not valid UTF-8",
       ("a", "--file=b"): "both --file=b and 'a' are given",
   }.items():
     finished = programs("launch.predict", f"--workdir={run}", *args)
