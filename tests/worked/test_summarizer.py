@@ -82,17 +82,3 @@ def test_the_decoder_attends_to_the_three_words(run):
   np.testing.assert_allclose(p, e / e.sum(), rtol=1e-12)
   np.testing.assert_allclose(p, [0.030, 0.960, 0.009], rtol=0, atol=5e-4)
   np.testing.assert_allclose(context, [0.009, 1.921, 1.951], rtol=0, atol=5e-4)
-
-
-def test_attention_costs_a_product_for_each_pair_of_words():
-  """Part 1, question 1: M source and N target words take O(M N) operations.
-
-  Twice the source or twice the target doubles the scores that are computed.
-  """
-
-  def scores(m, n, d=3):
-    query, key = jnp.zeros((1, n, d)), jnp.zeros((1, m, d))
-    return jax.eval_shape(attention.weights, query, key).size
-
-  assert scores(7, 5) == 7 * 5
-  assert scores(14, 5) == scores(7, 10) == 2 * scores(7, 5)
