@@ -177,7 +177,7 @@ def test_three_queries_and_two_keys(run):
   assert output.shape == (3, 2)
   np.testing.assert_allclose(output, V[0] + second[:, None], rtol=1e-14)
   np.testing.assert_allclose(
-      output, [[1.4858, 1.9858], [1.4999, 1.9999], [1.5, 2.0]], rtol=0, atol=5.1e-5
+      output, [[1.4858, 1.9858], [1.4999, 1.9999], [1.5, 2.0]], rtol=0, atol=5e-5
   )
 
 

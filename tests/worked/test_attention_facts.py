@@ -147,7 +147,7 @@ def test_a_query_over_the_inputs_is_the_column_form_of_the_same(run):
 
 
 def test_permuted_words_give_permuted_outputs(run):
-  """Final exam of February 2022, part 2, question 2; also in the notes.
+  """Final exam of February 12, 2022, part 2, question 2; also in the notes.
 
   Without positions, permuting the tokens permutes the outputs the same way. With
   position vectors added, here the sinusoids, it does not: that is their purpose.

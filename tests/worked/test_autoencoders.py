@@ -27,7 +27,7 @@ def test_the_best_linear_code_is_the_first_singular_vectors(run, k):
   """Notes, Linear auto-encoder: with X^T = U S V^T the minimizer is W = U_K^T.
 
   The error is the sum of the squares of the other singular values (Eckart-Young), it
-  is a minimum, and W^T W has rank K. Final exam, February 2022, part 1, question 6: the
+  is a minimum, and W^T W has rank K. Final exam of February 12, 2022, part 1, question 6: the
   linear auto-encoder is PCA (of centred data).
   """
   u, s, vt = np.linalg.svd(X.T)

@@ -43,7 +43,7 @@ def test_convolution_is_equivariant_to_translation(run):
 
 
 def test_convolution_is_not_equivariant_to_rotation(run):
-  """Final exam, February 2022, part 1, question 6: equivariant to translations, not rotations."""
+  """Final exam of February 12, 2022, part 1, question 6: to translations, not to rotations."""
   y = run(convolve)(jnp.asarray(PICTURE))
   assert np.abs(run(convolve)(jnp.asarray(np.rot90(PICTURE))) - np.rot90(y)).max() > 1
 

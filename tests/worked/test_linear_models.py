@@ -105,7 +105,7 @@ def test_the_squared_loss_is_of_a_difference(run):
 
 
 def test_the_descent_step_adds_the_error_times_the_features(run):
-  """Erratum of the final exam, February 2022, part 1, question 5 (its solution).
+  """Erratum of the final exam of February 12, 2022, part 1, question 5 (its solution).
 
   L = 1/2 sum (y_i - w phi_i)^2 has the gradient -sum (y_i - w phi_i) phi_i, so a step of
   gradient descent is w + eta sum (...). The solution writes w - eta sum (...), which
@@ -170,7 +170,7 @@ def perceptron(x, labels, passes=20):
     ids=["A xor B", "(A xor B) and A", "A or B", "not A and B"],
 )
 def test_a_perceptron_learns_all_functions_but_xor(function, learnable):
-  """Final exam, February 2022, part 1, question 4: only A xor B cannot be learned.
+  """Final exam of February 12, 2022, part 1, question 4: only A xor B cannot be learned.
 
   The algorithm stops on the others. For the exclusive or no weights exist: adding what
   (1, -1) and (-1, 1) ask, 2b > 0, contradicts the other two, 2b < 0.
@@ -216,7 +216,7 @@ def test_the_multi_class_perceptron_moves_two_rows(run):
 
 
 def test_stacked_linear_layers_are_one_linear_layer(run):
-  """Final exam, February 2022, part 1, question 6: a linear hidden layer adds nothing."""
+  """Final exam of February 12, 2022, part 1, question 6: a linear hidden layer adds nothing."""
   first, second = (
       linear.init(jax.random.key(seed), d_in, d_out) for seed, d_in, d_out in ((0, 2, 5), (1, 5, 3))
   )

@@ -43,7 +43,7 @@ def test_the_l1_penalty_adds_absolute_values(run):
 
 
 def test_dropout_drops_with_probability_p_and_scales_by_one_over_1_minus_p(run):
-  """Final exam, February 2022, part 2, question 1; erratum of the notes, Regularization.
+  """Final exam of February 12, 2022, part 2, question 1; erratum of the notes, Regularization.
 
   The notes call p the probability of dropping a neuron and, two lines on, of keeping it
   (a mask that is 1 with probability p); the first is right. The notes also leave out the

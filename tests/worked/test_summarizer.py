@@ -1,4 +1,4 @@
-"""The news summarizer: encoder states, greedy words, attention. Final exam, February 2022."""
+"""The news summarizer: encoder states, greedy words, attention. Final exam of February 12, 2022."""
 
 import jax
 from jax import lax
