@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dlx.gradients import residual
 from dlx.layers import conv, linear, pooling
@@ -69,6 +70,28 @@ def test_the_network_for_128_by_128_pictures():
   ]
   assert table.rows[0].total == 1216
   assert table.total == 1216 + 4640 + 3_075_300
+
+
+@pytest.mark.parametrize("strides, size", [(1, (3, 3)), (2, (2, 2))])
+def test_a_convolution_is_a_dot_product_with_each_patch(run, x64, strides, size):
+  """Final exam of January 25, 2023, part 1, question 7: patches of the input and filters.
+
+  Output (i, j, f) is the sum over a 2 x 3 patch, all its channels, of x times filter f. A fully
+  connected layer is the case of one patch, the whole input.
+  """
+  rng = np.random.default_rng(0)
+  x, kernel, bias = (rng.normal(size=s) for s in ((4, 5, 2), (2, 3, 2, 4), (4,)))
+  y = run(lambda x: conv.apply({"kernel": kernel, "bias": bias}, x, strides=strides,
+                               padding="VALID"))(jnp.asarray(x))  # fmt: skip
+  assert y.shape == (*size, 4)
+  for i, j, f in np.ndindex(y.shape):
+    rows, columns = i * strides, j * strides
+    patch = x[rows : rows + 2, columns : columns + 3]
+    assert y[i, j, f] == pytest.approx(np.vdot(patch, kernel[..., f]) + bias[f], rel=1e-12)
+  whole = rng.normal(size=(4, 5, 2, 3))
+  y = run(lambda x: conv.apply({"kernel": whole}, x, padding="VALID"))(jnp.asarray(x))
+  connected = linear.apply({"kernel": jnp.asarray(whole.reshape(40, 3))}, x.ravel())
+  np.testing.assert_allclose(y[0, 0], connected, rtol=1e-12)
 
 
 FILTER = np.array([[1.0, 0, -1], [1, 0, -1], [1, 0, -1]])

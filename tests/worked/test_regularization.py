@@ -58,3 +58,42 @@ def test_dropout_drops_with_probability_p_and_scales_by_one_over_1_minus_p(run):
   np.testing.assert_allclose(y[kept], 1 / (1 - p), rtol=1e-12)
   assert float(y.mean()) == pytest.approx(1, abs=0.025)
   assert abs(float(kept.mean()) - 1) > 0.15  # The mask alone, as printed.
+
+
+def minus_log_posterior(w, x, y, noise, scale):
+  """- log p(w | y) but for a constant: noise N(0, noise^2), prior Laplace(0, scale)."""
+  errors = losses.squared_error(w * x, y) * y.size / (2 * noise**2)
+  return errors + losses.l1_penalty(w, 1 / scale)
+
+
+@pytest.mark.parametrize(
+    ("y", "scale", "best"),
+    [(1.3, 1.0, 0.5875), (-1.3, 1.0, -0.5875), (0.1, 1.0, 0.0), (1.3, 0.05, 0.0)],
+)
+def test_a_laplace_prior_is_an_l1_penalty(run, y, scale, best):
+  """Notes, Regularization, L1: equivalent to a Laplace prior on the weights.
+
+  p(w) = exp(-|w| / b) / (2 b) gives the penalty lambda |w| / s^2 with lambda = s^2 / b. For one
+  example y = w x the maximum a posteriori is the soft threshold
+  w = sign(x y) max(|x y| - lambda, 0) / x^2; for x = 2, y = 1.3, s = 1/2, b = 1 it is
+  (2.6 - 0.25) / 4 = 0.5875 instead of 0.65. A small |x y| gives exactly 0, which no Gaussian
+  prior does: that is sparsity.
+  """
+  x, noise = jnp.array([2.0]), 0.5
+  y = jnp.array([y])
+  grid = np.arange(-8000, 8001) / 8000  # Has 0.5875 in it.
+  log_prior = -np.abs(grid) / scale - np.log(2 * scale)
+  log_likelihood = -((y[0] - grid * 2.0) ** 2) / (2 * noise**2)
+  assert grid[np.argmax(log_prior + log_likelihood)] == best
+  posterior = run(jax.vmap(lambda w: minus_log_posterior(w[None], x, y, noise, scale)))(grid)
+  np.testing.assert_allclose(
+      posterior - posterior[0], (log_prior + log_likelihood)[0] - log_prior - log_likelihood,
+      atol=1e-12,
+  )
+  assert grid[np.argmin(posterior)] == best
+
+  def with_gaussian_prior(w):
+    return losses.squared_error(w * x, y) / (2 * noise**2) + losses.l2_penalty(w, 1 / scale**2)
+
+  slope = run(jax.grad(with_gaussian_prior))(jnp.zeros(1))
+  np.testing.assert_allclose(slope, -x * y / noise**2, rtol=1e-12)  # Not 0: w = 0 is not best.
