@@ -8,6 +8,7 @@ import pytest
 from dlx.gradients import penalties
 from dlx.layers import losses
 from dlx.layers.dropout import dropout
+from dlx.models import summary
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -97,3 +98,21 @@ def test_a_laplace_prior_is_an_l1_penalty(run, y, scale, best):
 
   slope = run(jax.grad(with_gaussian_prior))(jnp.zeros(1))
   np.testing.assert_allclose(slope, -x * y / noise**2, rtol=1e-12)  # Not 0: w = 0 is not best.
+
+
+def test_the_penalty_of_two_hidden_layers_has_three_matrices(run):
+  """Erratum of the notes, Feed-forward networks: L hidden layers, W^(1) to W^(L), f = h^(L).
+
+  The output layer has weights, too: f is W^(L+1) h^(L) + b, as the sums of the penalties, which
+  run to L + 1, have it. Without the last matrix its weights would not decay.
+  """
+  layers = [summary.linear(5), summary.linear(3), summary.linear(2)]  # L = 2.
+  rows = summary.of_layers(layers, (4,)).rows
+  assert [row.weights for row in rows] == [4 * 5, 5 * 3, 3 * 2]
+  rng = np.random.default_rng(0)
+  kernels = [rng.normal(size=s) for s in ((4, 5), (5, 3), (3, 2))]
+  squares = [float((kernel**2).sum()) / 2 for kernel in kernels]
+  value, slopes = run(jax.value_and_grad(lambda w: losses.l2_penalty(w, 1.0)))(kernels)
+  assert float(value) == pytest.approx(sum(squares), rel=1e-12)
+  np.testing.assert_array_equal(slopes[2], kernels[2])
+  assert float(value) - sum(squares[:2]) > 0.5

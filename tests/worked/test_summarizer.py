@@ -82,3 +82,18 @@ def test_the_decoder_attends_to_the_three_words(run):
   np.testing.assert_allclose(p, e / e.sum(), rtol=1e-12)
   np.testing.assert_allclose(p, [0.030, 0.960, 0.009], rtol=0, atol=5e-4)
   np.testing.assert_allclose(context, [0.009, 1.921, 1.951], rtol=0, atol=5e-4)
+
+
+def test_a_score_is_an_inner_product(run):
+  """Erratum of question 3. s_1 is written [0 2 2]^T [0 0 1], and so are s_2 and s_3.
+
+  The exam's vectors are columns, [..]^T: the printed product is an outer product, 3 x 3. The
+  score is [0 2 2] [0 0 1]^T / sqrt(3) = 2 / sqrt(3): the logarithm of the ratio of its weight
+  to that of h_3, whose score is 0.
+  """
+  query, states = jnp.array([[[0.0, 2, 2]]]), jnp.array([[[0.0, 0, 1], [0, 2, 2], [1, 0, 0]]])
+  p = run(attention.weights)(query, states)[0, 0]
+  scores = np.log(p / p[2])
+  np.testing.assert_allclose(scores, np.array([2, 8, 0]) / np.sqrt(3), rtol=1e-12, atol=1e-15)
+  as_written = query[0].T @ states[0, :1]
+  np.testing.assert_array_equal(as_written, [[0, 0, 0], [0, 0, 2], [0, 0, 2]])
