@@ -155,6 +155,8 @@ def test_a_full_batch_step_is_the_sum_of_stochastic_steps(run):
   gradient = run(jax.grad(loss))
   each = [gradient(w, X[i : i + 1], labels[i : i + 1]) for i in range(6)]
   np.testing.assert_allclose(gradient(w, X, labels), sum(each), rtol=1e-12)
+  errors = 1 / (1 + np.exp(-(X @ np.asarray(w)))) - labels
+  np.testing.assert_allclose(gradient(w, X, labels), errors @ X, rtol=1e-12)
 
 
 INPUTS = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])  # A and B; -1 is False.

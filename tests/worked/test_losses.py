@@ -109,7 +109,8 @@ def test_the_loss_of_several_examples_is_their_mean(run):
   predictions, targets = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.0, 1.0, 0.5])
   mean = (1.0**2 + 3.0**2 + 0.0**2) / 3
   assert float(run(losses.squared_error)(predictions, targets)) == pytest.approx(mean, rel=1e-14)
-  assert mean != sum(e**2 / 2 for e in (1.0, 3.0, 0.0)) / 3
+  halves = [float(run(losses.squared_error)(p, t)) / 2 for p, t in zip(predictions, targets)]
+  assert sum(halves) / 3 == pytest.approx(mean / 2, rel=1e-14)
 
 
 def test_a_loss_is_added_to_its_penalty(run):
