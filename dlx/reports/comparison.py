@@ -83,7 +83,7 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
     raise UserError(f"metric: expected one of {', '.join(known)}, got {metric!r}")
   figure = figures.figure(8, 4.6)
   axes = figure.subplots()
-  seen = []
+  seen, handles = [], []
   for i, run in enumerate(runs):
     training, validation = (curves.points(run.lines, name) for name in (metric, key))
     color = f"C{i % 10}"
@@ -91,7 +91,7 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
       axes.plot(*zip(*training), color=color, linewidth=0.7, alpha=0.45)
     if validation:
       axes.plot(*zip(*validation), color=color, linewidth=1.8, marker="o", markersize=3)
-    axes.plot([], [], color=color, label=run.name)
+    handles += axes.plot([], [], color=color)
     # Clip the initial transient so that the rest is visible.
     shown = curves.finite(validation + training[len(training) // 2 :])
     seen += [value for _, value in shown]
@@ -99,9 +99,8 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
   margin = 0.08 * max(high - low, 1e-3)
   axes.set_ylim(low - margin, high + margin)
   axes.set_xlabel("step")
-  axes.set_ylabel(metric)
+  axes.set_ylabel(metric, parse_math=False)
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)
-  axes.legend(frameon=False, fontsize=8)
-  figure.tight_layout()
+  figures.legend(axes, [run.name for run in runs], handles, frameon=False, fontsize=8)
   figures.save(figure, path)

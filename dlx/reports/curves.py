@@ -58,10 +58,10 @@ def draw(
     margin = 0.1 * max(high - low, 0.1 * abs(value))
     axes.set_ylim(low - margin, high + margin)
   axes.set_xlabel("step")
-  axes.set_ylabel(f"{metric} ({unit})" if unit and metric == "loss" else metric)
+  name = f"{metric} ({unit})" if unit and metric == "loss" else metric
+  axes.set_ylabel(name, parse_math=False)
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)
   if training or validation:
     axes.legend(frameon=False)
-  figure.tight_layout()
   return figures.save(figure, workdir / ("curves.png" if metric == "loss" else f"{metric}.png"))

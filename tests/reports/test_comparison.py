@@ -99,3 +99,17 @@ def test_a_metric_without_a_finite_value_is_refused(tmp_path):
   runs = comparison.read([write(tmp_path / n, {"seed": 0}, line) for n in "ab"])
   with pytest.raises(UserError, match="^metric: loss is not finite in any line of these runs$"):
     comparison.draw(tmp_path / "loss.png", runs, "loss")
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_runs_are_drawn_as_they_are(tmp_path, monkeypatch):
+  """The legend has them all, `_old` and the invalid formula among them."""
+  drawn = []
+  monkeypatch.setattr(comparison.figures, "save", lambda figure, path: drawn.append(figure))
+  names = ("_old", "$\\frac$", "a_b")
+  line = {"step": 1, "loss": 1.0}
+  runs = comparison.read([write(tmp_path / name, {"seed": 0}, line) for name in names])
+  comparison.draw(tmp_path / "loss.png", runs, "loss")
+  drawn[0].savefig(tmp_path / "loss.png")
+  legend = drawn[0].axes[0].get_legend().get_texts()
+  assert [text.get_text() for text in legend] == list(names)
