@@ -83,11 +83,15 @@ def test_the_weights_of_a_compare_two_products(run):
 
 
 def test_the_outputs_mix_both_values(run):
-  """Erratum. The sum is written with the value of A twice, which would give [2 1]."""
+  """Erratum. The sum of A is written with the value of A twice, which would give [2 1].
+
+  That of B has the value of B twice, which changes its output in the tenth digit only.
+  """
   _, outputs = run(two_tokens)(jnp.asarray(TWO_TOKENS))
-  as_written = 0.2689 * np.array([2, 1]) + 0.7311 * np.array([2, 1])
-  np.testing.assert_allclose(outputs[0], [2.7311, 1.7311], rtol=0, atol=5e-5)
-  assert np.abs(outputs[0] - as_written).min() > 0.7
+  of_a, of_b = np.array([[2, 1], [3, 2]])
+  np.testing.assert_allclose(outputs[0], 0.2689 * of_a + 0.7311 * of_b, rtol=0, atol=1e-4)
+  assert np.abs(outputs[0] - (0.2689 + 0.7311) * of_a).min() > 0.7
+  np.testing.assert_allclose(outputs[1] - of_b, 7.58e-10 * (of_a - of_b), rtol=1e-3)
 
 
 def test_earlier_tokens_reach_the_last_output_without_positions(run):
