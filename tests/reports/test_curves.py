@@ -62,8 +62,9 @@ def test_the_marked_value_is_the_minimum_or_the_maximum(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("value, maximize", [
+    (math.nan, False), (math.nan, True), (math.inf, True), (-math.inf, False),
+])  # fmt: skip
 def test_a_value_that_is_not_finite_is_a_gap_and_never_the_best(tmp_path, value, maximize):
   key = "validation/loss"
   others = [{"step": step, key: 2.0 + step} for step in (2, 3)]

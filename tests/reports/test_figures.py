@@ -99,9 +99,7 @@ def figures_of_names(names):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "names", [("US$", "A$"), ("_a", "b_c"), ("$x^2$", "x$_$"), ("$\\frac$", "\\")]
-)
+@pytest.mark.parametrize("names", [("_a", "$x^2$"), ("$\\frac$", "US$ b_c")])
 def test_names_are_drawn_as_they_are(tmp_path, names):
   for i, figure in enumerate(figures_of_names(names)):
     figures.save(figure, tmp_path / f"{i}.png")  # An invalid formula would raise.

@@ -125,9 +125,9 @@ def self_attention(x):
 def test_copying_tokens_have_norms_root_two_one_and_root_two(run):
   """Homework 3 (March 2023), question 3 a: |d+b| = |c+b| = sqrt(2) beta, |a| = beta."""
   # The scores of a token with itself are its squared norm: here by way of the weights.
+  attend = run(lambda x: attention.weights(x[None], x[None], scale=1.0)[0])
   for beta in BETAS[:4]:
-    x = jnp.asarray(beta * TOKENS)
-    weights = run(lambda x: attention.weights(x[None], x[None], scale=1.0)[0])(x)
+    weights = attend(jnp.asarray(beta * TOKENS))
     norms = np.sqrt(np.log(np.diag(weights) / weights[[0, 1, 2], [1, 0, 1]]))
     np.testing.assert_allclose(norms, beta * np.sqrt([2, 1, 2]), rtol=1e-9)
 

@@ -71,15 +71,14 @@ def test_the_scale_keeps_the_variance_of_scores_at_one_and_the_softmax_unsaturat
   their row's constant: over d_k it is a line of slope 1, or level. With it p_i (1 - p_i), and
   with that the gradient with respect to the scores, falls, or stays.
   """
-  widths, slopes = (4, 16, 64, 256), {}
+  widths, slopes = (4, 32, 256), {}
   for scale in (None, 1.0):
     weights = run(lambda q, k, scale=scale: attention.weights(q, k, scale=scale))
-    drawn = [weights(draw(1, 200, d, seed=1), draw(1, 200, d, seed=2)) for d in widths]
+    drawn = [weights(draw(1, 300, d, seed=1), draw(1, 100, d, seed=2)) for d in widths]
     variance = [float(np.log(p).var(-1, ddof=1).mean()) for p in drawn]
-    np.testing.assert_allclose(variance, widths if scale else np.ones(4), rtol=0.1)
-    few = [weights(draw(1, 200, d, seed=1), draw(1, 8, d, seed=2)) for d in widths]
-    slopes[scale] = [float((p * (1 - p)).mean()) for p in few]
-  np.testing.assert_allclose(slopes[None], slopes[None][0], rtol=0.15)
+    np.testing.assert_allclose(variance, widths if scale else np.ones(3), rtol=0.1)
+    slopes[scale] = [float((p * (1 - p)).mean()) for p in drawn]
+  np.testing.assert_allclose(slopes[None], slopes[None][0], rtol=0.05)
   assert (np.diff(slopes[1.0]) < 0).all() and slopes[1.0][-1] < slopes[None][-1] / 5
 
 
@@ -185,7 +184,8 @@ def test_self_attention_reads_one_sequence_and_encoder_decoder_attention_two(run
       ("query", "key", "value", "out"))}  # fmt: skip
   alone = run(lambda x: attention.multi_head(params, x, num_heads=2))
   between = run(lambda x, context: attention.multi_head(params, x, context, num_heads=2))
-  assert alone(source).shape == (5, 4) and between(target, source).shape == (3, 4)
   changed = target.at[0].add(1)
-  np.testing.assert_allclose(between(changed, source)[1:], between(target, source)[1:], rtol=1e-12)
-  assert np.abs(alone(changed)[1:] - alone(target)[1:]).max() > 0.05
+  of_target, of_both = alone(target), between(target, source)
+  assert of_target.shape == of_both.shape == (3, 4)
+  np.testing.assert_allclose(between(changed, source)[1:], of_both[1:], rtol=1e-12)
+  assert np.abs(alone(changed)[1:] - of_target[1:]).max() > 0.05

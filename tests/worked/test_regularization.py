@@ -61,17 +61,16 @@ def test_dropout_drops_with_probability_p_and_scales_by_one_over_1_minus_p(run):
   assert abs(float(kept.mean()) - 1) > 0.15  # The mask alone, as printed.
 
 
-def minus_log_posterior(w, x, y, noise, scale):
-  """- log p(w | y) but for a constant: noise N(0, noise^2), prior Laplace(0, scale)."""
-  errors = losses.squared_error(w * x, y) * y.size / (2 * noise**2)
-  return errors + losses.l1_penalty(w, 1 / scale)
+def minus_log_posterior(w, y, scale):
+  """- log p(w | y) but for a constant, for x = 2: noise N(0, 1/4), prior Laplace(0, scale)."""
+  return losses.squared_error(2 * w, y) / (2 * 0.5**2) + losses.l1_penalty(w, 1 / scale)
 
 
-@pytest.mark.parametrize(
-    ("y", "scale", "best"),
-    [(1.3, 1.0, 0.5875), (-1.3, 1.0, -0.5875), (0.1, 1.0, 0.0), (1.3, 0.05, 0.0)],
-)
-def test_a_laplace_prior_is_an_l1_penalty(run, y, scale, best):
+def with_gaussian_prior(w, y, scale):
+  return losses.squared_error(2 * w, y) / (2 * 0.5**2) + losses.l2_penalty(w, 1 / scale**2)
+
+
+def test_a_laplace_prior_is_an_l1_penalty(run):
   """Notes, Regularization, L1: equivalent to a Laplace prior on the weights.
 
   p(w) = exp(-|w| / b) / (2 b) gives the penalty lambda |w| / s^2 with lambda = s^2 / b. For one
@@ -80,24 +79,17 @@ def test_a_laplace_prior_is_an_l1_penalty(run, y, scale, best):
   (2.6 - 0.25) / 4 = 0.5875 instead of 0.65. A small |x y| gives exactly 0, which no Gaussian
   prior does: that is sparsity.
   """
-  x, noise = jnp.array([2.0]), 0.5
-  y = jnp.array([y])
-  grid = np.arange(-8000, 8001) / 8000  # Has 0.5875 in it.
-  log_prior = -np.abs(grid) / scale - np.log(2 * scale)
-  log_likelihood = -((y[0] - grid * 2.0) ** 2) / (2 * noise**2)
-  assert grid[np.argmax(log_prior + log_likelihood)] == best
-  posterior = run(jax.vmap(lambda w: minus_log_posterior(w[None], x, y, noise, scale)))(grid)
-  np.testing.assert_allclose(
-      posterior - posterior[0], (log_prior + log_likelihood)[0] - log_prior - log_likelihood,
-      atol=1e-12,
-  )
-  assert grid[np.argmin(posterior)] == best
-
-  def with_gaussian_prior(w):
-    return losses.squared_error(w * x, y) / (2 * noise**2) + losses.l2_penalty(w, 1 / scale**2)
-
-  slope = run(jax.grad(with_gaussian_prior))(jnp.zeros(1))
-  np.testing.assert_allclose(slope, -x * y / noise**2, rtol=1e-12)  # Not 0: w = 0 is not best.
+  grid = np.arange(-800, 801) / 800  # Has 0.5875 in it.
+  posterior = run(jax.vmap(minus_log_posterior, (0, None, None)))
+  slope_at_zero = run(jax.grad(with_gaussian_prior))
+  cases = [(1.3, 1.0, 0.5875), (-1.3, 1.0, -0.5875), (0.1, 1.0, 0.0), (1.3, 0.05, 0.0)]
+  for y, scale, best in cases:
+    log_p = -np.abs(grid) / scale - (y - 2 * grid) ** 2 / (2 * 0.5**2)
+    assert grid[np.argmax(log_p)] == best
+    found = posterior(grid[:, None], jnp.array([y]), scale)
+    np.testing.assert_allclose(found, -log_p, rtol=1e-12)
+    slope = slope_at_zero(jnp.zeros(1), jnp.array([y]), scale)
+    np.testing.assert_allclose(slope, -2 * y / 0.5**2, rtol=1e-12)  # So w = 0 is not best.
 
 
 def test_the_penalty_of_two_hidden_layers_has_three_matrices(run):
