@@ -93,8 +93,8 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
       axes.plot(*zip(*validation), color=color, linewidth=1.8, marker="o", markersize=3)
     handles += axes.plot([], [], color=color)
     # Clip the initial transient so that the rest is visible.
-    shown = curves.finite(validation + training[len(training) // 2 :])
-    seen += [value for _, value in shown]
+    validation, training = run.points(key), run.points(metric)
+    seen += [value for _, value in validation + training[len(training) // 2 :]]
   low, high = min(seen), max(seen)
   margin = 0.08 * max(high - low, 1e-3)
   axes.set_ylim(low - margin, high + margin)

@@ -92,6 +92,10 @@ def test_a_validation_that_is_null_is_shown_as_nan_and_is_no_point(tmp_path):
   found = rows(runs)
   assert ["one", "0", "2", "nan"] in found and ["two", "1", "2", "nan"] in found
   comparison.draw(tmp_path / "loss.png", runs, "loss")
+  nans = ({"step": step, "loss": None} for step in range(2, 9))
+  late = write(tmp_path / "late", {"seed": 2}, {"step": 1, "loss": 2.0}, *nans)
+  comparison.draw(tmp_path / "loss.png", comparison.read([all_nan, late]), "loss")
+  comparison.draw(tmp_path / "loss.png", comparison.read([late]), "loss")
 
 
 def test_a_metric_without_a_finite_value_is_refused(tmp_path):
