@@ -103,4 +103,5 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)
   figures.legend(axes, [run.name for run in runs], handles, frameon=False, fontsize=8)
+  figure.set_layout_engine("tight")
   figures.save(figure, path)

@@ -64,4 +64,5 @@ def draw(
   axes.spines[["top", "right"]].set_visible(False)
   if training or validation:
     axes.legend(frameon=False)
+  figure.set_layout_engine("tight")
   return figures.save(figure, workdir / ("curves.png" if metric == "loss" else f"{metric}.png"))

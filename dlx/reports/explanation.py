@@ -79,7 +79,6 @@ def draw_words(explanation: Explanation) -> Figure:
     lines[-1].append((width, word, score))
     width += len(word) + 1
   figure = figures.figure(9, 0.8 + 0.27 * len(lines))
-  figure.set_layout_engine("none")
   axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
   axes.set_axis_off()
   axes.set_xlim(0, 81)
@@ -112,4 +111,5 @@ def draw_attention(explanation: Explanation) -> Figure:
     rows = names if head == 0 else [""] * len(positions)
     axes.set_yticks(positions, rows, fontsize=5, parse_math=False)
     axes.tick_params(length=0)
+  figure.set_layout_engine("tight")
   return figure

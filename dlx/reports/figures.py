@@ -18,17 +18,16 @@ _LITERAL = {"parse_math": False}  # Of a text that is a name.
 _LABELLED = 40  # More classes leave no room for every name and count.
 
 
-def figure(width: float, height: float, **padding: float) -> Figure:
-  """An empty figure; sizes in inches, and the padding of matplotlib's tight layout."""
-  result = Figure(figsize=(width, height), dpi=150)
-  result.set_layout_engine("tight", **padding)
-  return result
+def figure(width: float, height: float) -> Figure:
+  """An empty figure; sizes in inches."""
+  return Figure(figsize=(width, height), dpi=150)
 
 
 def save(content: Figure, path: pathlib.Path) -> pathlib.Path:
   """Writes a figure to a PNG file; returns its path.
 
-  Warns once if fonts lack letters of the figure; matplotlib would for each of them.
+  Warns once if fonts lack letters of the figure; matplotlib would for each of them, here and
+  when it computes a layout. So figures set a layout engine, which works here.
   """
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -73,8 +72,7 @@ def image_grid(
   columns = max(1, min(columns, len(images)))
   rows = max(1, -(-len(images) // columns))
   height = side * (1.25 if titles is not None else 1.0)
-  padding = {"pad": 0.2, "w_pad": 0.15, "h_pad": 0.15 if titles is None else 0.4}
-  result = figure(side * columns + 0.1, height * rows + 0.1, **padding)
+  result = figure(side * columns + 0.1, height * rows + 0.1)
   axes = result.subplots(rows, columns, squeeze=False)
   for axis in axes.flat:
     axis.set_axis_off()
@@ -86,6 +84,8 @@ def image_grid(
     axis.imshow(shown, cmap="gray", interpolation="nearest", **limits)
     if titles is not None:
       axis.set_title(titles[i], fontsize=7, pad=2, **_LITERAL)
+  h_pad = 0.15 if titles is None else 0.4
+  result.set_layout_engine("tight", pad=0.2, w_pad=0.15, h_pad=h_pad)
   return result
 
 
@@ -124,6 +124,7 @@ def scatter(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> F
   if len(classes) <= _LABELLED:
     legend(axes, classes, handles, markerscale=3, fontsize=8, **place)
   axes.spines[["top", "right"]].set_visible(False)
+  result.set_layout_engine("tight")
   return result
 
 
@@ -166,6 +167,7 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
   axes.set_ylabel("true")
   total = max(matrix.sum(), 1)
   axes.set_title(f"accuracy {matrix.trace() / total:.2%} of {total:,} examples", fontsize=10)
+  result.set_layout_engine("tight")
   return result
 
 
