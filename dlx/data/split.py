@@ -35,22 +35,3 @@ def train_validation_split(data: T, count: int, seed: int = 0) -> tuple[T, T]:
     raise UserError(f"num_validation: expected 0 <= num_validation < {len(data)}, got {count}")
   order = np.random.default_rng(seed).permutation(len(data))
   return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
-
-
-def check_splits(train, validation, batch_size: int, what: str) -> None:
-  """Raises UserError if the validation set is empty or a batch exceeds the training set.
-
-  Args:
-    train, validation: data sets with `len`.
-    batch_size: examples per training step.
-    what: the plural noun for the examples in messages, such as "images".
-  """
-  if not len(validation):
-    raise UserError(
-        f"num_validation: expected at least 1, since validation {what} select the checkpoint, got 0"
-    )
-  if batch_size > len(train):
-    raise UserError(
-        f"batch_size: expected at most {len(train)}, the number of training {what}, "
-        f"got {batch_size}"
-    )

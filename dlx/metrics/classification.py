@@ -3,15 +3,11 @@
 from collections.abc import Callable, Sequence
 import functools
 import textwrap
+import warnings
 
 import jax
 import numpy as np
 import optax
-
-
-def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-  """The fraction of examples whose most probable class is the true one."""
-  return float((probabilities.argmax(-1) == labels).mean())
 
 
 def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -29,7 +25,8 @@ def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
 def f1(matrix: np.ndarray) -> float:
   """Macro F1: the mean over classes of the harmonic mean of precision and recall.
 
-  F1 = 2 TP / (2 TP + FP + FN), 0 for a class that neither occurs nor is predicted.
+  F1 = 2 TP / (2 TP + FP + FN). A class that neither occurs nor is predicted has none and is
+  left out of the mean; without examples the result is nan.
 
   Args:
     matrix: counts (K, K), row the true class, column the predicted one.
@@ -38,7 +35,8 @@ def f1(matrix: np.ndarray) -> float:
   """
   right = matrix.diagonal()
   total = matrix.sum(0) + matrix.sum(1)
-  return float((2 * right / np.maximum(total, 1)).mean())
+  scored = total > 0
+  return float((2 * right[scored] / total[scored]).mean()) if scored.any() else float("nan")
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
@@ -120,21 +118,42 @@ def make_probabilities(logits_fn: Callable) -> Callable:
 
 
 def make_measure(logits_fn: Callable, classes: Sequence[str]) -> Callable:
-  """`measure_fn` of a Task: F1, calibration error and the accuracy of each class."""
+  """`measure_fn` of a Task: F1, calibration error and the accuracy of each class that occurs.
+
+  Warns once of classes without a training example, which a classifier cannot learn.
+
+  Args:
+    logits_fn: as for `make_eval`.
+    classes: K names.
+  """
   probabilities_fn = make_probabilities(logits_fn)
 
   def measure_fn(variables, data, split, apply):
+    if "labels" in data.train:
+      _warn_of_missing(data.train["labels"], classes)
     examples = data.split(split)
     probabilities = apply(probabilities_fn, examples)
     matrix = confusion_matrix(probabilities, examples["labels"])
-    of_class = matrix.diagonal() / np.maximum(matrix.sum(1), 1)
+    counts = matrix.sum(1)
     return {
         "F1": f1(matrix),
         "calibration error": calibration_error(probabilities, examples["labels"]),
-        **{f"accuracy of {name}": value for name, value in zip(classes, of_class)},
+        **{
+            f"accuracy of {classes[k]}": matrix[k, k] / counts[k] for k in np.flatnonzero(counts)
+        },
     }
 
   return measure_fn
+
+
+def _warn_of_missing(labels, classes):
+  missing = np.setdiff1d(np.arange(len(classes)), labels)
+  if len(missing):
+    names = ", ".join(classes[k] for k in missing[:5]) + (", ..." if len(missing) > 5 else "")
+    warnings.warn(  # By default Python shows the same warning once.
+        f"the training examples have none of {len(missing)} of {len(classes)} classes: {names}",
+        stacklevel=3,
+    )
 
 
 def make_predict(logits_fn: Callable, classes: Sequence[str], read: Callable) -> Callable:

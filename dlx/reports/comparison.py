@@ -5,12 +5,9 @@ import os
 import pathlib
 from typing import NamedTuple
 
-from rich import box
-from rich.table import Table
-
 from dlx import presets
 from dlx.errors import UserError
-from dlx.reports import figures
+from dlx.reports import curves, figures, tables
 from dlx.runs import metric_log
 from dlx.runs import workdir as workdirs
 
@@ -29,8 +26,8 @@ class Curves(NamedTuple):
   lines: list[dict]
 
   def points(self, key: str) -> list[tuple[int, float]]:
-    """(step, value) of every line that has the key."""
-    return [(line["step"], line[key]) for line in self.lines if key in line]
+    """(step, value) of every line in which the key has a finite value."""
+    return curves.finite(curves.points(self.lines, key))
 
 
 def read(folders: Sequence[pathlib.Path]) -> list[Curves]:
@@ -56,17 +53,18 @@ def differing(runs: Sequence[Curves]) -> list[str]:
   ]
 
 
-def table(runs: Sequence[Curves], metric: str) -> Table:
+def table(runs: Sequence[Curves], metric: str) -> tables.Table:
   """A row per run: config differences, the last step, and its validation metrics."""
   keys = differing(runs)
-  shown = Table("run", *keys, box=box.SIMPLE)
+  shown = tables.Table("run", *keys)
   names = sorted({k for run in runs for line in run.lines for k in line if k.startswith("valid")})
   names.sort(key=lambda name: name != f"validation/{metric}")
   for title in ("step", *names):
     shown.add_column(title, justify="right")
   for run in runs:
     step = str(run.lines[-1]["step"]) if run.lines else "-"
-    last = [f"{points[-1][1]:.4f}" if (points := run.points(name)) else "-" for name in names]
+    values = [[value for _, value in curves.points(run.lines, name)] for name in names]
+    last = [f"{value[-1]:.4f}" if value else "-" for value in values]
     shown.add_row(run.name, *(str(run.config.get(key, "-")) for key in keys), step, *last)
   return shown
 
@@ -75,32 +73,35 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
   """Draws a metric of all runs over steps: thin lines for training, thick for validation.
 
   Raises:
-    UserError: no run has the metric.
+    UserError: no run has a finite value of the metric.
   """
   key = f"validation/{metric}"
   if not any(run.points(name) for run in runs for name in (metric, key)):
     known = sorted({name for run in runs for line in run.lines for name in line} - {"step"})
+    if {metric, key} & set(known):
+      raise UserError(f"metric: {metric} is not finite in any line of these runs")
     raise UserError(f"metric: expected one of {', '.join(known)}, got {metric!r}")
   figure = figures.figure(8, 4.6)
   axes = figure.subplots()
-  seen = []
+  seen, handles = [], []
   for i, run in enumerate(runs):
-    training, validation = run.points(metric), run.points(key)
+    training, validation = (curves.points(run.lines, name) for name in (metric, key))
     color = f"C{i % 10}"
     if training:
       axes.plot(*zip(*training), color=color, linewidth=0.7, alpha=0.45)
     if validation:
       axes.plot(*zip(*validation), color=color, linewidth=1.8, marker="o", markersize=3)
-    axes.plot([], [], color=color, label=run.name)
+    handles += axes.plot([], [], color=color)
     # Clip the initial transient so that the rest is visible.
+    validation, training = run.points(key), run.points(metric)
     seen += [value for _, value in validation + training[len(training) // 2 :]]
   low, high = min(seen), max(seen)
   margin = 0.08 * max(high - low, 1e-3)
   axes.set_ylim(low - margin, high + margin)
   axes.set_xlabel("step")
-  axes.set_ylabel(metric)
+  axes.set_ylabel(metric, parse_math=False)
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)
-  axes.legend(frameon=False, fontsize=8)
-  figure.tight_layout()
+  figures.legend(axes, [run.name for run in runs], handles, frameon=False, fontsize=8)
+  figure.set_layout_engine("tight")
   figures.save(figure, path)

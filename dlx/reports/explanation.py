@@ -83,14 +83,15 @@ def draw_words(explanation: Explanation) -> Figure:
   axes.set_axis_off()
   axes.set_xlim(0, 81)
   axes.set_ylim(-len(lines) - 0.2, 1.8)
-  axes.text(0, 0.9, f"{explanation.label} {explanation.probability:.1%}", fontsize=11)
+  head = f"{explanation.label} {explanation.probability:.1%}"
+  axes.text(0, 0.9, head, fontsize=11, parse_math=False)
   for y, line in enumerate(lines):
     for x, word, score in line:
       box = (x - 0.3, -y - 1), len(word) + 0.6, 0.9
       axes.add_patch(Rectangle(*box, color=_shade(score, largest)))
       for i, letter in enumerate(word):  # One by one, since the widths depend on the font.
         axes.text(x + i + 0.5, -y - 0.55, letter, ha="center", va="center", fontsize=11,
-                  family="monospace")  # fmt: skip
+                  family="monospace", parse_math=False)  # fmt: skip
   return figure
 
 
@@ -106,8 +107,9 @@ def draw_attention(explanation: Explanation) -> Figure:
     axes.imshow(maps[layer, head], cmap="Blues", vmin=0, vmax=maps[layer, head].max())
     axes.set_title(f"block {layer}, head {head}", fontsize=7)
     positions, names = (range(len(tokens)), tokens) if labelled else ([], [])
-    axes.set_xticks(positions, names, rotation=90, fontsize=5)
-    axes.set_yticks(positions, names if head == 0 else [""] * len(positions), fontsize=5)
+    axes.set_xticks(positions, names, rotation=90, fontsize=5, parse_math=False)
+    rows = names if head == 0 else [""] * len(positions)
+    axes.set_yticks(positions, rows, fontsize=5, parse_math=False)
     axes.tick_params(length=0)
-  figure.tight_layout()
+  figure.set_layout_engine("tight")
   return figure

@@ -1,16 +1,22 @@
 """Figures: grids of images, first-layer filters, confusion matrices, classification errors.
 
-Every function returns a matplotlib Figure and writes nothing; no pyplot state is touched.
+Every function returns a matplotlib Figure and writes nothing; no pyplot state is touched. Names
+are drawn as they are: a $ starts no formula, and a name may begin with _.
 """
 
 from collections.abc import Sequence
 import math
 import pathlib
+import warnings
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
 from dlx.metrics import classification
+
+_LITERAL = {"parse_math": False}  # Of a text that is a name.
+_LABELLED = 40  # More classes leave no room for every name and count.
 
 
 def figure(width: float, height: float) -> Figure:
@@ -19,9 +25,31 @@ def figure(width: float, height: float) -> Figure:
 
 
 def save(content: Figure, path: pathlib.Path) -> pathlib.Path:
-  """Writes a figure to a PNG file; returns its path."""
-  content.savefig(path)
+  """Writes a figure to a PNG file; returns its path.
+
+  Warns once if fonts lack letters of the figure; matplotlib would for each of them, here and
+  when it computes a layout. So figures set a layout engine, which works here.
+  """
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    content.savefig(path)
+  lacking = [w for w in caught if "missing from font" in str(w.message)]
+  for other in caught:
+    if other not in lacking:
+      warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+  if lacking:
+    warnings.warn(
+        f"{path.name}: letters that matplotlib's fonts lack are drawn as boxes", stacklevel=2
+    )
   return path
+
+
+def legend(axes: Axes, names: Sequence[str], handles: Sequence, **options) -> None:
+  """A legend of names as they are; matplotlib leaves out those that begin with _."""
+  texts = axes.legend(handles, [str(i) for i in range(len(names))], **options).get_texts()
+  for text, name in zip(texts, names):
+    text.set_parse_math(False)
+    text.set_text(name)
 
 
 def image_grid(
@@ -59,7 +87,7 @@ def image_grid(
     sheet[top : top + h, left : left + w] = image
     if titles is not None:
       at = left + w / 2 - 0.5, top - 0.5 - 0.03 * w / side
-      axes.text(*at, titles[i], fontsize=7, ha="center", va="bottom")
+      axes.text(*at, titles[i], fontsize=7, ha="center", va="bottom", **_LITERAL)
   axes.imshow(sheet, interpolation="nearest", aspect="auto")
   return result
 
@@ -89,7 +117,7 @@ def reconstructions(
 
 
 def scatter(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Figure:
-  """Points in the plane, (N, 2), colored by class.
+  """Points in the plane, (N, 2), colored by class; without a legend for more than 40 classes.
 
   Args:
     points: (N, 2).
@@ -98,11 +126,15 @@ def scatter(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> F
   """
   result = figure(6.5, 5)
   axes = result.subplots()
-  for k, name in enumerate(classes):
-    axes.scatter(*points[labels == k].T, s=3, alpha=0.5, color=f"C{k % 10}", label=name)
-  axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, fontsize=8)
+  handles = [
+      axes.scatter(*points[labels == k].T, s=3, alpha=0.5, color=f"C{k % 10}")
+      for k in range(len(classes))
+  ]
+  place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+  if len(classes) <= _LABELLED:
+    legend(axes, classes, handles, markerscale=3, fontsize=8, **place)
   axes.spines[["top", "right"]].set_visible(False)
-  result.tight_layout()
+  result.set_layout_engine("tight")
   return result
 
 
@@ -120,28 +152,32 @@ def filters(kernel: np.ndarray) -> Figure:
 def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
   """Counts by true and predicted class; the color is the fraction of the true class.
 
+  With more than 40 classes the counts, and the names of most classes, are left out.
+
   Args:
     matrix: (K, K), row the true class, column the predicted one.
     classes: their names.
   """
-  side = 2.5 + 0.5 * len(classes)
+  side = 2.5 + 0.5 * min(len(classes), _LABELLED)
   result = figure(side, side)
   axes = result.subplots()
   rates = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
   off = rates - np.diag(np.diag(rates))  # The color scale is for the errors.
   axes.imshow(off, cmap="Reds", vmin=0, vmax=max(off.max(), 0.01))
-  for (i, j), count in np.ndenumerate(matrix):
-    if count:
-      light = off[i, j] > 0.6 * max(off.max(), 0.01)
-      style = {"weight": "bold"} if i == j else {"color": "white" if light else "black"}
-      axes.text(j, i, f"{count}", ha="center", va="center", fontsize=8, **style)
-  axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
-  axes.set_yticks(range(len(classes)), classes)
+  cells = np.argwhere(matrix) if len(classes) <= _LABELLED else ()
+  for i, j in cells:
+    light = off[i, j] > 0.6 * max(off.max(), 0.01)
+    style = {"weight": "bold"} if i == j else {"color": "white" if light else "black"}
+    axes.text(j, i, f"{matrix[i, j]}", ha="center", va="center", fontsize=8, **style)
+  named = range(0, len(classes), -(-len(classes) // _LABELLED) or 1)
+  names = [classes[i] for i in named]
+  axes.set_xticks(named, names, rotation=60, ha="right", **_LITERAL)
+  axes.set_yticks(named, names, **_LITERAL)
   axes.set_xlabel("predicted")
   axes.set_ylabel("true")
   total = max(matrix.sum(), 1)
   axes.set_title(f"accuracy {matrix.trace() / total:.2%} of {total:,} examples", fontsize=10)
-  result.tight_layout()
+  result.set_layout_engine("tight")
   return result
 
 

@@ -2,9 +2,13 @@
 
 metrics.jsonl depends only on (config, seed, step): a run that was stopped and resumed has the
 same file as an uninterrupted one. Values that depend on the machine go to timings.jsonl.
+
+The lines are strict JSON, for programs in any language: a value that is nan or infinite is null
+in the file, and nan when it is read.
 """
 
 import json
+import math
 import os
 import pathlib
 
@@ -15,13 +19,14 @@ METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 
 
 def read(path: str | pathlib.Path) -> list[dict]:
-  """The complete lines of a .jsonl file; [] when it does not exist."""
+  """The complete lines of a .jsonl file, nan for null; [] when it does not exist."""
   try:
     lines = pathlib.Path(path).read_bytes().split(b"\n")
   except FileNotFoundError:
     return []
   # A killed process can leave an incomplete line after the last newline.
-  return [json.loads(line) for line in lines[:-1]]
+  parsed = [json.loads(line) for line in lines[:-1]]
+  return [{k: math.nan if v is None else v for k, v in line.items()} for line in parsed]
 
 
 class MetricLog:
@@ -76,10 +81,15 @@ def _open_cut(path: pathlib.Path, after_step: int):
     return open(os.devnull, "a")
   kept = [line for line in read(path) if line["step"] <= after_step]
   new = path.with_suffix(".new")
-  new.write_text("".join(json.dumps(line) + "\n" for line in kept))
+  new.write_text("".join(map(_to_json, kept)))
   new.replace(path)  # Atomic: a killed process leaves one of the two.
   return path.open("a", buffering=1)
 
 
 def _append(file, line: dict) -> None:
-  file.write(json.dumps(line) + "\n")
+  file.write(_to_json(line))
+
+
+def _to_json(line: dict) -> str:
+  finite = {name: value if math.isfinite(value) else None for name, value in line.items()}
+  return json.dumps(finite, allow_nan=False) + "\n"

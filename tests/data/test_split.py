@@ -31,13 +31,3 @@ def test_a_count_without_training_examples_is_refused(count):
   message = f"num_validation: expected 0 <= num_validation < 60, got {count}$"
   with pytest.raises(UserError, match=message):
     split.train_validation_split(DATA, count)
-
-
-def test_splits_need_a_batch_and_validation_examples():
-  train, validation = split.train_validation_split(DATA, 20)
-  split.check_splits(train, validation, 40, "images")
-  with pytest.raises(UserError, match="^num_validation: .* validation images .*, got 0$"):
-    split.check_splits(train, validation.take(slice(0)), 40, "images")
-  message = "^batch_size: expected at most 40, the number of training images, got 41$"
-  with pytest.raises(UserError, match=message):
-    split.check_splits(train, validation, 41, "images")

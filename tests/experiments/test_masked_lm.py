@@ -40,13 +40,26 @@ def test_masks_differ_with_the_key_and_not_with_anything_else(run):
   assert np.abs(losses[0] - losses[1]).max() > 1e-3
 
 
+def test_a_trained_model_predicts_better_than_any_model_without_context(trained):
+  """A fixed distribution of words has the accuracy max p and the loss H(p) at best.
+
+  Both are those of the test split's own words. One draw of masks has a standard deviation of
+  0.04 in the accuracy, so the mean of 60 draws is compared: 0.21 + 0.09 and 2.85 - 0.16 nats
+  were measured after the 120 steps of the preset, with a standard error of 0.006.
+  """
+  run = dlx.load_run(trained("experiments.masked_lm:debug"))
+  test = run.experiment.load(run.config, run.assets).test
+  draw = lambda key: run.task.eval_fn(run.variables, test, key)  # noqa: E731
+  keys = jax.random.split(jax.random.key(0), 60)
+  metrics = {k: float(v.mean()) for k, v in jax.lax.map(draw, keys).items()}
+  counts = np.bincount(test["ids"][test["ids"] >= len(tokens.SPECIAL)])
+  p = counts[counts > 0] / counts.sum()
+  assert metrics["accuracy"] > p.max() + 0.06
+  assert metrics["loss"] < -(p * np.log(p)).sum() - 0.1
+
+
 def test_a_trained_model_fills_masks(trained):
   run = dlx.load_run(trained("experiments.masked_lm:debug"))
-  metrics = dlx.evaluate(run, "test")
-  ids = run.experiment.load(run.config, run.assets).test["ids"]
-  words = ids[ids >= len(tokens.SPECIAL)]
-  most_frequent = (words == np.bincount(words).argmax()).mean()
-  assert metrics["accuracy"] > most_frequent + 0.05 and metrics["loss"] < 3.0
   first, second = dlx.predict(run, ["the plot [MASK] dull", "her [MASK] was great"], top=2)
   assert first.startswith("the plot [MASK] dull: was ") and len(second.split(", ")) == 2
   with pytest.raises(UserError, match="'no mask here' has no .MASK."):

@@ -1,5 +1,7 @@
 """Metrics of a classifier on examples that are counted by hand."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +22,7 @@ PROBABILITIES = np.array([
 LABELS = np.array([0, 0, 2, 2])
 
 
-def test_accuracy_and_confusion_matrix_equal_counts():
-  assert classification.accuracy(PROBABILITIES, LABELS) == 0.5
+def test_the_confusion_matrix_equals_counts():
   np.testing.assert_array_equal(
       classification.confusion_matrix(PROBABILITIES, LABELS), [[1, 1, 0], [0, 0, 0], [0, 1, 1]]
   )
@@ -55,7 +56,17 @@ def test_errors_are_sorted_by_confidence():
 def test_f1_is_the_mean_over_classes():
   matrix = np.array([[6, 2], [1, 1]])
   assert classification.f1(matrix) == pytest.approx((12 / 15 + 2 / 5) / 2)
-  assert classification.f1(np.array([[3, 0, 0], [0, 2, 0], [0, 0, 0]])) == pytest.approx(2 / 3)
+
+
+def test_f1_leaves_out_a_class_that_neither_occurs_nor_is_predicted():
+  """A perfect classifier has F1 = 1 whatever classes are missing; a wrong prediction counts."""
+  assert classification.f1(np.array([[3, 0, 0], [0, 2, 0], [0, 0, 0]])) == 1
+  assert classification.f1(np.array([[0, 0, 0], [0, 2, 0], [0, 0, 0]])) == 1
+  predicted = np.array([[3, 0, 1], [0, 2, 0], [0, 0, 0]])  # The third once, never right.
+  assert classification.f1(predicted) == pytest.approx((6 / 7 + 1 + 0) / 3, rel=1e-12)
+  missed = np.array([[3, 0, 0], [0, 2, 0], [1, 0, 0]])  # It occurs once, and is not found.
+  assert classification.f1(missed) == pytest.approx((6 / 7 + 1 + 0) / 3, rel=1e-12)
+  assert np.isnan(classification.f1(np.zeros((2, 2), int)))
 
 
 CLASSES = ("cat", "dog", "fox")
@@ -101,9 +112,37 @@ def test_measure_fn_equals_the_functions_of_probabilities(apply):
   expected = {
       "F1": classification.f1(matrix),
       "calibration error": classification.calibration_error(PROBABILITIES, LABELS),
-      "accuracy of cat": 0.5, "accuracy of dog": 0.0, "accuracy of fox": 0.5,
+      "accuracy of cat": 0.5, "accuracy of fox": 0.5,  # No example is a dog.
   }  # fmt: skip
   assert metrics == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("missing, names", [
+    ([1], "1 of 3 classes: dog"),
+    ([0, 2], "2 of 3 classes: cat, fox"),
+    ([], None),
+])  # fmt: skip
+def test_classes_without_a_training_example_are_named_once(apply, missing, names):
+  split = {"logits": np.log(PROBABILITIES).astype(np.float32), "labels": LABELS}
+  labels = np.array([k for k in (2, 1, 0, 1, 2, 0) if k not in missing])
+  data = Data(train={"labels": labels}, validation=split, test=split)
+  measure = classification.make_measure(logits_fn, CLASSES)
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("default")
+    for name in ("validation", "test", "validation"):
+      measure({"scale": 1.0}, data, name, apply)
+  expected = [f"the training examples have none of {names}"] if names else []
+  assert [str(w.message) for w in caught] == expected
+
+
+def test_many_missing_classes_are_one_short_line(apply):
+  logits = np.zeros((4, 1000), np.float32)
+  classes = [f"class {i}" for i in range(1000)]
+  data = Data(train={"labels": LABELS}, test={"logits": logits, "labels": LABELS})
+  with pytest.warns(UserWarning) as caught:
+    classification.make_measure(logits_fn, classes)({"scale": 1.0}, data, "test", apply)
+  (line,) = (str(w.message) for w in caught)
+  assert "998 of 1000 classes: class 1, class 3, class 4, class 5, class 6, ..." in line
 
 
 def test_predict_answers_each_line_with_its_most_probable_classes(apply):

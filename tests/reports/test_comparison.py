@@ -1,5 +1,6 @@
 """Comparison of runs: names, differing keys, the table, the curves."""
 
+import io
 import json
 
 from matplotlib import image
@@ -57,3 +58,62 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(runs, tmp_path):
   known = "loss, validation/accuracy, validation/loss"
   with pytest.raises(UserError, match=f"metric: expected one of {known}, got 'los'"):
     comparison.draw(tmp_path / "los.png", runs, "los")
+
+
+def write(folder, config, *lines):
+  folder.mkdir()
+  (folder / "config.json").write_text(json.dumps(config))
+  (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  return folder
+
+
+def rows(runs):
+  file = io.StringIO()
+  Console(file=file).print(comparison.table(runs, "loss"))
+  return [line.split() for line in file.getvalue().splitlines()]
+
+
+def test_brackets_in_values_are_shown_and_nothing_is_cut(tmp_path):
+  values = ("/data/[old]/" + "long" * 20 + ".txt", "/data/[/new]/b.txt")
+  line = {"step": 1, "validation/loss": 1.0}
+  folders = [write(tmp_path / n, {"data": {"text": v}}, line) for n, v in zip("ab", values)]
+  found = rows(comparison.read(folders))
+  for name, value in zip("ab", values):
+    assert [name, value, "1", "1.0000"] in found
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_validation_that_is_null_is_shown_as_nan_and_is_no_point(tmp_path):
+  lines = ({"step": 1, "validation/loss": 1.5}, {"step": 2, "validation/loss": None})
+  one = write(tmp_path / "one", {"seed": 0}, {"step": 1, "loss": 2.0}, *lines)
+  all_nan = write(tmp_path / "two", {"seed": 1}, {"step": 1, "loss": 3.0}, lines[1])
+  runs = comparison.read([one, all_nan])
+  assert [run.points("validation/loss") for run in runs] == [[(1, 1.5)], []]
+  found = rows(runs)
+  assert ["one", "0", "2", "nan"] in found and ["two", "1", "2", "nan"] in found
+  comparison.draw(tmp_path / "loss.png", runs, "loss")
+  nans = ({"step": step, "loss": None} for step in range(2, 9))
+  late = write(tmp_path / "late", {"seed": 2}, {"step": 1, "loss": 2.0}, *nans)
+  comparison.draw(tmp_path / "loss.png", comparison.read([all_nan, late]), "loss")
+  comparison.draw(tmp_path / "loss.png", comparison.read([late]), "loss")
+
+
+def test_a_metric_without_a_finite_value_is_refused(tmp_path):
+  line = {"step": 1, "validation/loss": None}
+  runs = comparison.read([write(tmp_path / n, {"seed": 0}, line) for n in "ab"])
+  with pytest.raises(UserError, match="^metric: loss is not finite in any line of these runs$"):
+    comparison.draw(tmp_path / "loss.png", runs, "loss")
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_runs_are_drawn_as_they_are(tmp_path, monkeypatch):
+  """The legend has them all, `_old` and the invalid formula among them."""
+  drawn = []
+  monkeypatch.setattr(comparison.figures, "save", lambda figure, path: drawn.append(figure))
+  names = ("_old", "$\\frac$", "a_b")
+  line = {"step": 1, "loss": 1.0}
+  runs = comparison.read([write(tmp_path / name, {"seed": 0}, line) for name in names])
+  comparison.draw(tmp_path / "loss.png", runs, "loss")
+  drawn[0].savefig(tmp_path / "loss.png")
+  legend = drawn[0].axes[0].get_legend().get_texts()
+  assert [text.get_text() for text in legend] == list(names)

@@ -1,6 +1,7 @@
 """Training curves are a function of metrics.jsonl."""
 
 import json
+import math
 
 from matplotlib import image
 import numpy as np
@@ -58,3 +59,23 @@ def test_the_marked_value_is_the_minimum_or_the_maximum(tmp_path):
   assert (draw(tmp_path, lines, metric="accuracy") != draw(
       tmp_path, lines, metric="accuracy", maximize=True
   )).any()  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value, maximize", [
+    (math.nan, False), (math.nan, True), (math.inf, True), (-math.inf, False),
+])  # fmt: skip
+def test_a_value_that_is_not_finite_is_a_gap_and_never_the_best(tmp_path, value, maximize):
+  key = "validation/loss"
+  others = [{"step": step, key: 2.0 + step} for step in (2, 3)]
+  lines = [*TRAINING, {"step": 1, key: value}, *others]
+  metric_lines = [*lines, {"step": 20, "loss": value}]
+  found = draw(tmp_path / "gap", metric_lines, maximize=maximize)
+  expected = draw(tmp_path / "without", [*TRAINING, *others], maximize=maximize)
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("training", [TRAINING, [], [{"step": 1, "loss": math.nan}]])
+def test_a_run_whose_validations_are_all_nan_can_be_drawn(tmp_path, training):
+  draw(tmp_path, training + [{"step": step, "validation/loss": math.nan} for step in (5, 10)])

@@ -1,7 +1,11 @@
 """Figures, compared as pixels where their content is simple."""
 
+import time
+import warnings
+
 from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 import numpy as np
 import pytest
 
@@ -74,3 +78,64 @@ def test_image_errors_are_the_most_confident_first():
   grid = figures.image_errors(images, labels, probabilities, ("cat", "dog"))
   titles = [text.get_text() for text in grid.axes[0].texts]
   assert titles == ["dog 80%\ntrue: cat", "dog 60%\ntrue: cat"]
+
+
+def test_a_confusion_matrix_of_a_thousand_classes_is_bounded(tmp_path):
+  matrix = np.eye(1000, dtype=int) * 3
+  matrix[700, 200] = 3
+  start = time.process_time()
+  figure = figures.confusion_matrix(matrix, [f"class {i}" for i in range(1000)])
+  pixels = pixels_of(figure, tmp_path)
+  assert time.process_time() - start < 10
+  assert max(pixels.shape) < 4000 and not figure.axes[0].texts
+  names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+  assert len(names) == 40 and names[:2] == ["class 0", "class 25"]
+  red = (pixels[..., 0] > 0.3) & (pixels[..., 1] < 0.2)  # The one kind of error.
+  assert red.any() and red.sum() < 100
+
+
+@pytest.mark.parametrize("count", [1, 2, 40, 41])
+def test_counts_are_written_up_to_forty_classes(count):
+  classes = [f"c{i}" for i in range(count)]
+  (axes,) = figures.confusion_matrix(np.eye(count, dtype=int), classes).axes
+  assert len(axes.texts) == (count if count <= 40 else 0)
+  names = [label.get_text() for label in axes.get_xticklabels()]
+  assert names == (classes if count <= 40 else classes[::2])
+
+
+def figures_of_names(names):
+  """Each figure that shows class names, with those names."""
+  probabilities, labels = np.eye(2)[[1, 0]], np.array([0, 1])
+  yield figures.confusion_matrix(np.eye(2, dtype=int), names)
+  yield figures.image_errors(np.zeros((2, 4, 4, 3), np.uint8), labels, probabilities, names)
+  yield figures.scatter(np.zeros((2, 2)), labels, names)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("names", [("_a", "$x^2$"), ("$\\frac$", "US$ b_c")])
+def test_names_are_drawn_as_they_are(tmp_path, names):
+  for i, figure in enumerate(figures_of_names(names)):
+    figures.save(figure, tmp_path / f"{i}.png")  # An invalid formula would raise.
+    texts = [t for t in figure.findobj(Text) if any(name in t.get_text() for name in names)]
+    assert len(texts) >= 2 and not any(t.get_parse_math() for t in texts)
+    for name in names:
+      assert any(name in t.get_text() for t in texts)
+
+
+def test_letters_that_fonts_lack_are_one_warning(tmp_path):
+  for figure in figures_of_names(("\U00013080\U00013081", "\U00013082\U00013083")):
+    with pytest.warns(UserWarning) as caught:
+      path = figures.save(figure, tmp_path / "names.png")
+    assert [str(w.message) for w in caught] == [
+        "names.png: letters that matplotlib's fonts lack are drawn as boxes"
+    ]
+    assert path.stat().st_size > 1000
+    assert caught[0].filename == __file__
+
+
+def test_other_warnings_of_a_figure_are_kept(tmp_path):
+  figure = figures.figure(2, 2)
+  figure.subplots().set_xlabel("x")
+  figure.savefig = lambda path: warnings.warn("another", RuntimeWarning, stacklevel=1)
+  with pytest.warns(RuntimeWarning, match="another"):
+    figures.save(figure, tmp_path / "figure.png")

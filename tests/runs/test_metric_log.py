@@ -1,6 +1,7 @@
 """Metric logs: truncated on resume, complete after a kill, and the same as TensorBoard events."""
 
 import json
+import math
 import struct
 
 import pytest
@@ -90,3 +91,36 @@ def test_events_contain_the_same_scalars(tmp_path):
   assert events(tmp_path / "tensorboard") == [
       (3, "loss", 0.5), (3, "grad_norm", 2.0), (6, "validation/loss", 0.25),
   ]  # fmt: skip
+
+
+def refuse(constant):
+  raise ValueError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_lines_are_strict_json_and_what_is_not_finite_is_read_as_nan(tmp_path, value):
+  with metric_log.MetricLog(tmp_path, after_step=0) as log:
+    log.write(1, {"loss": 0.5, "validation/loss": value})
+    log.write_timing(1, {"seconds": value})
+  metrics, timings = ((tmp_path / f"{n}.jsonl").read_text() for n in ("metrics", "timings"))
+  line = json.loads(metrics, parse_constant=refuse)
+  assert line == {"step": 1, "loss": 0.5, "validation/loss": None}
+  assert json.loads(timings, parse_constant=refuse) == {"step": 1, "seconds": None}
+  (read,) = metric_log.read(tmp_path / "metrics.jsonl")
+  assert math.isnan(read.pop("validation/loss")) and read == {"step": 1, "loss": 0.5}
+
+
+def test_a_resumed_run_keeps_null_as_it_was(tmp_path):
+  with metric_log.MetricLog(tmp_path, after_step=0) as log:
+    log.write(1, {"loss": math.nan})
+  before = (tmp_path / "metrics.jsonl").read_bytes()
+  write(tmp_path, [], after_step=1)
+  assert (tmp_path / "metrics.jsonl").read_bytes() == before == b'{"step": 1, "loss": null}\n'
+
+
+def test_lines_of_older_runs_with_nan_are_read(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n')
+  (line,) = metric_log.read(tmp_path / "metrics.jsonl")
+  assert math.isnan(line["loss"])
+  write(tmp_path, [], after_step=1)
+  assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": null}\n'

@@ -89,11 +89,16 @@ def test_softmax_is_not_elementwise(run):
   Raising one entry of a row lowers the others. (The cost O(N M) is right.)
   """
   m = jnp.array([[1.0, 2, 3], [0, 0, 0]])
-  p, raised = run(jax.nn.softmax)(m), run(jax.nn.softmax)(m.at[0, 0].add(1))
+  probabilities = run(softmax.probabilities)
+  p, raised = probabilities(m), probabilities(m.at[0, 0].add(1))
   assert (raised[0, 1:] < p[0, 1:]).all()
   np.testing.assert_array_equal(raised[1], p[1])
-  e, raised = run(jnp.exp)(m), run(jnp.exp)(m.at[0, 0].add(1))
-  np.testing.assert_array_equal(e[0, 1:], raised[0, 1:])
+  d_p = jnp.zeros((2, 3)).at[0, 0].set(1)  # The gradient of one entry, p_0.
+  d_m = run(lambda m: softmax.softmax_vjp(m, d_out=d_p))(m)
+  np.testing.assert_allclose(d_m[0], p[0, 0] * (np.eye(3)[0] - p[0]), rtol=1e-12)
+  np.testing.assert_array_equal(d_m[1], 0)
+  of_sigmoid = run(lambda m: activations.sigmoid_vjp(m, d_out=d_p))(m)
+  assert np.count_nonzero(d_m) == 3 and np.count_nonzero(of_sigmoid) == 1
 
 
 def test_the_ends_of_the_ranges_are_never_reached(run):

@@ -67,20 +67,19 @@ def test_the_scale_keeps_the_variance_of_scores_at_one_and_the_softmax_unsaturat
   """Modern architecture, question 8 c: why 1/sqrt(d_k).
 
   q k is a sum of d_k products of variance 1, so it has variance d_k; divided by
-  sqrt(d_k), 1. With d_k = 256 the unscaled weights are nearly one-hot, where
-  p_i (1 - p_i) is nearly 0, and the gradient with respect to the scores nearly gone.
+  sqrt(d_k), 1. The variance of the logarithms of a row of weights shows it, as scores less
+  their row's constant: over d_k it is a line of slope 1, or level. With it p_i (1 - p_i), and
+  with that the gradient with respect to the scores, falls, or stays.
   """
-  query, key = draw(1, 200, 256, seed=1), draw(1, 200, 256, seed=2)
-  scores = np.einsum("ntd,nsd->nts", query, key)
-  assert np.var(scores) == pytest.approx(256, rel=0.05)
-  assert np.var(scores / 16) == pytest.approx(1, rel=0.05)
-  few = key[:, :8]
-  slopes = [
-      float((w * (1 - w)).mean())
-      for w in (run(lambda q, k, s=s: attention.weights(q, k, scale=s))(query, few)
-                for s in (None, 1.0))
-  ]
-  assert slopes[0] > 5 * slopes[1]
+  widths, slopes = (4, 32, 256), {}
+  for scale in (None, 1.0):
+    weights = run(lambda q, k, scale=scale: attention.weights(q, k, scale=scale))
+    drawn = [weights(draw(1, 300, d, seed=1), draw(1, 100, d, seed=2)) for d in widths]
+    variance = [float(np.log(p).var(-1, ddof=1).mean()) for p in drawn]
+    np.testing.assert_allclose(variance, widths if scale else np.ones(3), rtol=0.1)
+    slopes[scale] = [float((p * (1 - p)).mean()) for p in drawn]
+  np.testing.assert_allclose(slopes[None], slopes[None][0], rtol=0.05)
+  assert (np.diff(slopes[1.0]) < 0).all() and slopes[1.0][-1] < slopes[None][-1] / 5
 
 
 def test_attention_is_not_a_linear_map(run):
@@ -147,7 +146,7 @@ def test_a_query_over_the_inputs_is_the_column_form_of_the_same(run):
 
 
 def test_permuted_words_give_permuted_outputs(run):
-  """Final exam of February 2022, part 2, question 2; also in the notes.
+  """Final exam of February 12, 2022, part 2, question 2; also in the notes.
 
   Without positions, permuting the tokens permutes the outputs the same way. With
   position vectors added, here the sinusoids, it does not: that is their purpose.
@@ -171,3 +170,22 @@ def test_causal_masking_hides_the_future(run):
     np.testing.assert_array_equal(masked[t, t + 1 :], 0)
     assert (np.abs(masked[t, : t + 1]).max(-1) > 1e-4).all()
     assert (np.abs(open_[t]).max(-1) > 1e-4).all()
+
+
+def test_self_attention_reads_one_sequence_and_encoder_decoder_attention_two(run):
+  """Erratum of the notes, Attention: self-attention is called an encoder-decoder architecture.
+
+  It maps a sequence to one of the same length, each position a query, key and value. Attention
+  between a decoder and an encoder has its queries from the one and keys and values from the
+  other: as many outputs as the target has words, and no path from one word of it to another.
+  """
+  source, target = draw(5, 4), draw(3, 4, seed=1)
+  params = {name: {"kernel": draw(4, 4, seed=2 + i)} for i, name in enumerate(
+      ("query", "key", "value", "out"))}  # fmt: skip
+  alone = run(lambda x: attention.multi_head(params, x, num_heads=2))
+  between = run(lambda x, context: attention.multi_head(params, x, context, num_heads=2))
+  changed = target.at[0].add(1)
+  of_target, of_both = alone(target), between(target, source)
+  assert of_target.shape == of_both.shape == (3, 4)
+  np.testing.assert_allclose(between(changed, source)[1:], of_both[1:], rtol=1e-12)
+  assert np.abs(alone(changed)[1:] - of_target[1:]).max() > 0.05

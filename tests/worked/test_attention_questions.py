@@ -1,6 +1,5 @@
-"""Multiple-choice questions about attention: opposite heads, identity projections, cost."""
+"""Multiple-choice questions about attention: opposite heads, identity projections."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,20 +64,3 @@ def test_identity_projections_attend_to_every_row(run):
   for i, x_i in enumerate(np.asarray(x)):
     e = np.exp(np.asarray(x) @ x_i / np.sqrt(d))
     np.testing.assert_allclose(z[i], (e / e.sum()) @ np.asarray(x), rtol=1e-12)
-
-
-@pytest.mark.parametrize("m, n", [(7, 5), (2, 9), (6, 6)])
-def test_a_transformer_costs_the_square_of_the_longer_sentence(m, n):
-  """Final exam of February 26, 2022, part 1, question 3: O(max(M, N)^2) operations.
-
-  The scores are M M in the encoder, N N in the decoder and N M between the two: at
-  least the square of the longer and at most three times that.
-  """
-
-  def scores(queries, keys, d=3):
-    arguments = jnp.zeros((1, queries, d)), jnp.zeros((1, keys, d))
-    return jax.eval_shape(attention.weights, *arguments).size
-
-  total = scores(m, m) + scores(n, n) + scores(n, m)
-  assert total == m * m + n * n + m * n
-  assert max(m, n) ** 2 <= total <= 3 * max(m, n) ** 2

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlx.gradients import activations
+from dlx.gradients import linear as gradients
 from dlx.layers import linear, losses
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -27,7 +29,7 @@ def test_the_best_linear_code_is_the_first_singular_vectors(run, k):
   """Notes, Linear auto-encoder: with X^T = U S V^T the minimizer is W = U_K^T.
 
   The error is the sum of the squares of the other singular values (Eckart-Young), it
-  is a minimum, and W^T W has rank K. Final exam, February 2022, part 1, question 6: the
+  is a minimum, and W^T W has rank K. Final exam of February 12, 2022, part 1, question 6: the
   linear auto-encoder is PCA (of centred data).
   """
   u, s, vt = np.linalg.svd(X.T)
@@ -87,8 +89,78 @@ def test_a_reconstruction_error_is_of_a_difference(run):
   So in the loss, the objective without biases and the linear auto-encoder's X X W^T W,
   a product whose shapes do not fit. A perfect reconstruction has the error 0.
   """
-  unit = jnp.eye(4)
-  assert float(run(error)(unit, jnp.asarray(X))) == 0
-  assert float(((X @ np.eye(4)) * X).sum() / 2) > 1
-  with pytest.raises(ValueError, match="matmul"):
-    X @ X
+  x, w = jnp.asarray(X), jnp.eye(4)
+  assert float(run(error)(w, x)) == 0
+  product = run(lambda w, x: ((reconstruct(w, x) * x) ** 2).sum() / 2)
+  assert float(product(w, x)) > 1
+  assert float(product(jnp.zeros((4, 4)), x)) == 0  # It is least where nothing is restored.
+  with pytest.raises(ValueError, match="x: expected a last dimension of 6, got shape"):
+    run(linear.apply)({"kernel": x}, x)
+
+
+def encode(params, x):
+  """h = s(W x + b), s logistic."""
+  return jax.nn.sigmoid(linear.apply(params, x))
+
+
+def contraction(params, x):
+  """sum_i |grad_x h_i|^2, the rows of the Jacobian by the rules of dlx."""
+  z = linear.apply(params, x)
+
+  def row(one):
+    d_z = activations.sigmoid_vjp(z, d_out=one)
+    return gradients.apply_vjp(params, x, d_out=d_z)[1]
+
+  return (jax.vmap(row)(jnp.eye(z.size)) ** 2).sum()
+
+
+def test_penalties_of_the_code_and_of_its_derivatives(run):
+  """Notes, Regularized auto-encoders: lambda |h|^2 and lambda sum_i |grad_x h_i|^2.
+
+  The first is dlx's l2_penalty of the code with the weight 2 lambda. For a logistic code the
+  second is lambda sum_i (h_i (1 - h_i))^2 |W_i|^2: saturated units cost nothing, and a code
+  whose weights are doubled at h = 1/2 costs four times as much.
+  """
+  weight, rng = 0.3, np.random.default_rng(2)
+  params = {"kernel": rng.normal(size=(4, 3)), "bias": rng.normal(size=3)}
+  x = rng.normal(size=4)
+
+  def h(x):
+    return 1 / (1 + np.exp(-(x @ params["kernel"] + params["bias"])))
+
+  penalty = run(lambda x: losses.l2_penalty(encode(params, x), weight=2 * weight))(jnp.asarray(x))
+  assert float(penalty) == pytest.approx(weight * sum(v * v for v in h(x)), rel=1e-12)
+  steps = 1e-5 * np.eye(4)
+  jacobian = (h(x + steps) - h(x - steps)) / 2e-5  # (D, H).
+  value = float(run(contraction)(params, jnp.asarray(x)))
+  assert value == pytest.approx((jacobian**2).sum(), rel=1e-8)
+  lengths = (params["kernel"] ** 2).sum(0)
+  assert value == pytest.approx(((h(x) * (1 - h(x))) ** 2 * lengths).sum(), rel=1e-12)
+  saturated = {**params, "bias": params["bias"] + 40}
+  assert float(run(contraction)(saturated, jnp.asarray(x))) < 1e-25
+  doubled = {"kernel": 2 * params["kernel"], "bias": jnp.zeros(3)}
+  middle = {"kernel": params["kernel"], "bias": jnp.zeros(3)}
+  once, twice = (run(contraction)(p, jnp.zeros(4)) for p in (middle, doubled))
+  assert float(twice) == pytest.approx(4 * float(once), rel=1e-12)
+
+
+def test_principal_components_need_centred_data(run):
+  """Erratum of the notes, Linear auto-encoder: "This is called Principal Component Analysis".
+
+  They do not centre the data. Far from the origin the first singular vector points at the mean
+  and not along the largest variance. Without biases the auto-encoder of one unit then leaves
+  more of the data than that of the centred data does. (The decomposition is also stated for
+  m >= n, and used for X^T, which has D < N rows; it exists for every shape.)
+  """
+  rng = np.random.default_rng(3)
+  mean, direction = np.array([0.0, 5.0]), np.array([1.0, 0.0])
+  x = mean + rng.normal(size=(200, 1)) * direction * 2 + rng.normal(size=(200, 2)) * 0.5
+  centred = x - x.mean(0)
+  assert x.T.shape == (2, 200)
+  first, first_centred = (np.linalg.svd(a.T)[0][:, 0] for a in (x, centred))
+  variance = np.linalg.eigh(np.cov(centred.T))[1][:, -1]  # The first principal component.
+  np.testing.assert_allclose(np.abs(first_centred @ variance), 1, rtol=1e-12)
+  assert np.abs(first @ variance) < 0.1 and np.abs(first @ mean) / 5 > 0.99
+  left = [float(run(error)(jnp.asarray(w[None]), jnp.asarray(a)))
+          for w, a in ((first, x), (first_centred, centred))]  # fmt: skip
+  assert left[1] < left[0] / 2

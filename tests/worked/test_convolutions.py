@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dlx.gradients import residual
 from dlx.layers import conv, linear, pooling
@@ -15,7 +16,7 @@ def lines(table):
 
 
 def test_the_employees_network():
-  """Final exam, February 2022, part 3, problem 1, question 2: 192 x 256 grey pictures.
+  """Final exam of February 12, 2022, part 3, problem 1, question 2: 192 x 256 grey pictures.
 
   Convolutions of 5 filters 3x3 (padding 1), 10 of 5x5, 20 of 2x2 with stride 2, each
   followed by ReLU and max pooling: 2x2 with stride 2 twice, then 5x5 with stride 2. The
@@ -71,9 +72,32 @@ def test_the_network_for_128_by_128_pictures():
   assert table.total == 1216 + 4640 + 3_075_300
 
 
+@pytest.mark.parametrize("strides, size", [(1, (3, 3)), (2, (2, 2))])
+def test_a_convolution_is_a_dot_product_with_each_patch(run, x64, strides, size):
+  """Final exam of January 25, 2023, part 1, question 7: patches of the input and filters.
+
+  Output (i, j, f) is the sum over a 2 x 3 patch, all its channels, of x times filter f. A fully
+  connected layer is the case of one patch, the whole input.
+  """
+  rng = np.random.default_rng(0)
+  x, kernel, bias = (rng.normal(size=s) for s in ((4, 5, 2), (2, 3, 2, 4), (4,)))
+  y = run(lambda x: conv.apply({"kernel": kernel, "bias": bias}, x, strides=strides,
+                               padding="VALID"))(jnp.asarray(x))  # fmt: skip
+  assert y.shape == (*size, 4)
+  for i, j, f in np.ndindex(y.shape):
+    rows, columns = i * strides, j * strides
+    patch = x[rows : rows + 2, columns : columns + 3]
+    assert y[i, j, f] == pytest.approx(np.vdot(patch, kernel[..., f]) + bias[f], rel=1e-12)
+  whole = rng.normal(size=(4, 5, 2, 3))
+  y = run(lambda x: conv.apply({"kernel": whole}, x, padding="VALID"))(jnp.asarray(x))
+  connected = linear.apply({"kernel": jnp.asarray(whole.reshape(40, 3))}, x.ravel())
+  np.testing.assert_allclose(y[0, 0], connected, rtol=1e-12)
+
+
 FILTER = np.array([[1.0, 0, -1], [1, 0, -1], [1, 0, -1]])
 # The figure with the brightness values is not in the text. The four that the skip connection
-# adds are printed; the others follow, but for two, from the printed sums (-0.5, 0.2, -0.9, 0).
+# adds are printed; the others were solved, but for two that are free, from the printed sums
+# (-0.5, 0.2, -0.9, 0), which therefore hold by construction.
 BRIGHTNESS = np.array([[0.5, 0.3, 0.2], [0.3, 0.2, 0.4], [0.1, 0.4, 0.3]])
 
 
@@ -84,9 +108,11 @@ def filtered(x, bias=0.0):
 
 
 def test_one_filter_and_its_pool(run, x64):
-  """Final exam, February 2022, part 3, problem 1, question 3: the filter [1 0 -1] thrice, 0.5.
+  """Final exam of February 12, 2022, part 3, problem 1, question 3: [1 0 -1] thrice, bias 0.5.
 
-  The sums under the filter are [[-0.5 0.2] [-0.9 0.0]]; with the bias and ReLU
+  The figure with the pixels is missing in the text, and BRIGHTNESS was solved for the printed
+  sums. So these confirm nothing; the bias, ReLU, pool and the skip connection below do. The
+  sums under the filter are [[-0.5 0.2] [-0.9 0.0]]; with the bias and ReLU
   [[0 0.7] [0 0.5]], and the pool's first value is 0.7.
   """
   x = jnp.asarray(BRIGHTNESS)[:, :, None]
@@ -100,7 +126,7 @@ def test_one_filter_and_its_pool(run, x64):
 
 
 def test_one_filter_and_its_pool_with_a_skip_connection(run, x64):
-  """Final exam, February 2022, part 3, problem 1, question 4: the input is added before ReLU.
+  """Final exam of February 12, 2022, part 3, problem 1, question 4: the input is added before ReLU.
 
   [[-0.5 0.2] [-0.9 0]] + [[0.5 0.3] [0.3 0.2]] + 0.5 gives [[0.5 1.0] [0 0.7]] and the
   pool's first value 1.0.

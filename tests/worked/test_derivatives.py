@@ -129,7 +129,7 @@ def test_the_quotient_rule_has_a_difference_above_the_bar(run):
 
 
 def test_the_derivative_of_a_computation_graph(run):
-  """Final exam, February 2022, part 1, question 7: y = a b.
+  """Final exam of February 12, 2022, part 1, question 7: y = a b.
 
   The graph is a figure; by the printed derivatives it is a = 3 x + s(x) and
   b = x^2 - e^-x (s logistic), so dy/dx = b (3 + s (1 - s)) + a (2 x + e^-x). The option

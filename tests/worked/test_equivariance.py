@@ -43,7 +43,7 @@ def test_convolution_is_equivariant_to_translation(run):
 
 
 def test_convolution_is_not_equivariant_to_rotation(run):
-  """Final exam, February 2022, part 1, question 6: equivariant to translations, not rotations."""
+  """Final exam of February 12, 2022, part 1, question 6: to translations, not to rotations."""
   y = run(convolve)(jnp.asarray(PICTURE))
   assert np.abs(run(convolve)(jnp.asarray(np.rot90(PICTURE))) - np.rot90(y)).max() > 1
 
@@ -88,23 +88,3 @@ def test_an_output_depends_on_a_small_part_of_the_input(run):
     expected = np.zeros((8, 8))
     expected[i - 1 : i + 2, j - 1 : j + 2] = KERNEL
     np.testing.assert_allclose(d_x, expected, atol=1e-14)
-
-
-def test_the_cost_of_a_convolution_grows_with_the_length_and_the_square_of_the_width():
-  """Erratum of the notes, Computational cost: O(k^2 d) is in the row of convolution.
-
-  That row and the one above it run into each other in print. With n positions, d channels in
-  and out and a window of k it is O(k n d^2): each of n d outputs is a sum of k d products.
-  """
-
-  def products(n, d, k):
-    """Counted from the layer's shapes: positions times the weights that meet at each."""
-    params = jax.eval_shape(lambda: conv.init(jax.random.key(0), (1, k), d, d, bias=False))
-    x = jax.ShapeDtypeStruct((1, n, d), float)
-    y = jax.eval_shape(lambda p, x: conv.apply(p, x), params, x)
-    return y.shape[0] * y.shape[1] * params["kernel"].size
-
-  assert products(10, 4, 3) == 3 * 10 * 4**2
-  assert products(20, 4, 3) == 2 * products(10, 4, 3)  # k^2 d does not know of n.
-  assert products(10, 8, 3) == 4 * products(10, 4, 3)  # k^2 d would double.
-  assert products(10, 4, 6) == 2 * products(10, 4, 3)  # k^2 d would be four times as much.

@@ -95,17 +95,33 @@ def test_the_squared_loss_is_of_a_difference(run):
   """Erratum of the notes and of question 5 below: (y_n (w x_n + b))^2, the minus sign lost.
 
   So in the loss of ridge regression, the posterior and the exam's L(w). Where the gradient
-  of the difference's square is zero, that of the product's is not.
+  of the difference's square is zero, that of the product's is not. The first loss of the notes
+  has two lines mixed, (y_n - y_n)(w x_n + b))^2, which is 0 for all weights.
   """
   solution = solve(DESIGN, Y)
   b, w = jnp.asarray(solution[:1]), jnp.asarray(solution[1:])
   product = run(jax.grad(lambda w: jnp.sum((Y * (X @ w + b)) ** 2)))(w)
   np.testing.assert_allclose(run(jax.grad(sum_of_squares))(w, b, X, Y), 0, atol=1e-12)
   assert np.abs(product).max() > 1
+  mixed = run(lambda w: jnp.sum(((Y - Y) * (X @ w + b)) ** 2))
+  assert float(mixed(w)) == float(mixed(w + 5)) == 0 < float(sum_of_squares(w, b, X, Y))
+
+
+def test_the_targets_are_numbers_and_not_the_inputs(run):
+  """Erratum of the notes, Linear models: y is printed with the rows of X.
+
+  With it (X^T X)^-1 X^T y is the unit matrix, whatever is to be predicted. With y_1 to y_N it
+  is the weights of least squares, where the gradient vanishes.
+  """
+  np.testing.assert_allclose(solve(X, X), np.eye(2), atol=1e-12)
+  gradient = run(jax.grad(lambda w: sum_of_squares(w, jnp.zeros(1), X, Y)))
+  np.testing.assert_allclose(gradient(jnp.asarray(solve(X, Y))), 0, atol=1e-12)
+  for row in np.eye(2):
+    assert np.abs(gradient(jnp.asarray(row))).max() > 1
 
 
 def test_the_descent_step_adds_the_error_times_the_features(run):
-  """Erratum of the final exam, February 2022, part 1, question 5 (its solution).
+  """Erratum of the final exam of February 12, 2022, part 1, question 5 (its solution).
 
   L = 1/2 sum (y_i - w phi_i)^2 has the gradient -sum (y_i - w phi_i) phi_i, so a step of
   gradient descent is w + eta sum (...). The solution writes w - eta sum (...), which
@@ -139,6 +155,8 @@ def test_a_full_batch_step_is_the_sum_of_stochastic_steps(run):
   gradient = run(jax.grad(loss))
   each = [gradient(w, X[i : i + 1], labels[i : i + 1]) for i in range(6)]
   np.testing.assert_allclose(gradient(w, X, labels), sum(each), rtol=1e-12)
+  errors = 1 / (1 + np.exp(-(X @ np.asarray(w)))) - labels
+  np.testing.assert_allclose(gradient(w, X, labels), errors @ X, rtol=1e-12)
 
 
 INPUTS = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])  # A and B; -1 is False.
@@ -170,9 +188,10 @@ def perceptron(x, labels, passes=20):
     ids=["A xor B", "(A xor B) and A", "A or B", "not A and B"],
 )
 def test_a_perceptron_learns_all_functions_but_xor(function, learnable):
-  """Final exam, February 2022, part 1, question 4: only A xor B cannot be learned.
+  """Final exam of February 12, 2022, part 1, question 4: only A xor B cannot be learned.
 
-  The algorithm stops on the others. For the exclusive or no weights exist: adding what
+  Erratum: False is printed "not 1" for -1; sign(w x) gives -1 and +1. The algorithm stops on the
+  others. For the exclusive or no weights exist: adding what
   (1, -1) and (-1, 1) ask, 2b > 0, contradicts the other two, 2b < 0.
   """
   labels = np.where(function, 1.0, -1.0)
@@ -187,13 +206,14 @@ def test_a_score_for_each_class_needs_a_row_for_each_class(run):
   """Erratum of the notes, Multi-class classification.
 
   W is called d x |Y|, and the prediction argmax(W phi(x) + b); the product exists
-  only for W of |Y| x d (or as W^T phi). dlx's kernel is d x |Y|, with phi on its left.
+  only for W of |Y| x d (or as W^T phi). dlx's kernel is d x |Y|, with phi on its left; for a
+  column W phi it is W^T, here |Y| x d, which takes no phi of d features.
   """
   w, phi, b = jnp.arange(8.0).reshape(2, 4), jnp.array([1.0, -2.0]), jnp.ones(4)
   scores = run(linear.apply)({"kernel": w, "bias": b}, phi)
   np.testing.assert_array_equal(scores, [-7, -8, -9, -10])
-  with pytest.raises(TypeError, match="dot_general"):
-    w @ phi
+  with pytest.raises(ValueError, match="x: expected a last dimension of 4, got shape"):
+    run(linear.apply)({"kernel": w.T}, phi)
 
 
 def test_the_multi_class_perceptron_moves_two_rows(run):
@@ -216,7 +236,7 @@ def test_the_multi_class_perceptron_moves_two_rows(run):
 
 
 def test_stacked_linear_layers_are_one_linear_layer(run):
-  """Final exam, February 2022, part 1, question 6: a linear hidden layer adds nothing."""
+  """Final exam of February 12, 2022, part 1, question 6: a linear hidden layer adds nothing."""
   first, second = (
       linear.init(jax.random.key(seed), d_in, d_out) for seed, d_in, d_out in ((0, 2, 5), (1, 5, 3))
   )

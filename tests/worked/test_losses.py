@@ -101,10 +101,16 @@ def test_cross_entropy_of_a_class_is_minus_its_log_probability(run):
 
 
 def test_the_loss_of_several_examples_is_their_mean(run):
-  """Notes, Training neural networks: 1/N sum_n L(f(x_n), y_n), and MSE for linear models."""
+  """Notes, Training neural networks: 1/N sum_n L(f(x_n), y_n), and MSE for linear models.
+
+  Erratum: the mean squared error is once 1/N sum (y_n - f_n)^2 and once 1/2 (f - y)^2, whose
+  mean over N examples is half of it. dlx's is the first.
+  """
   predictions, targets = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.0, 1.0, 0.5])
   mean = (1.0**2 + 3.0**2 + 0.0**2) / 3
-  assert float(run(losses.squared_error)(predictions, targets)) == pytest.approx(mean)
+  assert float(run(losses.squared_error)(predictions, targets)) == pytest.approx(mean, rel=1e-14)
+  halves = [float(run(losses.squared_error)(p, t)) / 2 for p, t in zip(predictions, targets)]
+  assert sum(halves) / 3 == pytest.approx(mean / 2, rel=1e-14)
 
 
 def test_a_loss_is_added_to_its_penalty(run):

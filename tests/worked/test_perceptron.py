@@ -1,5 +1,6 @@
-"""Mistakes of the perceptron on scaled inputs. Final exam of January 25, 2023."""
+"""Mistakes of the perceptron: on scaled inputs, their bound, and of several classes."""
 
+import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
@@ -44,9 +45,9 @@ def train(w, x, y, passes=30):
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
 def test_doubled_inputs_cause_as_many_mistakes(run, seed):
-  """Part 1, question 3: from zero weights the mistakes on 2x are those on x.
+  """Final exam of January 25, 2023, part 1, question 3: x and 2x make the same mistakes.
 
-  The weights on 2x are twice those on x at every moment, so every sign is the same.
+  That is, from zero weights: those on 2x are twice those on x at every moment, so all signs agree.
   """
   x, y = separable(seed)
   w, mistakes = run(train)(jnp.zeros(2), x, y)
@@ -65,3 +66,74 @@ def test_from_other_weights_the_mistakes_differ(run):
   _, mistakes_2 = run(train)(start, 2 * x, y)
   assert mistakes[-1] == mistakes_2[-1] == 0
   assert mistakes_2.sum() < mistakes.sum()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_the_mistakes_are_bounded_by_radius_and_margin(run, seed):
+  """Notes, Perceptron: it converges in a finite number of steps on separable data.
+
+  Novikoff: at most (R / gamma)^2 mistakes, R the length of the longest x and gamma the margin
+  y u x of any unit vector u that separates them. Each mistake adds at least gamma to u w and at
+  most R^2 to |w|^2. The bound is that of the best of 3,600 directions.
+  """
+  x, y = separable(seed)
+  w, mistakes = run(train)(jnp.zeros(2), x, y)
+  angle = np.linspace(0, 2 * np.pi, 3600)
+  margin = (y[:, None] * x @ np.stack([np.cos(angle), np.sin(angle)])).min(0).max()
+  radius = np.linalg.norm(x, axis=1).max()
+  assert margin >= 0.1
+  assert 0 < mistakes.sum() <= (radius / margin) ** 2
+  assert mistakes.sum() * margin <= np.linalg.norm(w) <= np.sqrt(mistakes.sum()) * radius
+  if mistakes[-1] == 0:
+    assert (y * (x @ w) > 0).all()
+
+
+def train_classes(kernel, x, y, passes=30):
+  """(kernel (D, C), mistakes of each pass): on a mistake row y gains phi and row c loses it."""
+  num_classes = kernel.shape[1]
+
+  def visit(kernel, example):
+    phi, label = example
+    predicted = jnp.argmax(linear.apply({"kernel": kernel}, phi))
+    d_scores = jax.nn.one_hot(predicted, num_classes) - jax.nn.one_hot(label, num_classes)
+    d_params, _ = gradients.apply_vjp({"kernel": kernel}, phi, d_out=d_scores)
+    return kernel - d_params["kernel"], predicted != label
+
+  def one_pass(kernel, _):
+    kernel, wrong = lax.scan(visit, kernel, (x, y))
+    return kernel, wrong.sum()
+
+  return lax.scan(one_pass, kernel, length=passes)
+
+
+def by_hand(x, y, num_classes):
+  """The notes' algorithm, in loops: W (C, D) and the number of mistakes, to its end."""
+  w, mistakes = np.zeros((num_classes, x.shape[1])), 0
+  while True:
+    before = mistakes
+    for phi, label in zip(x, y):
+      predicted = int(np.argmax(w @ phi))
+      if predicted != label:
+        w[label] += phi
+        w[predicted] -= phi
+        mistakes += 1
+    if mistakes == before:
+      return w, mistakes
+
+
+def test_the_multi_class_perceptron_ends_without_mistakes(run):
+  """Notes, Multi-class classification: the algorithm, run until a pass has no mistake.
+
+  Four classes of points around the corners of a square, with a constant feature. Updates add up
+  to zero over the classes, so every column of W does.
+  """
+  rng = np.random.default_rng(0)
+  corners = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+  y = np.arange(40) % 4
+  x = np.concatenate([corners[y] + rng.uniform(-0.6, 0.6, size=(40, 2)), np.ones((40, 1))], 1)
+  kernel, mistakes = run(train_classes)(jnp.zeros((3, 4)), x, y)
+  w, total = by_hand(x, y, 4)
+  assert mistakes[0] > 0 == mistakes[-1] and mistakes.sum() == total
+  np.testing.assert_allclose(kernel.T, w, atol=1e-12)
+  assert (np.argmax(x @ kernel, 1) == y).all()
+  np.testing.assert_allclose(kernel.sum(1), 0, atol=1e-12)

@@ -134,12 +134,12 @@ def test_with_tanh_mark_twain_gets_more(run, pool):
 
 
 def test_a_third_follows_from_the_second_and_the_third_class(run):
-  """Erratum of question 3. it states that p1 is at most p1, and at most p2: that allows 1/2.
+  """Erratum of question 3. It states that p1 is at most p1, and at most p2: that allows 1/2.
 
   The classes that bound the first are the second and the third.
   """
   p = run(jax.nn.softmax)(jnp.array([1.0, 1.0, -5.0]))
-  assert p[0] <= p[0] and p[0] <= p[1] and p[0] > 0.49
+  assert 0.49 < p[0] <= p[1]  # At most the second, and nearly 1/2.
   c = jnp.array([[0.0, 0], [0, 1], [1, 0], [2, 3], [0.1, 5]])
   y = run(scores)(c)
   np.testing.assert_allclose(y, [[-v, u, 2 * u - v] for u, v in c.tolist()], rtol=1e-15)

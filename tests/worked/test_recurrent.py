@@ -24,8 +24,9 @@ def test_four_times_the_characters_need_no_more_parameters():
 
   The same weights run over every step, so a sequence four times as long changes nothing:
   with V characters one-hot and H units, V H + H^2 + H and twice 2 H^2 + H. Only four times
-  the *kinds* of characters would widen the first matrix, by 3 V H. The solution in print
-  answers for one hidden layer; it holds for three as well.
+  the *kinds* of characters would widen the first matrix, by 3 V H. We read the
+  question's "3-layer" as three recurrent layers, the solution reads it as input, hidden and
+  output layer; its answer holds for both.
   """
   v, h = 5, 7
 
@@ -82,7 +83,8 @@ def test_three_steps_unrolled(run):
   """Modern architecture, question 3: h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h), h_0 = 0.
 
   The columns' weights are the transposes of dlx's. The three steps share them, and h_3
-  depends on x_1, x_2 and x_3: each derivative is there.
+  depends on x_1, x_2 and x_3: each derivative is there. Erratum of Problem Set 3, problem 4,
+  where a word's encoding "is retained only for a single step" of an RNN: x_1 is in h_3.
   """
   params, xs = simple(), draw(3, 2, seed=4)
   w_xh, w_hh, b_h = np.asarray(params["input"]).T, np.asarray(params["hidden"]).T, params["bias"]
@@ -159,7 +161,8 @@ def test_the_gru_of_the_notes_is_the_form_without_reset_after(run):
 
   dlx's gates have the order r, z, n, with reset_after=False. Erratum: the update gate
   is defined as u_t and used as z_t. They are one gate; with the other one defined, r_t, in
-  the place of z_t, the state is another.
+  the place of z_t, the state is another. So it is with a vector v in the candidate, which is
+  printed lower-case: all its units would see the same product v x.
   """
   reset, update, candidate = gates = gated(3, seed=1)
   x, h = np.array([0.5, -1.0]), np.array([0.2, -0.4, 0.9])
@@ -173,13 +176,17 @@ def test_the_gru_of_the_notes_is_the_form_without_reset_after(run):
   new, _ = run(gru.cell)(side_by_side(gates), jnp.asarray(h), jnp.asarray(x))
   np.testing.assert_allclose(new, (1 - u_t) * h + u_t * n_t, rtol=1e-12)
   assert np.abs(new - ((1 - r_t) * h + r_t * n_t)).max() > 0.05
+  v, u, b = candidate
+  of_vector = np.tanh(v[0] @ x + u @ (r_t * h) + b)
+  assert np.abs(new - ((1 - u_t) * h + u_t * of_vector)).max() > 0.05
 
 
 def test_the_lstm_of_the_notes_agrees_with_dlx(run):
   """Notes, Recurrent neural networks, LSTM: c = f c_{t-1} + i c~, h = o tanh(c).
 
   dlx's gates have the order i, f, g, o, where g is the candidate c~. The notes' input
-  matrices are V_i for one gate and W_f, W_o, W_c for the others: all act on x.
+  matrices are V_i for one gate and W_f, W_o, W_c for the others: all act on x. Erratum: the
+  candidate's bias is printed b. It is b_c: with that of another gate the cell is another.
   """
   gates = gated(4, seed=2)
   x, c, h = np.array([0.5, -1.0]), np.array([1.0, -0.3, 0.1]), np.array([0.2, -0.4, 0.9])
@@ -191,6 +198,9 @@ def test_the_lstm_of_the_notes_agrees_with_dlx(run):
   np.testing.assert_allclose(carry[0], new_c, rtol=1e-12)
   np.testing.assert_allclose(carry[1], logistic(o) * np.tanh(new_c), rtol=1e-12)
   np.testing.assert_array_equal(y, carry[1])
+  for other in (gates[0], gates[1], gates[3]):
+    of_other = logistic(f) * c + logistic(i) * np.tanh(g - gates[2][2] + other[2])
+    assert np.abs(carry[0] - of_other).max() > 0.01
 
 
 def test_a_closed_gate_keeps_the_state_unchanged(run):

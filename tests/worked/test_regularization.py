@@ -8,6 +8,7 @@ import pytest
 from dlx.gradients import penalties
 from dlx.layers import losses
 from dlx.layers.dropout import dropout
+from dlx.models import summary
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -43,7 +44,7 @@ def test_the_l1_penalty_adds_absolute_values(run):
 
 
 def test_dropout_drops_with_probability_p_and_scales_by_one_over_1_minus_p(run):
-  """Final exam, February 2022, part 2, question 1; erratum of the notes, Regularization.
+  """Final exam of February 12, 2022, part 2, question 1; erratum of the notes, Regularization.
 
   The notes call p the probability of dropping a neuron and, two lines on, of keeping it
   (a mask that is 1 with probability p); the first is right. The notes also leave out the
@@ -58,3 +59,52 @@ def test_dropout_drops_with_probability_p_and_scales_by_one_over_1_minus_p(run):
   np.testing.assert_allclose(y[kept], 1 / (1 - p), rtol=1e-12)
   assert float(y.mean()) == pytest.approx(1, abs=0.025)
   assert abs(float(kept.mean()) - 1) > 0.15  # The mask alone, as printed.
+
+
+def minus_log_posterior(w, y, scale):
+  """- log p(w | y) but for a constant, for x = 2: noise N(0, 1/4), prior Laplace(0, scale)."""
+  return losses.squared_error(2 * w, y) / (2 * 0.5**2) + losses.l1_penalty(w, 1 / scale)
+
+
+def with_gaussian_prior(w, y, scale):
+  return losses.squared_error(2 * w, y) / (2 * 0.5**2) + losses.l2_penalty(w, 1 / scale**2)
+
+
+def test_a_laplace_prior_is_an_l1_penalty(run):
+  """Notes, Regularization, L1: equivalent to a Laplace prior on the weights.
+
+  p(w) = exp(-|w| / b) / (2 b) gives the penalty lambda |w| / s^2 with lambda = s^2 / b. For one
+  example y = w x the maximum a posteriori is the soft threshold
+  w = sign(x y) max(|x y| - lambda, 0) / x^2; for x = 2, y = 1.3, s = 1/2, b = 1 it is
+  (2.6 - 0.25) / 4 = 0.5875 instead of 0.65. A small |x y| gives exactly 0, which no Gaussian
+  prior does: that is sparsity.
+  """
+  grid = np.arange(-800, 801) / 800  # Has 0.5875 in it.
+  posterior = run(jax.vmap(minus_log_posterior, (0, None, None)))
+  slope_at_zero = run(jax.grad(with_gaussian_prior))
+  cases = [(1.3, 1.0, 0.5875), (-1.3, 1.0, -0.5875), (0.1, 1.0, 0.0), (1.3, 0.05, 0.0)]
+  for y, scale, best in cases:
+    log_p = -np.abs(grid) / scale - (y - 2 * grid) ** 2 / (2 * 0.5**2)
+    assert grid[np.argmax(log_p)] == best
+    found = posterior(grid[:, None], jnp.array([y]), scale)
+    np.testing.assert_allclose(found, -log_p, rtol=1e-12)
+    slope = slope_at_zero(jnp.zeros(1), jnp.array([y]), scale)
+    np.testing.assert_allclose(slope, -2 * y / 0.5**2, rtol=1e-12)  # So w = 0 is not best.
+
+
+def test_the_penalty_of_two_hidden_layers_has_three_matrices(run):
+  """Erratum of the notes, Feed-forward networks: L hidden layers, W^(1) to W^(L), f = h^(L).
+
+  The output layer has weights, too: f is W^(L+1) h^(L) + b, as the sums of the penalties, which
+  run to L + 1, have it. Without the last matrix its weights would not decay.
+  """
+  layers = [summary.linear(5), summary.linear(3), summary.linear(2)]  # L = 2.
+  rows = summary.of_layers(layers, (4,)).rows
+  assert [row.weights for row in rows] == [4 * 5, 5 * 3, 3 * 2]
+  rng = np.random.default_rng(0)
+  kernels = [rng.normal(size=s) for s in ((4, 5), (5, 3), (3, 2))]
+  squares = [float((kernel**2).sum()) / 2 for kernel in kernels]
+  value, slopes = run(jax.value_and_grad(lambda w: losses.l2_penalty(w, 1.0)))(kernels)
+  assert float(value) == pytest.approx(sum(squares), rel=1e-12)
+  np.testing.assert_array_equal(slopes[2], kernels[2])
+  assert float(value) - sum(squares[:2]) > 0.5

@@ -1,4 +1,4 @@
-"""The news summarizer: encoder states, greedy words, attention. Final exam, February 2022."""
+"""The news summarizer: encoder states, greedy words, attention. Final exam of February 12, 2022."""
 
 import jax
 from jax import lax
@@ -84,15 +84,16 @@ def test_the_decoder_attends_to_the_three_words(run):
   np.testing.assert_allclose(context, [0.009, 1.921, 1.951], rtol=0, atol=5e-4)
 
 
-def test_attention_costs_a_product_for_each_pair_of_words():
-  """Part 1, question 1: M source and N target words take O(M N) operations.
+def test_a_score_is_an_inner_product(run):
+  """Erratum of question 3. s_1 is written [0 2 2]^T [0 0 1], and so are s_2 and s_3.
 
-  Twice the source or twice the target doubles the scores that are computed.
+  The exam's vectors are columns, [..]^T: the printed product is an outer product, 3 x 3. The
+  score is [0 2 2] [0 0 1]^T / sqrt(3) = 2 / sqrt(3): the logarithm of the ratio of its weight
+  to that of h_3, whose score is 0.
   """
-
-  def scores(m, n, d=3):
-    query, key = jnp.zeros((1, n, d)), jnp.zeros((1, m, d))
-    return jax.eval_shape(attention.weights, query, key).size
-
-  assert scores(7, 5) == 7 * 5
-  assert scores(14, 5) == scores(7, 10) == 2 * scores(7, 5)
+  query, states = jnp.array([[[0.0, 2, 2]]]), jnp.array([[[0.0, 0, 1], [0, 2, 2], [1, 0, 0]]])
+  p = run(attention.weights)(query, states)[0, 0]
+  scores = np.log(p / p[2])
+  np.testing.assert_allclose(scores, np.array([2, 8, 0]) / np.sqrt(3), rtol=1e-12, atol=1e-15)
+  as_written = query[0].T @ states[0, :1]
+  np.testing.assert_array_equal(as_written, [[0, 0, 0], [0, 0, 2], [0, 0, 2]])
