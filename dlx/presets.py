@@ -9,6 +9,9 @@ An experiment's config.py ends in
 from collections.abc import Callable, Collection, Mapping, Sequence
 import difflib
 import importlib
+import importlib.machinery
+import pathlib
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -137,14 +140,36 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def module_of(config: ml_collections.ConfigDict, part: str) -> ModuleType:
   """The module "config" or "experiment" of the package that the config names.
 
+  A config can come with a stranger's run. So the package must be one of dlx's own experiments, or
+  imported already.
+
   Raises:
-    UserError: it cannot be imported.
+    UserError: it is neither, or it cannot be imported.
   """
-  name = f"{config.experiment}.{part}"
+  name = config.get("experiment")
+  if not isinstance(name, str) or not all(map(str.isidentifier, name.split("."))):
+    raise UserError(f"config.experiment is {name!r}; expected a package, such as experiments.vae")
+  if f"{name}.config" not in sys.modules and not _is_own(name):
+    raise UserError(
+        f"the experiment {name} is not one of dlx's own. If you trust its code, name it with "
+        f"--experiments={name} (in Python: import {name}.config)"
+    )
   try:
-    return importlib.import_module(name)
+    return importlib.import_module(f"{name}.{part}")
   except ModuleNotFoundError as e:
-    raise UserError(f"the experiment's module {name} cannot be imported: {e}") from None
+    raise UserError(f"the experiment's module {name}.{part} cannot be imported: {e}") from None
+
+
+def _is_own(name: str) -> bool:
+  """Whether importing the package means importing it from the folder beside dlx."""
+  own = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+  top, *inner = name.split(".")
+  found = sys.modules.get(top) or importlib.machinery.PathFinder.find_spec(top)
+  if top != own.name or found is None:
+    return False
+  spec = getattr(found, "__spec__", found)
+  first = next(iter(spec.submodule_search_locations or ()), "")
+  return pathlib.Path(first).resolve() == own and own.joinpath(*inner, "config.py").is_file()
 
 
 def check(config: ml_collections.ConfigDict) -> None:

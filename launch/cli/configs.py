@@ -66,6 +66,15 @@ def parse(argv: Sequence[str]) -> tuple[ml_collections.ConfigDict, list[str]]:
   return module.get_config(*([preset] if preset else []), changes=changes), rest
 
 
+def trust(names: Sequence[str]) -> None:
+  """Imports experiments; dlx.presets.module_of refuses others than those and dlx's own."""
+  for name in names:
+    try:
+      importlib.import_module(f"{name}.config")
+    except (ImportError, ValueError) as e:
+      raise UserError(f"--experiments={name}: {name}.config cannot be imported: {e}") from None
+
+
 def check_flags(argv: Sequence[str]) -> None:
   """Raises UserError as `parse` does, for programs that pass the flags on."""
   parse(argv)

@@ -12,6 +12,10 @@ from dlx import cache
 from dlx.errors import UserError
 from launch.cli import configs
 
+flags.DEFINE_list(
+    "experiments", [], "Packages of your own experiments, which a run's config may then name."
+)
+
 
 def run(
     main: Callable[..., None],
@@ -89,6 +93,7 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
     rest = flags.FLAGS(argv)[1:]
     if rest and not positional:
       raise UserError(f"unexpected argument {rest[0]!r}; flags have the form --name=value")
+    configs.trust(flags.FLAGS.experiments)
     main(*arguments, *rest)
   except (UserError, flags.Error) as e:
     return _fail(e, 2)
