@@ -15,6 +15,7 @@ flags.DEFINE_string("split", "validation", "Split of its data, or a sum such as 
 
 def main() -> None:
   """Prints one metric per line."""
+  from dlx.distributed import processes
   from dlx.runs import object_storage
   from dlx.training.evaluation import evaluate_run
   from dlx.training.train import write_reports
@@ -24,8 +25,11 @@ def main() -> None:
   metrics, figures = evaluate_run(run, FLAGS.split)
   for name, value in metrics.items():
     print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value:,}")
-  write_reports(run.workdir, figures)
-  object_storage.upload(run.workdir)
+  try:
+    write_reports(run.workdir, figures)
+    object_storage.upload(run.workdir)
+  except OSError as e:  # A stranger's run, or a read-only copy.
+    processes.notice(f"the figures cannot be written to {run.workdir}: {e.strerror}")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def is_done(folder: pathlib.Path) -> bool:
   from dlx.runs import metric_log
   from dlx.runs import workdir as workdirs
 
-  lines = metric_log.read(folder / metric_log.METRICS)
+  lines = metric_log.read_run(folder)
   if not lines or "loss" in lines[-1]:
     return False
   steps_per_epoch = workdirs.read_data(folder)["steps_per_epoch"]

@@ -3,23 +3,30 @@
 Each line of stdin is a JSON object, answered by one line of stdout:
 
   {"module": ..., "args": [...], "stdout": FILE, "stderr": FILE, "environment": {...},
-   "folder": FOLDER, "float64": bool, "signal_at": [STEP, NUMBER] or null}
+   "folder": FOLDER, "float64": bool, "signal_at": [STEP, NUMBER] or null,
+   "die": {"below": FOLDER, "call": NUMBER, "after": bool} or null}
                                           starts a program; its process id
   {"wait": ID, "timeout": SECONDS}        its exit code; it is killed after so many seconds
 
 A child is what `python -m MODULE ARGS` would be, except that the seconds of importing are saved,
 and so is dlx.doctor's check, which the tests with fresh interpreters go through. With signal_at
-it sends itself a signal when metrics.jsonl has that step.
+it sends itself a signal when metrics.jsonl has that step; with die, SIGKILL before or after a
+call that changes the folder (call 0: never), and the calls are listed in FOLDER.calls.
 """
 
+import builtins
+import functools
 import gc
 import importlib
+import io
+import itertools
 import json
 import os
 import pathlib
 import runpy
 import signal
 import sys
+import threading
 import time
 import warnings
 
@@ -61,6 +68,8 @@ def become(request: dict) -> None:
     use_float64()
   if request["signal_at"]:
     signal_itself(*request["signal_at"])
+  if request["die"]:
+    die(**request["die"])
   os.chdir(request["folder"])
   sys.path[0] = request["folder"]  # As `python -m` has it.
   dlx.doctor.check = lambda: None
@@ -91,6 +100,39 @@ def signal_itself(at_step: int, number: int) -> None:
       os.kill(os.getpid(), number)
 
   MetricLog.write = write_and_signal
+
+
+def die(below: str, call: int, after: bool) -> None:
+  """Kills this process before or after the n-th call that changes the folder."""
+  folder, log, numbers = below, open(f"{below}.calls", "w", buffering=1), itertools.count(1)
+  counting = threading.Lock()
+
+  def wrap(name, function, changes):
+    @functools.wraps(function)
+    def wrapped(path, *args, **kwargs):
+      inside = kwargs.get("dir_fd") is not None or (
+          isinstance(path, (str, os.PathLike)) and os.path.abspath(path).startswith(folder)
+      )
+      if not inside or not changes(*args, **kwargs):
+        return function(path, *args, **kwargs)
+      with counting:
+        number = next(numbers)
+        log.write(f"{name} {path}\n")
+      if number == call and not after:
+        os.kill(os.getpid(), signal.SIGKILL)
+      result = function(path, *args, **kwargs)
+      if number == call:
+        os.kill(os.getpid(), signal.SIGKILL)
+      return result
+
+    return wrapped
+
+  writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+  os.open = wrap("os.open", os.open, lambda flags, *_, **__: flags & writes)
+  io.open = wrap("open", io.open, lambda mode="r", *_, **__: set(mode) & set("wax+"))
+  builtins.open = io.open
+  for name in ("mkdir", "rename", "replace", "rmdir", "remove", "unlink"):
+    setattr(os, name, wrap(f"os.{name}", getattr(os, name), lambda *_, **__: True))
 
 
 def main() -> None:

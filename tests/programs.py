@@ -15,7 +15,7 @@ import time
 import jax
 import numpy as np
 
-from dlx.runs import metric_log
+from dlx.runs import metric_log, record
 from dlx.runs.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -57,7 +57,8 @@ class Programs:
 
   `start` and `wait` do the two separately; `fresh` and `begin` use a fresh interpreter.
   Options of a fork: folder, timeout, float64, full (compile with all of LLVM's passes),
-  signal_at (a step and the signal that it sends itself there), and environment variables.
+  signal_at (a step and the signal that it sends itself there), die (the call that changes a
+  folder at which it is killed), and environment variables.
   """
 
   def __init__(self, folder: pathlib.Path, tfds_data_dir: pathlib.Path):
@@ -86,7 +87,7 @@ class Programs:
     return int(self._server.stdout.readline())
 
   def start(
-      self, module: str, *args, folder=ROOT, float64=False, full=False, signal_at=None,
+      self, module: str, *args, folder=ROOT, float64=False, full=False, signal_at=None, die=None,
       **environment: str,
   ) -> Started:  # fmt: skip
     name = self._folder / f"program{next(self._numbers)}"
@@ -96,7 +97,7 @@ class Programs:
     pid = self._ask({
         "module": module, "args": [str(arg) for arg in args], "folder": str(folder),
         "stdout": str(started[0]), "stderr": str(started[1]), "environment": environment,
-        "float64": float64, "signal_at": signal_at,
+        "float64": float64, "signal_at": signal_at, "die": die,
     })  # fmt: skip
     return Started(pid, *started)
 
@@ -185,7 +186,7 @@ def assert_same_run(workdir: pathlib.Path, expected: pathlib.Path, stopped_at=fr
   latest in place of an older one; the last and the best are those of the uninterrupted run.
   """
   names = {path.name for path in expected.iterdir() if path.is_file()}
-  names -= {"run.json", "timings.jsonl", "lock"}
+  names -= {"run.json", "record.json", "timings.jsonl", "lock"}
   assert names >= {"metrics.jsonl", "config.json", "data.json", "validation.json"}
   for name in names:
     assert (workdir / name).read_bytes() == (expected / name).read_bytes(), name
@@ -245,5 +246,6 @@ def without_last_checkpoint(workdir: pathlib.Path, run: pathlib.Path) -> pathlib
   shutil.copytree(run, workdir)
   last = saved_steps(run)[0][-1]
   shutil.rmtree(workdir / "checkpoints" / str(last))
-  (workdir / "checksums" / f"{last}.json").unlink()
+  with record.changed(workdir) as content:
+    del content["checkpoints"][str(last)]
   return workdir

@@ -6,9 +6,10 @@ import pathlib
 from typing import NamedTuple
 
 from dlx import presets
+from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.reports import curves, figures, tables
-from dlx.runs import metric_log
+from dlx.runs import metric_log, record
 from dlx.runs import workdir as workdirs
 
 
@@ -31,16 +32,21 @@ class Curves(NamedTuple):
 
 
 def read(folders: Sequence[pathlib.Path]) -> list[Curves]:
-  """The curves of runs.
+  """The curves of runs; a folder without a record, of published results, is read unchecked.
 
   Raises:
-    UserError: a folder is not a run.
+    UserError: a folder is not a run, or a file in it is corrupted.
   """
-  configs = [presets.flatten(workdirs.read_config(folder)) for folder in folders]
+  configs = []
+  for folder in folders:
+    checked = record.exists(folder)
+    if workdirs.is_run(folder) and not checked:
+      processes.notice(f"{folder} has no {record.RECORD}: its files are not checked")
+    configs.append(presets.flatten(workdirs.read_config(folder, checked=checked)))
   paths = [os.path.abspath(folder) for folder in folders]
   above = os.path.commonpath([os.path.dirname(path) for path in paths])
   return [
-      Curves(os.path.relpath(path, above), config, metric_log.read(folder / metric_log.METRICS))
+      Curves(os.path.relpath(path, above), config, metric_log.read_run(folder))
       for path, config, folder in zip(paths, configs, folders)
   ]
 

@@ -35,7 +35,7 @@ def draw(
     The figure's path: curves.png for the loss, METRIC.png for others.
   """
   workdir = pathlib.Path(workdir)
-  lines = metric_log.read(workdir / metric_log.METRICS)
+  lines = metric_log.read_run(workdir)
   training, validation = points(lines, metric), points(lines, f"validation/{metric}")
 
   figure = figures.figure(7, 4.2)

@@ -5,6 +5,7 @@ are drawn as they are: a $ starts no formula, and a name may begin with _.
 """
 
 from collections.abc import Sequence
+import io
 import math
 import pathlib
 import warnings
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from dlx.metrics import classification
+from dlx.runs import files
 
 _LITERAL = {"parse_math": False}  # Of a text that is a name.
 _LABELLED = 40  # More classes leave no room for every name and count.
@@ -30,9 +32,10 @@ def save(content: Figure, path: pathlib.Path) -> pathlib.Path:
   Warns once if fonts lack letters of the figure; matplotlib would for each of them, here and
   when it computes a layout. So figures set a layout engine, which works here.
   """
+  image = io.BytesIO()
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    content.savefig(path)
+    content.savefig(image, format="png")
   lacking = [w for w in caught if "missing from font" in str(w.message)]
   for other in caught:
     if other not in lacking:
@@ -41,6 +44,7 @@ def save(content: Figure, path: pathlib.Path) -> pathlib.Path:
     warnings.warn(
         f"{path.name}: letters that matplotlib's fonts lack are drawn as boxes", stacklevel=2
     )
+  files.write(path, image.getvalue())
   return path
 
 
@@ -80,6 +84,7 @@ def image_grid(
   # One image instead of one pair of axes for each, which take 12 ms.
   sheet = np.ones((rows * (h + above) + gap, columns * (w + gap) + gap, 3))
   result = figure(*(side * pixels / w for pixels in sheet.shape[1::-1]))
+  result.set_layout_engine("none")
   axes = result.add_axes((0, 0, 1, 1))
   axes.set_axis_off()
   for i, image in enumerate(images):

@@ -1,11 +1,11 @@
 """Checkpoints of a run: Orbax v1, asynchronous and atomic, the latest few and the best."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import contextlib
 import functools
 import json
+import math
 import pathlib
-import shutil
 import threading
 from typing import Any
 
@@ -16,11 +16,11 @@ from orbax.checkpoint import v1 as ocp
 
 from dlx.distributed import processes
 from dlx.errors import UserError
-from dlx.runs import checksums, object_storage
+from dlx.runs import object_storage, record, retention
 
 PyTree = Any
 
-CRITERION = "criterion"  # The metric that chooses the best checkpoint.
+_STATE = "state"  # Orbax's name of a tree in a checkpoint's folder.
 
 
 class Checkpoints:
@@ -29,8 +29,8 @@ class Checkpoints:
   All processes of a run call every method, and each saves and restores its shards of the
   arrays; only the primary process manages the files.
 
-  A checkpoint is first written to a temporary folder and then renamed, so a process that is
-  killed while saving leaves the earlier ones intact.
+  A checkpoint is written to a temporary folder and renamed: a killed process leaves the earlier
+  ones intact. It counts once it is in the record (dlx.runs.record); in object storage at once.
   """
 
   def __init__(
@@ -47,59 +47,70 @@ class Checkpoints:
       directory: of the checkpoints, one folder per step.
       max_to_keep: how many of the latest are kept; the best one is kept too.
       warn: is called with one line for each corrupted checkpoint.
-      read_only: leave the unfinished folders of a save, which another process may be
-        writing.
+      read_only: leave the unfinished folders of a save, which another process may be writing.
+
+    Raises:
+      UserError: the record is missing or corrupted.
     """
     self._remote = object_storage.is_address(directory)
     kind = epath.Path if self._remote else pathlib.Path
     self._directory = kind(directory) if self._remote else kind(directory).absolute()
-    self._warn = warn
-    self._recording, self._last_saved = threading.Lock(), None
-    self._num_quarantined = int(self._on_primary(lambda: str(self._check_metrics(read_only))))
-    self._checkpointer = self._open(max_to_keep, read_only)
-    self._directory = kind(str(self._checkpointer.directory))
-
-  def _open(self, max_to_keep: int, read_only: bool) -> ocp.training.Checkpointer:
-    policies = ocp.training.preservation_policies
-    return ocp.training.Checkpointer(
-        self._directory,
-        save_decision_policy=_EveryCall(),
-        preservation_policy=policies.AnyPreservationPolicy([
-            policies.LatestN(max_to_keep),
-            policies.BestN(
-                get_metric_fn=lambda metrics: _criterion(metrics, float("inf")),
-                reverse=True,
-                n=1,
-                keep_checkpoints_without_metrics=False,
-            ),
-        ]),
-        cleanup_tmp_directories=not read_only,
-    )
+    self._max_to_keep, self._warn = max_to_keep, warn
+    self._recording, self._saving, self._unrecorded = threading.Lock(), None, None
+    self._checkpointer, self._num_quarantined = None, 0
+    if self._remote:
+      look = functools.partial(retention.check_metrics, self._directory, read_only)
+      self._num_quarantined = int(self._on_primary(lambda: str(look(warn))))
+    elif not read_only:
+      self._num_quarantined = int(self._on_primary(lambda: str(self._tidy())))
+    elif self._directory.is_dir():
+      self._entries()  # Raises the errors of the record.
+    policy = retention.policy(max_to_keep) if self._remote else None
+    if self._remote or not read_only:
+      self._checkpointer = ocp.training.Checkpointer(
+          self._directory,
+          save_decision_policy=_EveryCall(),
+          preservation_policy=policy,  # All, for None: the record decides.
+          cleanup_tmp_directories=not read_only,
+      )
+      self._directory = kind(str(self._checkpointer.directory))
 
   def __enter__(self):
     return self
 
   def __exit__(self, *exception):
+    if self._checkpointer is None:
+      return
     with _as_oserror():
-      self._checkpointer.close()
-      self._record(self._last_saved)
+      try:
+        self._finish()
+      finally:
+        self._checkpointer.close()
 
   @property
   def steps(self) -> list[int]:
     """The steps of all checkpoints, in order."""
-    return sorted(info.step for info in self._checkpointer.checkpoints)
+    return sorted(self._metrics())
 
   @property
   def best(self) -> int | None:
-    """The step with the smallest CRITERION (the latest on ties)."""
-    scored = [
-        (_criterion(info.metrics, float("inf")), -info.step)
-        for info in self._checkpointer.checkpoints
-        if info.metrics and _criterion(info.metrics, None) is not None
-    ]
-    return -min(scored)[1] if scored else None
+    """The step with the smallest retention.CRITERION (the latest on ties)."""
+    return retention.best(self._metrics())
 
-  def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
+  def grown(self, step: int) -> list[int] | None:
+    """The `grown` that a checkpoint was saved with."""
+    if self._remote:
+      return None
+    return json.loads(self._on_primary(lambda: json.dumps(self._entries()[str(step)]["grown"])))
+
+  def save(
+      self,
+      step: int,
+      tree: PyTree,
+      metrics: dict[str, float] | None = None,
+      *,
+      grown: list[int] | None = None,
+  ) -> None:
     """Starts an asynchronous save; the arrays are copied before this returns.
 
     Args:
@@ -107,17 +118,17 @@ class Checkpoints:
       tree: arrays in dicts, lists and dataclasses.
       metrics: of the validation at this step, if any; the checkpoint with the smallest
         CRITERION (loss, without one) is the best.
+      grown: recorded with the checkpoint: the checksum of metrics.jsonl so far.
 
     Raises:
       OSError: this save, or the one before it, failed.
     """
-    # An older record of this step does not apply to the new files.
-    if processes.is_primary() and not self._remote:
-      self._record_path(step).unlink(missing_ok=True)
     with _as_oserror():
+      self._finish()
       saving = self._checkpointer.save_async(step, tree, metrics=metrics)
-    self._last_saved = step
-    saving.on_complete(lambda _: self._record(step))
+    finite = {k: v if math.isfinite(v) else None for k, v in metrics.items()} if metrics else None
+    self._saving, self._unrecorded = saving, (step, finite, grown)
+    saving.on_complete(lambda _: self._record())
 
   def wait(self) -> None:
     """Waits until the last save is on disk.
@@ -126,8 +137,7 @@ class Checkpoints:
       OSError: it failed.
     """
     with _as_oserror():
-      self._checkpointer.wait()
-      self._record(self._last_saved)
+      self._finish()
 
   def restore_latest(self, target: PyTree) -> PyTree | None:
     """The newest checkpoint that can be read, or None when there is none.
@@ -144,14 +154,11 @@ class Checkpoints:
     """
     steps = self.steps
     for step in reversed(steps):
-      reason = self._on_primary(functools.partial(self._corruption, step))
+      tree, reason = self._try_load(step, target)
       if reason is None:
-        tree, reason = self._try_load(step, target)
-        if reason is None:
-          return tree
-      self._quarantine(step)
-      earlier = "continuing from the previous one" if step != steps[0] else "no other is left"
-      self._warn(f"checkpoint {step} is corrupted ({reason}); {earlier}")
+        return tree
+      self._on_primary(functools.partial(self._quarantine, step, reason, steps))
+      self._checkpointer.reload()
     if steps or self._num_quarantined:
       raise UserError(
           f"no checkpoint in {self._directory} can be read; they were moved to the folder above. "
@@ -166,59 +173,80 @@ class Checkpoints:
       UserError: it is corrupted.
     """
     try:
-      tree = self._checkpointer.metadata(step).metadata
-      device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-      target = jax.tree.map(
-          lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
-      )
-      return self._load(step, target)
-    except Exception as e:
-      raise UserError(
-          f"checkpoint {step} in {self._directory} is corrupted ({type(e).__name__}); "
-          f"name another one"
-      ) from None
+      reason = None if self._remote else self._difference(step)
+      if reason is None:
+        tree = ocp.metadata(self._directory / str(step), checkpointable_name=_STATE).metadata
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return self._load(step, jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
+        ))  # fmt: skip
+    except Exception as e:  # Orbax and TensorStore raise many types.
+      reason = type(e).__name__
+    raise UserError(
+        f"checkpoint {step} in {self._directory} is corrupted ({reason}); name another one, or "
+        f"repeat the command that trained this run: it continues from the previous one"
+    )
 
-  def _record_path(self, step: int) -> pathlib.Path:
-    return self._directory.parent / "checksums" / f"{step}.json"
+  def _entries(self) -> dict[str, dict]:
+    """The record of the checkpoints, by step."""
+    workdir = self._directory.parent
+    names = [path.name for path in self._directory.glob("*") if path.name.isdecimal()]
+    return record.load(workdir)["checkpoints"] if names or record.exists(workdir) else {}
 
-  def _corruption(self, step: int) -> str | None:
-    if self._remote:  # Object storage verifies checksums itself.
-      return None
-    return checksums.verify(self._directory / str(step), self._record_path(step))
+  def _metrics(self) -> dict[int, dict]:
+    if self._remote:
+      return {info.step: info.metrics or {} for info in self._checkpointer.checkpoints}
+    found = json.loads(self._on_primary(lambda: json.dumps(self._entries())))
+    return {int(step): entry["metrics"] or {} for step, entry in found.items()}
 
-  def _record(self, step: int | None) -> None:
-    """Writes the checksums of a finished save; called by Orbax's thread and by the caller's."""
+  def _difference(self, step: int) -> str | None:
+    entry = self._entries().get(str(step))
+    if entry is None:
+      return f"it is not in {record.RECORD}"
+    return record.difference(self._directory / str(step), entry)
+
+  def _finish(self) -> None:
+    """Waits for the last save, frees its thread and descriptors, and records it."""
+    self._checkpointer.wait()
+    if self._saving is not None:
+      saving, self._saving = self._saving, None
+      saving.result()
+    self._record()
+
+  def _record(self) -> None:
+    """Records a finished save, then deletes what is not to be kept.
+
+    Called by Orbax's thread and by the caller's.
+    """
     with self._recording:
+      if self._unrecorded is None or self._remote or not processes.is_primary():
+        return
+      step, metrics, grown = self._unrecorded
       folder = self._directory / str(step)
-      if step is None or self._remote or not processes.is_primary():
+      if not folder.is_dir():  # The save failed.
         return
-      if not folder.exists() or self._record_path(step).exists():
-        return
-      checksums.write(folder, self._record_path(step))
-      for path in self._record_path(step).parent.glob("*.json"):
-        if not (self._directory / path.stem).exists():
-          path.unlink()
+      with record.changed(self._directory.parent) as content:
+        known = content["checkpoints"]
+        known[str(step)] = record.describe(folder, metrics, grown)
+        scores = {int(step): entry["metrics"] for step, entry in known.items()}
+        removed = retention.not_kept(scores, self._max_to_keep)
+        for step in removed:
+          del known[str(step)]
+      self._unrecorded = None
+      for step in removed:
+        retention.remove(self._directory, step)
 
-  def _check_metrics(self, read_only: bool) -> int:
-    """Quarantines checkpoints whose metrics Orbax, which reads all of them, would fail on."""
-    count = 0
-    for path in sorted(self._directory.glob("*/metrics/metrics")):
-      step = path.parent.parent.name
-      try:
-        if not step.isdecimal() or isinstance(json.loads(path.read_text()), dict):
-          continue
-      except FileNotFoundError:  # Another process has just deleted this checkpoint.
-        continue
-      except (OSError, ValueError):
-        pass
-      if read_only:
-        raise UserError(
-            f"checkpoint {step} in {self._directory} is corrupted (its metrics); the command "
-            f"that trained this run quarantines it and continues"
-        )
-      self._move(int(step))
-      self._warn(f"checkpoint {step} is corrupted (its metrics); continuing from the previous one")
-      count += 1
+  def _tidy(self) -> int:
+    """Clears up after killed processes, and quarantines corrupted checkpoints; their number."""
+    retention.remove_remains(self._directory)
+    count, entries = 0, self._entries()
+    for step in sorted(map(int, entries), reverse=True):
+      if reason := record.difference(self._directory / str(step), entries[str(step)]):
+        self._quarantine(step, reason, map(int, entries))
+        count += 1
+    for path in self._directory.glob("*"):
+      if path.name.isdecimal() and path.name not in entries:
+        retention.move_aside(self._directory, int(path.name), "unrecorded")
     return count
 
   def _try_load(self, step: int, target: PyTree) -> tuple[PyTree, str | None]:
@@ -231,24 +259,21 @@ class Checkpoints:
     return tree, next(filter(None, processes.gather(failed)), None)
 
   def _load(self, step: int, target: PyTree) -> PyTree:
-    tree = self._checkpointer.load(step, target)
-    for leaf in jax.tree.leaves(tree):
-      leaf.block_until_ready()
-    return tree
+    return jax.block_until_ready(
+        ocp.load(self._directory / str(step), target, checkpointable_name=_STATE)
+    )
 
   def _on_primary(self, look: Callable[[], str | None]) -> str | None:
     """Evaluates `look` in the primary process; all processes get its result."""
     return processes.gather(look() or "" if processes.is_primary() else "")[0] or None
 
-  def _quarantine(self, step: int) -> None:
-    self._on_primary(lambda: self._move(step))
-    self._checkpointer.reload()
-
-  def _move(self, step: int) -> None:
-    place = self._directory.parent / f"corrupted-{step}"
-    with contextlib.suppress(FileNotFoundError):
-      shutil.rmtree(place)
-    (self._directory / str(step)).rename(place)
+  def _quarantine(self, step: int, reason: str, steps: Iterable[int]) -> None:
+    retention.move_aside(self._directory, step, "corrupted")
+    if not self._remote:
+      with record.changed(self._directory.parent) as content:
+        del content["checkpoints"][str(step)]
+    then = "continuing from the previous one" if step > min(steps) else "no other is left"
+    self._warn(f"checkpoint {step} is corrupted ({reason}); {then}")
 
 
 @contextlib.contextmanager
@@ -258,10 +283,6 @@ def _as_oserror():
     yield
   except ValueError as e:
     raise OSError(f"a checkpoint could not be saved: {str(e).splitlines()[0][:160]}") from e
-
-
-def _criterion(metrics: dict[str, float], default: float | None) -> float | None:
-  return metrics.get(CRITERION, metrics.get("loss", default))
 
 
 class _EveryCall:
@@ -274,8 +295,5 @@ class _EveryCall:
 
 def target_of(tree: PyTree, shardings: PyTree) -> PyTree:
   """The restore target of a tree: its shapes and dtypes, with a sharding for each leaf."""
-  return jax.tree.map(
-      lambda x, place: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=place),
-      tree,
-      shardings,
-  )
+  target = lambda x, place: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=place)  # noqa: E731
+  return jax.tree.map(target, tree, shardings)

@@ -4,8 +4,12 @@
                       "batch_stats.stem_norm.mean")
   config.json         the run's config, the step of the variables, and names of empty dicts
   data.json, assets.json, assets.safetensors   as in the run
+  record.json         sizes and checksums of these files
+
+The folder appears when it is complete.
 """
 
+import os
 import pathlib
 import shutil
 
@@ -13,9 +17,11 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import safetensors.numpy
 
+from dlx import presets
 from dlx.errors import UserError
+from dlx.runs import assets, files, record
 from dlx.runs import workdir as workdirs
 from dlx.runs.run import Run
 
@@ -25,7 +31,10 @@ _STEP, _EMPTY = "exported_step", "exported_empty"
 
 def is_export(directory: str | pathlib.Path) -> bool:
   """Whether `export` wrote this folder."""
-  return (pathlib.Path(directory) / WEIGHTS).exists()
+  directory = pathlib.Path(directory)
+  if (directory / WEIGHTS).exists():
+    return True
+  return record.exists(directory) and record.has(directory, WEIGHTS)
 
 
 def export(run: Run, directory: str | pathlib.Path) -> pathlib.Path:
@@ -46,16 +55,23 @@ def export(run: Run, directory: str | pathlib.Path) -> pathlib.Path:
   }
   arrays = {name: np.asarray(leaf) for name, leaf in leaves.items() if not _is_empty(leaf)}
   empty = [name for name in leaves if name not in arrays]
+  config = {**run.config.to_dict(), _STEP: run.step, _EMPTY: empty}
+  new = directory.with_name(f".{directory.name}.{os.getpid()}{files.TEMPORARY}")
   try:
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in (workdirs.DATA, workdirs.ASSETS, workdirs.ARRAYS):
-      if (run.workdir / name).exists():
-        shutil.copy(run.workdir / name, directory)
-    config = {**run.config.to_dict(), _STEP: run.step, _EMPTY: empty}
-    workdirs.write_json(directory / workdirs.CONFIG, config)
-    save_file(arrays, directory / WEIGHTS)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for name in (workdirs.DATA, assets.ASSETS, assets.ARRAYS):
+      if record.has(run.workdir, name):
+        record.write(new, name, record.read(run.workdir, name))
+    workdirs.write_json(new, workdirs.CONFIG, config)
+    record.write(new, WEIGHTS, safetensors.numpy.save(arrays))
+    if directory.exists():
+      directory.rmdir()
+    new.rename(directory)
   except OSError as e:
     raise UserError(f"{directory} cannot be written: {e.strerror}") from None
+  finally:
+    shutil.rmtree(new, ignore_errors=True)
   return directory / WEIGHTS
 
 
@@ -67,17 +83,21 @@ def load(directory: str | pathlib.Path) -> Run:
   """
   directory = pathlib.Path(directory)
   config = workdirs.read_config(directory).to_dict()
+  arrays = assets.load_arrays(directory, WEIGHTS)
+  step, empty = config.pop(_STEP, None), config.pop(_EMPTY, None)
   try:
-    arrays = load_file(directory / WEIGHTS)
-  except FileNotFoundError:
-    raise UserError(f"{directory} has no {WEIGHTS}") from None
-  except Exception as e:  # safetensors has its own kinds of errors for corrupted files.
-    raise UserError(f"{directory / WEIGHTS} cannot be read: {e}") from None
-  step, empty = config.pop(_STEP, 0), config.pop(_EMPTY, [])
-  flat = {name: jnp.asarray(array) for name, array in arrays.items()}
-  variables = _nest({**flat, **{name: {} for name in empty}})
-  assets = workdirs.load_assets(directory)
-  return Run(directory, ml_collections.ConfigDict(config), step, variables, assets)
+    flat = {name: jnp.asarray(array) for name, array in arrays.items()}
+    variables = _nest({**flat, **{name: {} for name in empty}})
+    variables["params"]
+  except (KeyError, TypeError, RecursionError):
+    raise UserError(
+        f"{directory / WEIGHTS} is not an export of dlx: its arrays are not those of a model"
+    ) from None
+  if type(step) is not int:
+    raise UserError(f"{directory / workdirs.CONFIG} is not that of an export: it has no step")
+  config = ml_collections.ConfigDict(config)
+  presets.check(config)
+  return Run(directory, config, step, variables, assets.load(directory))
 
 
 def _is_empty(tree) -> bool:
@@ -86,7 +106,7 @@ def _is_empty(tree) -> bool:
 
 def _nest(flat: dict):
   """{"a.0.b": x} as {"a": [{"b": x}]}: keys that count from 0 become a list."""
-  if "" in flat:
+  if flat.keys() == {""}:
     return flat[""]
   heads = {}
   for name, value in flat.items():

@@ -4,29 +4,61 @@ metrics.jsonl depends only on (config, seed, step): a run that was stopped and r
 same file as an uninterrupted one. Values that depend on the machine go to timings.jsonl.
 
 The lines are strict JSON, for programs in any language: a value that is nan or infinite is null
-in the file, and nan when it is read.
+in the file, and nan when it is read. The file grows: its checksum up to a checkpoint is recorded
+with the checkpoint.
 """
 
 import json
 import math
 import os
 import pathlib
+import zlib
 
 from dlx.distributed import processes
-from dlx.runs import object_storage
+from dlx.errors import UserError
+from dlx.runs import files, object_storage, record
 
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 
 
 def read(path: str | pathlib.Path) -> list[dict]:
-  """The complete lines of a .jsonl file, nan for null; [] when it does not exist."""
-  try:
-    lines = pathlib.Path(path).read_bytes().split(b"\n")
-  except FileNotFoundError:
+  """The complete lines of a .jsonl file, nan for null; [] when it does not exist.
+
+  Raises:
+    UserError: it cannot be read, or a line is not a JSON object with a step.
+  """
+  path = pathlib.Path(path)
+  if not path.exists() and not path.is_symlink():
     return []
-  # A killed process can leave an incomplete line after the last newline.
-  parsed = [json.loads(line) for line in lines[:-1]]
-  return [{k: math.nan if v is None else v for k, v in line.items()} for line in parsed]
+  return _parse(path, files.read(path))
+
+
+def read_run(workdir: pathlib.Path) -> list[dict]:
+  """The metrics of a run, of which those before its last checkpoint are checked.
+
+  Raises:
+    UserError: the run lost lines of them.
+  """
+  if record.exists(workdir):
+    entries = record.load(workdir)["checkpoints"]
+    if entries:
+      check(workdir, entries[max(entries, key=int)]["grown"])
+  return read(workdir / METRICS)
+
+
+def check(workdir: pathlib.Path, grown: list[int] | None) -> None:
+  """Raises UserError unless the metrics begin with the bytes of this checksum."""
+  if grown is None:
+    return
+  path = workdir / METRICS
+  content = files.read(path)
+  if record.checksum(content[: grown[0]]) != grown:
+    lost = len(content) < grown[0]
+    wrong = f"{len(content)} of at least {grown[0]} bytes" if lost else "a wrong checksum"
+    raise UserError(
+        f"{path} is corrupted: it has {wrong}; restore it from a copy, or accept the files as they "
+        f"are with launch.train --override"
+    )
 
 
 class MetricLog:
@@ -42,8 +74,8 @@ class MetricLog:
     import tensorboardX  # Takes seconds where PyTorch is installed, and only training writes.
 
     self._workdir = workdir
-    self._metrics = _open_cut(workdir / METRICS, after_step)
-    self._timings = _open_cut(workdir / TIMINGS, after_step)
+    self._metrics = _Lines(workdir / METRICS, after_step)
+    self._timings = _Lines(workdir / TIMINGS, after_step)
     # purge_step makes TensorBoard discard events of an interrupted run after that step.
     self._events = tensorboardX.SummaryWriter(
         str(workdir / "tensorboard"), purge_step=after_step + 1 if after_step > 0 else None,
@@ -58,36 +90,68 @@ class MetricLog:
     self._timings.close()
     self._events.close()
 
+  @property
+  def grown(self) -> list[int]:
+    """[size, CRC-32] of metrics.jsonl so far."""
+    return list(self._metrics.checksum)
+
   def write(self, step: int, values: dict[str, float]) -> None:
     """One line of metrics.jsonl, and the same scalars as events."""
-    _append(self._metrics, {"step": step, **values})
+    self._metrics.append({"step": step, **values})
     for name, value in values.items():
       self._events.add_scalar(name, value, step)
 
   def write_timing(self, step: int, values: dict[str, float]) -> None:
     """One line of timings.jsonl."""
-    _append(self._timings, {"step": step, **values})
+    self._timings.append({"step": step, **values})
 
   def sync(self) -> None:
     """Writes the lines to disk: called before a checkpoint that relies on them."""
     if processes.is_primary():
-      os.fsync(self._metrics.fileno())
+      self._metrics.sync()
       self._events.flush()
       object_storage.upload(self._workdir)
 
 
-def _open_cut(path: pathlib.Path, after_step: int):
-  if not processes.is_primary():
-    return open(os.devnull, "a")
-  kept = [line for line in read(path) if line["step"] <= after_step]
-  new = path.with_suffix(".new")
-  new.write_text("".join(map(_to_json, kept)))
-  new.replace(path)  # Atomic: a killed process leaves one of the two.
-  return path.open("a", buffering=1)
+class _Lines:
+  """A .jsonl file that grows, and its checksum; it is empty but in the primary process."""
+
+  def __init__(self, path: pathlib.Path, after_step: int):
+    kept = [line for line in read(path) if line["step"] <= after_step]
+    content = "".join(map(_to_json, kept)).encode()
+    self.checksum = record.checksum(content)
+    self._file = None
+    if processes.is_primary():
+      files.write(path, content)
+      self._file = path.open("ab", buffering=0)
+
+  def append(self, line: dict) -> None:
+    if self._file is None:
+      return
+    content = _to_json(line).encode()
+    self._file.write(content)
+    size, crc = self.checksum
+    self.checksum = [size + len(content), zlib.crc32(content, crc)]
+
+  def sync(self) -> None:
+    os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    if self._file is not None:
+      self._file.close()
 
 
-def _append(file, line: dict) -> None:
-  file.write(_to_json(line))
+def _parse(path: pathlib.Path, content: bytes) -> list[dict]:
+  lines = []
+  # A killed process can leave an incomplete line after the last newline.
+  for i, line in enumerate(content.split(b"\n")[:-1], start=1):
+    try:
+      values = json.loads(line)
+      lines.append({k: math.nan if v is None else v for k, v in values.items()})
+      values["step"] + sum(lines[-1].values())  # All are numbers.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+      raise UserError(f"line {i} of {path} is corrupted; restore it from a copy") from None
+  return lines
 
 
 def _to_json(line: dict) -> str:

@@ -21,10 +21,11 @@ from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.runs import lease, lock
 
-ADDRESS = ".address"  # In the local folder: the gs:// address that it mirrors.
 # Written by Orbax, needed only locally, or not part of the run.
-_NOT_COPIED = ("checkpoints", "checksums", lock.LOCK, ADDRESS, lease.LEASE, lease.HEARTBEAT)
+_NOT_COPIED = ("checkpoints", lock.LOCK, lease.LEASE, lease.HEARTBEAT)
 
+# The gs:// address that a local folder mirrors. A file in the folder could come from a stranger.
+_addresses: dict[pathlib.Path, str] = {}
 _temporary: list[tempfile.TemporaryDirectory] = []
 _leases: dict[str, lease.Lease] = {}  # Held by this program, by path in the bucket.
 _uploaded: dict[pathlib.Path, tuple[int, int]] = {}  # (size, modification time) of each file.
@@ -122,7 +123,8 @@ def upload(workdir: pathlib.Path) -> None:
           f"another run has taken over workdir={address}; it continues, and this one stops "
           f"without writing anything more"
       )
-    for path in sorted(workdir.rglob("*")):
+    # config.json makes the folder a run, and the record goes with every file.
+    for path in sorted(workdir.rglob("*"), key=lambda p: (p.name == "config.json", p)):
       inner = path.relative_to(workdir)
       if path.is_file() and inner.parts[0] not in _NOT_COPIED and _changed(path):
         files.put_file(str(path), f"{root}/{inner}")
@@ -133,7 +135,7 @@ def _mirror(local: pathlib.Path, address: str) -> pathlib.Path:
   try:
     shutil.rmtree(local, ignore_errors=True)
     local.mkdir(parents=True)
-    (local / ADDRESS).write_text(address.rstrip("/"))
+    _addresses[local] = address.rstrip("/")
   except OSError as e:
     raise UserError(f"{local}, the local folder of {address}: {e.strerror}") from None
   download(local)
@@ -148,8 +150,7 @@ def _changed(path: pathlib.Path) -> bool:
 
 
 def _address(workdir: pathlib.Path) -> str | None:
-  path = workdir / ADDRESS
-  return path.read_text() if path.exists() else None
+  return _addresses.get(pathlib.Path(workdir))
 
 
 def _root(address: str) -> str:

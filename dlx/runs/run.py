@@ -7,11 +7,14 @@ from types import ModuleType
 from typing import Any
 
 from etils import epath
+import jax
 import ml_collections
+import numpy as np
 
 from dlx import presets
 from dlx.errors import UserError
-from dlx.experiment import Task
+from dlx.experiment import Data, Task
+from dlx.runs import assets as assets_lib
 from dlx.runs import object_storage
 from dlx.runs import workdir as workdirs
 from dlx.runs.checkpoints import Checkpoints
@@ -48,14 +51,49 @@ class Run:
 
   @functools.cached_property
   def task(self) -> Task:
-    """The experiment's functions with this config and these assets."""
-    steps_per_epoch = workdirs.read_data(self.workdir)["steps_per_epoch"]
-    return self.experiment.make(presets.in_steps(self.config, steps_per_epoch), self.assets)
+    """The experiment's functions with this config and these assets.
+
+    Raises:
+      UserError: config, assets and variables do not belong together.
+    """
+    steps_per_epoch = workdirs.read_data(self.workdir).get("steps_per_epoch")
+    config = presets.in_steps(self.config, steps_per_epoch)
+    try:
+      task = self.experiment.make(config, self.assets)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as e:
+      raise UserError(
+          f"the assets in {self.workdir} are not those of {config.experiment} "
+          f"({type(e).__name__}: {e}); restore them from a copy"
+      ) from e
+    _check_variables(self, task)
+    return task
 
   @property
   def eval_variables(self) -> dict[str, Any]:
     """The variables without the task's training_only collections."""
     return {k: v for k, v in self.variables.items() if k not in self.task.training_only}
+
+
+def _check_variables(run: Run, task: Task) -> None:
+  """Raises UserError unless the variables have the names and shapes that init_fn gives."""
+  try:
+    expected = jax.eval_shape(lambda rng: task.init_fn(rng, Data()), jax.random.key(0))
+  except Exception:  # It needs the data.
+    return
+  flat = {
+      jax.tree_util.keystr(path, simple=True, separator="."): np.shape(leaf)
+      for path, leaf in jax.tree.leaves_with_path(run.variables)
+  }
+  for path, leaf in jax.tree.leaves_with_path(expected):
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    if name.split(".")[0] in task.training_only:
+      continue
+    if flat.get(name) != leaf.shape:
+      found = "missing" if name not in flat else f"of shape {flat[name]}"
+      raise UserError(
+          f"the variables in {run.workdir} are not those of its config: {name} is {found}; "
+          f"expected shape {leaf.shape}"
+      )
 
 
 def experiment(config: ml_collections.ConfigDict) -> ModuleType:
@@ -90,6 +128,7 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
     workdir = object_storage.open_to_read(workdir)
   workdir = pathlib.Path(workdir)
   config = workdirs.read_config(workdir)
+  presets.check(config)
   folder = epath.Path(object_storage.checkpoints(workdir))
   state = None
   if folder.is_dir():
@@ -102,4 +141,4 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
     raise UserError(f"workdir {workdir} has no checkpoint yet; train it first")
   params = state["params"] if config.training.ema_decay is None else state["ema"]
   variables = {**(state.get("collections") or {}), "params": params}
-  return Run(workdir, config, step, variables, workdirs.load_assets(workdir))
+  return Run(workdir, config, step, variables, assets_lib.load(workdir))

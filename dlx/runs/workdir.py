@@ -1,12 +1,14 @@
 """The files of a run directory.
 
-  config.json         the config; its key `experiment` names the experiment's package
+  record.json         sizes and checksums of the files below that do not grow (dlx.runs.record)
+  config.json         the config; its key `experiment` names the experiment's package. It is
+                      written last: a folder without it has only the beginning of a run
   run.json            each start: command, commit, versions, devices
   data.json           fingerprints of the data, and steps_per_epoch
   assets.json         what the model needs besides its variables: class names, a vocabulary ...
   assets.safetensors  ... and its arrays
   metrics.jsonl       determined by (config, seed, step) alone; timings.jsonl holds the rest
-  checkpoints/        Orbax; checksums/ of their files
+  checkpoints/        Orbax
   tensorboard/        the metrics as events
   validation.json     all metrics of the validation split, of the best checkpoint
   *.png, samples.txt  figures and samples, made after training
@@ -14,10 +16,10 @@
   lock                held by the process that trains here
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import datetime
 import hashlib
-import json
 import pathlib
 import subprocess
 import sys
@@ -26,16 +28,16 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from dlx import doctor, presets, settings
 from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import SPLITS, Data
-from dlx.runs import lock, object_storage
+from dlx.runs import assets, files, lock, object_storage, record
+from dlx.runs.assets import ARRAYS, ASSETS
 
-CONFIG, RUN, DATA = "config.json", "run.json", "data.json"
-ASSETS, ARRAYS = "assets.json", "assets.safetensors"
+CONFIG, RUN, DATA, VALIDATION = "config.json", "run.json", "data.json", "validation.json"
+_FILES = (CONFIG, RUN, DATA, ASSETS, ARRAYS, VALIDATION)
 
 # Keys that may differ when a run is resumed: they do not change the training.
 RESUMABLE_KEYS = ("training.max_to_keep", "training.fsdp")
@@ -43,9 +45,19 @@ _TOTAL_STEPS = "training.total_steps"
 
 
 def check(
-    workdir: pathlib.Path, config: ml_collections.ConfigDict, *, override: bool = False
+    workdir: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    *,
+    override: bool = False,
+    locked: bool = False,
 ) -> None:
   """Checks that a run with this config may start or resume in the folder.
+
+  Args:
+    workdir: the folder.
+    config: of the run.
+    override: another config may continue the run.
+    locked: the caller holds the folder's lock.
 
   Raises:
     UserError: workdir is a file, contains something else, is being trained in, or belongs to a
@@ -53,15 +65,19 @@ def check(
   """
   if workdir.exists() and not workdir.is_dir():
     raise UserError(f"workdir {workdir} is a file; name a folder")
-  if not (workdir / CONFIG).exists():
+  if not is_run(workdir):
     # A start that was killed leaves some of these.
-    ours = (object_storage.ADDRESS, lock.LOCK, DATA, ASSETS, ARRAYS, RUN)
+    ours = (record.RECORD, lock.LOCK, DATA, ASSETS, ARRAYS, RUN)
     if workdir.is_dir() and any(
-        path.suffix != ".new" and path.name not in ours for path in workdir.iterdir()
+        path.suffix != files.TEMPORARY and path.name not in ours for path in workdir.iterdir()
     ):
       raise UserError(f"workdir {workdir} is neither empty nor a run; name another folder")
     return
-  lock.check(workdir)
+  if not locked:
+    lock.check(workdir)
+  for name in ("checkpoints", "tensorboard", "profile"):
+    if (workdir / name).is_symlink():
+      raise UserError(f"{workdir / name} is a link, which is not followed; put a folder there")
   old, new = (presets.flatten(c) for c in (read_config(workdir), config))
   differing = [
       key
@@ -88,7 +104,38 @@ def check(
 
 def is_run(workdir: pathlib.Path) -> bool:
   """Whether a run has started in the folder."""
-  return (workdir / CONFIG).exists()
+  return (workdir / CONFIG).exists() or (workdir / CONFIG).is_symlink()
+
+
+def accept(workdir: pathlib.Path) -> None:
+  """Records the files of a run as they are, if it has no record that can be read."""
+  if not is_run(workdir):
+    return
+  with lock.held(workdir):
+    try:
+      record.load(workdir)
+    except UserError:
+      record.rebuild(workdir, _FILES)
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+  """Creates the folder if it is missing, and holds its lock.
+
+  Raises:
+    UserError: the folder cannot be created, or another run holds the lock.
+  """
+
+  def make():
+    try:
+      workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+      raise UserError(f"workdir {workdir} cannot be written: {e.strerror}") from None
+
+  processes.on_primary(make)
+  with contextlib.ExitStack() as stack:
+    processes.on_primary(lambda: stack.enter_context(lock.held(workdir)))
+    yield
 
 
 def create(
@@ -96,18 +143,18 @@ def create(
     config: ml_collections.ConfigDict,
     data: Data,
     steps_per_epoch: int | None,
-    record: Mapping[str, Any],
+    start: Mapping[str, Any],
 ) -> None:
-  """Creates the folder if it is missing, and records the config, the data and this start.
+  """Records the config, the data and this start.
 
   The primary process writes, and all processes make sure that they see the files.
 
   Args:
-    workdir: of the run.
+    workdir: a folder whose lock is held.
     config: of the run.
     data: its assets are saved, its splits fingerprinted.
     steps_per_epoch: None when the data have no epochs.
-    record: added to this start's entry in run.json.
+    start: added to this start's entry in run.json.
 
   Raises:
     UserError: the folder cannot be written, is not the same one in all processes, or the run
@@ -118,15 +165,17 @@ def create(
 
   def write():
     try:
-      workdir.mkdir(parents=True, exist_ok=True)
-      if not is_run(workdir):
+      files.remove_temporary(workdir)
+      is_new = not is_run(workdir)
+      if is_new:
+        record.start(workdir)
         digests = {split: fingerprint(getattr(data, split)) for split in SPLITS}
-        save_assets(workdir, data.assets)
-        write_json(workdir / DATA, {**digests, "steps_per_epoch": steps_per_epoch})
-      path = workdir / RUN
-      starts = json.loads(path.read_text()) if path.exists() else []
-      write_json(path, [*starts, {**_this_start(), **record}])
-      write_json(workdir / CONFIG, config.to_dict())
+        assets.save(workdir, data.assets)
+        write_json(workdir, DATA, {**digests, "steps_per_epoch": steps_per_epoch})
+      starts = [] if is_new else _read_json(workdir, RUN, list)
+      write_json(workdir, RUN, [*starts, {**_this_start(), **start}])
+      if is_new or read_config(workdir).to_dict() != config.to_dict():
+        write_json(workdir, CONFIG, config.to_dict())
       object_storage.upload(workdir)
     except OSError as e:
       raise UserError(f"workdir {workdir} cannot be written: {e.strerror}") from None
@@ -157,50 +206,42 @@ def fingerprint(arrays: Any) -> str:
 
 def read_data(workdir: pathlib.Path) -> dict[str, Any]:
   """The record of a run's data: fingerprints of its splits, and steps_per_epoch."""
-  return _read_json(workdir / DATA)
+  return _read_json(workdir, DATA, dict)
 
 
 def check_data(workdir: pathlib.Path, data: Data, splits: Sequence[str]) -> None:
   """Raises UserError unless splits have the examples that the run started with."""
   known = read_data(workdir)
   for split in splits:
-    if known[split] != fingerprint(getattr(data, split)):
+    if known.get(split) != fingerprint(getattr(data, split)):
       raise UserError(
           f"the {split} data are not those that the run in {workdir} started with; restore them, "
           f"or train in another workdir"
       )
 
 
-def save_assets(workdir: pathlib.Path, assets: Mapping[str, Any]) -> None:
-  """Writes JSON values and numpy arrays, each to the file of its kind."""
-  arrays = {k: np.ascontiguousarray(v) for k, v in assets.items() if isinstance(v, np.ndarray)}
-  if arrays:
-    new = workdir / f"{ARRAYS}.new"
-    save_file(arrays, new)
-    new.replace(workdir / ARRAYS)
-  write_json(workdir / ASSETS, {k: v for k, v in assets.items() if k not in arrays})
-
-
-def load_assets(workdir: pathlib.Path) -> dict[str, Any]:
-  """Reads the files that `save_assets` wrote."""
-  assets = _read_json(workdir / ASSETS)
-  if (workdir / ARRAYS).exists():
-    try:
-      assets |= load_file(workdir / ARRAYS)
-    except Exception as e:  # safetensors has its own kinds of errors.
-      raise UserError(f"{workdir / ARRAYS} is corrupted: {e}") from None
-  return assets
-
-
-def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+def read_config(workdir: pathlib.Path, *, checked: bool = True) -> ml_collections.ConfigDict:
   """The config of a run.
 
+  Args:
+    workdir: the folder.
+    checked: compare the file with the record.
+
   Raises:
-    UserError: workdir is not a run.
+    UserError: workdir is not a run, or the file is corrupted.
   """
+  path = workdir / CONFIG
   if not is_run(workdir):
     raise UserError(f"workdir {workdir} is not a run: it has no {CONFIG}")
-  return ml_collections.ConfigDict(_read_json(workdir / CONFIG))
+  content = record.read(workdir, CONFIG) if checked else files.read(path)
+  values = files.parse_json(path, content, dict)
+  try:
+    config = ml_collections.ConfigDict(values)
+  except Exception as e:  # Keys that are no names.
+    raise UserError(f"{path} is not a config: {e}") from None
+  if checked and not isinstance(config.get("experiment"), str):
+    raise UserError(f"{path} is not a config of dlx: it names no experiment")
+  return config
 
 
 def default(config: ml_collections.ConfigDict) -> pathlib.Path:
@@ -209,20 +250,13 @@ def default(config: ml_collections.ConfigDict) -> pathlib.Path:
   return pathlib.Path("runs") / f"{config.experiment.split('.')[-1]}-{config.preset}-{now}"
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes strict JSON: a file appears complete or not at all."""
-  new = path.with_name(path.name + ".new")
-  new.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-  new.replace(path)
+def write_json(workdir: pathlib.Path, name: str, content: Any) -> None:
+  """Writes strict JSON to a file of the run, and records it."""
+  record.write(workdir, name, files.to_json(content))
 
 
-def _read_json(path: pathlib.Path) -> Any:
-  try:
-    return json.loads(path.read_text())
-  except FileNotFoundError:
-    raise UserError(f"{path} is missing; was {path.parent} written by another version?") from None
-  except (OSError, ValueError) as e:
-    raise UserError(f"{path} is corrupted: {e}") from None
+def _read_json(workdir: pathlib.Path, name: str, kind: type) -> Any:
+  return files.parse_json(workdir / name, record.read(workdir, name), kind)
 
 
 def _this_start() -> dict[str, Any]:

@@ -14,9 +14,10 @@ from dlx import platform
 from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Data, numeric
-from dlx.runs import lock, object_storage
-from dlx.runs.checkpoints import CRITERION, Checkpoints, target_of
+from dlx.runs import metric_log, object_storage
+from dlx.runs.checkpoints import Checkpoints, target_of
 from dlx.runs.metric_log import MetricLog
+from dlx.runs.retention import CRITERION
 from dlx.training import sharding
 from dlx.training import state as states
 from dlx.training import step as steps_lib
@@ -86,7 +87,7 @@ def fit(
   data and (seed, step), and the number of steps in a compiled call depends on the step alone.
 
   Args:
-    workdir: an existing folder.
+    workdir: an existing folder, in which no other process trains (dlx.runs.workdir.locked).
     config: total_steps; steps_per_execution (steps in one compiled call, between which signals
       are noticed and files written); eval_every and save_every, in steps; max_to_keep, the
       number of latest checkpoints that are kept; ema_decay.
@@ -118,15 +119,17 @@ def fit(
     return validate(sharding.replicate(state.eval_variables, mesh))
 
   try:
-    with (
-        lock.held(workdir),
-        Checkpoints(object_storage.checkpoints(workdir), max_to_keep=config.max_to_keep) as saved,
-    ):
+    with Checkpoints(
+        object_storage.checkpoints(workdir), max_to_keep=config.max_to_keep
+    ) as saved:
       state = saved.restore_latest(target_of(shapes, shardings))
       resumed = state is not None
       if not resumed:
         state = jax.jit(program.init, out_shardings=shardings)(given)
       first = int(state.step)
+      if resumed:
+        grown = saved.grown(first)
+        processes.raise_together(lambda: metric_log.check(workdir, grown))
       with (
           Preemption() as preemption,
           MetricLog(workdir, after_step=first if resumed else -1) as log,
@@ -216,7 +219,7 @@ class _Loop:
     if stop or scores or step % self.config.save_every == 0:
       self.log.sync()
       metrics = {**scores, CRITERION: self._criterion(scores)} if scores else None
-      self.checkpoints.save(step, state, metrics)
+      self.checkpoints.save(step, state, metrics, grown=self.log.grown)
     if stop and not last:
       self.checkpoints.wait()
       raise Preempted(f"saved at step {step}; the same command resumes", stop)

@@ -15,7 +15,7 @@ from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Data, Task, numeric
 from dlx.reports import curves, figures
-from dlx.runs import object_storage
+from dlx.runs import assets, files, object_storage
 from dlx.runs import run as runs
 from dlx.runs import workdir as workdirs
 from dlx.training import optimizers, profiling, sharding
@@ -52,13 +52,15 @@ def train(
   processes.check_equal(named)
   workdir = workdirs.default(config) if workdir is None else workdir
   with _opened(workdir) as folder:
+    if override:
+      processes.on_primary(lambda: workdirs.accept(folder))
     processes.on_primary(lambda: workdirs.check(folder, config, override=override))
     doctor.check()
     with platform.lowering_for(jax.devices()[0].platform):
       if hasattr(experiment, "train"):  # An experiment may bring its own.
         experiment.train(config, folder)
       else:
-        _train(config, folder, steps)
+        _train(config, folder, steps, override)
     if processes.is_primary():
       object_storage.upload(folder)
   return folder
@@ -105,23 +107,37 @@ def prepare(config: ml_collections.ConfigDict, assets: Mapping[str, Any] | None)
   return Prepared(resolved, data, complete(experiment.make(resolved, data.assets), resolved), epoch)
 
 
-def _train(config: ml_collections.ConfigDict, workdir: pathlib.Path, profile: range) -> None:
-  known = workdirs.load_assets(workdir) if workdirs.is_run(workdir) else None
+def _train(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, profile: range, override: bool
+) -> None:
+  resumed = workdirs.is_run(workdir)
+  known = assets.load(workdir) if resumed else None
   resolved, data, task, epoch = prepare(config, known)
   training, mesh = resolved.training, sharding.make_mesh(config.training.fsdp)
   if "batch_size" in config.get("data", {}):
     sharding.check_batch_size(config.data.batch_size, mesh)
   program = make_program(task, training, config.seed, mesh)
   check_shapes(task, program, data)  # Errors of an experiment come before anything is written.
-  workdirs.create(workdir, config, data, epoch, {"implementations": platform.choices()})
 
   def validate(variables):
     variables = {k: v for k, v in variables.items() if k not in task.training_only}
     apply = make_apply(variables, mesh, chunk=training.eval_batch_size)
     return evaluate(task, variables, data, "validation", apply, everything=False)
 
-  fit(workdir, training, program, data, mesh, validate=validate, best=task.best, profile=profile)
-  report(workdir, task, data, mesh, training.eval_batch_size)
+  with workdirs.locked(workdir):
+    # The folder as it is now that no other run can change it.
+    processes.on_primary(lambda: workdirs.check(workdir, config, override=override, locked=True))
+    if workdirs.is_run(workdir) != resumed:
+      raise UserError(f"another run has started in workdir {workdir}; repeat the command")
+    workdirs.create(workdir, config, data, epoch, {"implementations": platform.choices()})
+    fit(workdir, training, program, data, mesh, validate=validate, best=task.best, profile=profile)
+    try:
+      report(workdir, task, data, mesh, training.eval_batch_size)
+    except OSError as e:
+      raise UserError(
+          f"{e.filename2 or e.filename or workdir} cannot be written ({e.strerror}); the training "
+          f"is complete. Correct that, and the same command writes the reports"
+      ) from None
 
 
 def complete(task: Task, config: ml_collections.ConfigDict) -> Task:
@@ -199,7 +215,7 @@ def report(workdir: pathlib.Path, task: Task, data: Data, mesh, chunk: int) -> N
   if not processes.is_primary():
     return
   finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-  workdirs.write_json(workdir / "validation.json", finite)
+  workdirs.write_json(workdir, workdirs.VALIDATION, finite)
   curves.draw(workdir, unit=task.unit)
   if (metric := task.best.removeprefix("-")) != "loss":
     curves.draw(workdir, metric=metric, maximize=task.best.startswith("-"))
@@ -222,7 +238,7 @@ def write_reports(folder: pathlib.Path, reports: dict[str, Any]) -> list[pathlib
   for name, content in reports.items():
     if isinstance(content, str):
       path = folder / f"{name}.txt"
-      path.write_text(content, encoding="utf-8")
+      files.write(path, content)
     else:
       path = figures.save(content, folder / f"{name}.png")
     paths.append(path)

@@ -20,6 +20,7 @@ from dlx import presets, settings
 from dlx.errors import UserError
 from dlx.experiment import numeric
 from dlx.runs import export, metric_log
+from dlx.runs import workdir as workdirs
 from dlx.training import evaluation, sharding
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -237,7 +238,7 @@ def test_a_run_is_refused_on_other_data(trained, tmp_path, name):
   folder = shutil.copytree(trained(f"{name}:debug"), tmp_path / "run")
   record = json.loads((folder / "data.json").read_text())
   changed = {**record, "train": "0" * 16, "test": "0" * 16}
-  (folder / "data.json").write_text(json.dumps(changed))
+  workdirs.write_json(folder, "data.json", changed)
   before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
   run = dlx.load_run(folder)
   with pytest.raises(UserError, match="the train data are not those that the run in"):

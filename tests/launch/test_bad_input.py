@@ -9,6 +9,7 @@ import pytest
 
 import dlx
 from dlx.errors import UserError
+from dlx.runs import record
 from experiments.gru_lm import config as gru_lm
 from experiments.resnet_cifar10 import config as resnet
 from experiments.transformer_sentiment import config as sentiment
@@ -31,10 +32,12 @@ def folder(tmp_path):
   (tmp_path / "thesis" / "chapter1.tex").write_text("Once upon a time")
   untrained = tmp_path / "untrained"
   untrained.mkdir()
-  (untrained / "config.json").write_text(json.dumps({"experiment": "experiments.gru_lm"}))
+  (untrained / "config.json").write_text(json.dumps(gru_lm.get_config("debug").to_dict()))
   corrupted = tmp_path / "corrupted"
   corrupted.mkdir()
   (corrupted / "config.json").write_text('{"experiment": "exper')
+  for run in (untrained, corrupted):
+    record.rebuild(run, ["config.json"])
   tables = {
       "no_column": "label\na\n",
       "one_class": "text,label\nx,a\ny,a\n",

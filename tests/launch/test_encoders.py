@@ -142,7 +142,7 @@ def test_encoders_that_cannot_be_used_are_refused(trained, published, tmp_path):
   empty.mkdir()
   (empty / "config.json").write_text('{"experiment": "experiments.gru_lm"}')
   refused(workdir, "is not a run", init_from=str(tmp_path / "nothing"))
-  refused(workdir, "no checkpoint", init_from=str(empty))
+  refused(workdir, "record.json is missing", init_from=str(empty))
   refused(
       workdir, "is a run of experiments.gru_lm, which has no encoder",
       init_from=str(trained("experiments.gru_lm:debug")),

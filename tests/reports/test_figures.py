@@ -136,6 +136,6 @@ def test_letters_that_fonts_lack_are_one_warning(tmp_path):
 def test_other_warnings_of_a_figure_are_kept(tmp_path):
   figure = figures.figure(2, 2)
   figure.subplots().set_xlabel("x")
-  figure.savefig = lambda path: warnings.warn("another", RuntimeWarning, stacklevel=1)
+  figure.savefig = lambda *_, **__: warnings.warn("another", RuntimeWarning, stacklevel=1)
   with pytest.warns(RuntimeWarning, match="another"):
     figures.save(figure, tmp_path / "figure.png")

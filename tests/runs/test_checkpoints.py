@@ -1,7 +1,9 @@
 """Checkpoints: exact, rotated, and robust to any corrupted file."""
 
+import gc
 import pathlib
 import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import optax
 import pytest
 
 from dlx.errors import UserError
-from dlx.runs import checksums
+from dlx.runs import record
 from dlx.runs.checkpoints import Checkpoints, target_of
 from dlx.training import sharding
 from dlx.training import state as states
@@ -121,8 +123,9 @@ def test_the_latest_few_and_the_best_are_kept(tmp_path, max_to_keep, losses, exp
   assert save(tmp_path / "checkpoints", losses, max_to_keep=max_to_keep) == (expected, best)
   folders = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
   assert folders == expected
-  # The checksums of deleted checkpoints are deleted too.
-  assert sorted(int(p.stem) for p in (tmp_path / "checksums").iterdir()) == expected
+  # A deleted checkpoint leaves the record, too.
+  assert sorted(map(int, record.load(tmp_path)["checkpoints"])) == expected
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "record.json"]
 
 
 def test_rotation_does_not_depend_on_restarts(tmp_path):
@@ -153,10 +156,8 @@ def flip(path):
 CORRUPTIONS = [empty, truncate, remove, flip]
 
 
-@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "no_record"])
 @pytest.mark.parametrize("corrupt", CORRUPTIONS)
-def test_any_corrupted_file_loses_at_most_one_checkpoint(two_saved, tmp_path, corrupt, recorded):
-  """A kill between a save and the record of its checksums leaves a checkpoint without record."""
+def test_any_corrupted_file_loses_at_most_one_checkpoint(two_saved, tmp_path, corrupt):
   names = [
       path.relative_to(two_saved) for path in files_of_a_checkpoint(two_saved / "checkpoints", 2)
   ]
@@ -164,16 +165,13 @@ def test_any_corrupted_file_loses_at_most_one_checkpoint(two_saved, tmp_path, co
   for i, name in enumerate(names):
     folder = tmp_path / str(i)
     shutil.copytree(two_saved, folder)
-    if not recorded:
-      (folder / "checksums" / "2.json").unlink()
     corrupt(folder / name)
     corrupted = (folder / name).read_bytes() if (folder / name).exists() else None
+    with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+      with pytest.raises(UserError, match="checkpoint 2 .* is corrupted") as refused:
+        checkpoints.restore(2)
+    assert "\n" not in str(refused.value)
     state, warnings = restore(folder / "checkpoints")
-    if not warnings:
-      assert not recorded, name
-      # Without a record, a change of a file that is not needed goes unnoticed; values do not.
-      assert_same_bits(state, make_state(int(state.step)))
-      continue
     assert len(warnings) == 1 and "\n" not in warnings[0], (name, warnings)
     assert "checkpoint 2 is corrupted" in warnings[0] and "the previous one" in warnings[0]
     assert_same_bits(state, make_state(1))
@@ -185,36 +183,63 @@ def test_any_corrupted_file_loses_at_most_one_checkpoint(two_saved, tmp_path, co
       assert save(folder / "checkpoints", {2: 0.5}) == ([1, 2], 2)
 
 
-@pytest.mark.parametrize("corrupt", CORRUPTIONS)
-def test_a_corrupted_record_of_checksums_loses_no_run(two_saved, tmp_path, corrupt):
+def test_a_checkpoint_that_is_deleted_by_hand_is_reported(two_saved, tmp_path):
   folder = tmp_path / "run"
   shutil.copytree(two_saved, folder)
-  corrupt(folder / "checksums" / "2.json")
+  shutil.rmtree(folder / "checkpoints" / "2")
   state, warnings = restore(folder / "checkpoints")
-  assert int(state.step) == (1 if warnings else 2)
-  assert_same_bits(state, make_state(int(state.step)))
+  assert len(warnings) == 1 and "checkpoint 2 is corrupted" in warnings[0]
+  assert "missing" in warnings[0]
+  assert_same_bits(state, make_state(1))
 
 
-def test_a_record_that_is_not_text_is_ignored(two_saved, tmp_path):
+@pytest.mark.parametrize("corrupt", CORRUPTIONS)
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_corrupted_record_is_a_user_error_and_changes_nothing(
+    two_saved, tmp_path, corrupt, read_only
+):
   folder = tmp_path / "run"
   shutil.copytree(two_saved, folder)
-  (folder / "checksums" / "2.json").write_bytes(b"\xff\xfe\x00[")
+  corrupt(folder / "record.json")
+  before = sorted(folder.rglob("*"))
+  with pytest.raises(UserError, match="record.json is (missing|corrupted).*--override") as refused:
+    Checkpoints(folder / "checkpoints", read_only=read_only)
+  assert "\n" not in str(refused.value) and sorted(folder.rglob("*")) == before
+  record.rebuild(folder, [])
   state, warnings = restore(folder / "checkpoints")
   assert not warnings
   assert_same_bits(state, make_state(2))
+  with Checkpoints(folder / "checkpoints") as checkpoints:
+    assert checkpoints.best == 1
 
 
-def test_the_record_of_an_earlier_save_of_the_step_is_not_used(
+def test_a_kill_between_a_save_and_its_record_loses_that_save_only(
     two_saved, tmp_path, monkeypatch
 ):
   folder = tmp_path / "run"
   shutil.copytree(two_saved, folder)
-  shutil.rmtree(folder / "checkpoints" / "2")
-  # A kill between the save and its record.
-  monkeypatch.setattr(checksums, "write", lambda *_: None)
-  save(folder / "checkpoints", {2: 2.0})
+  with monkeypatch.context() as patched:
+    patched.setattr(Checkpoints, "_record", lambda self: None)
+    save(folder / "checkpoints", {3: 2.0})
+  assert (folder / "checkpoints" / "3").exists()
   state, warnings = restore(folder / "checkpoints")
-  assert not warnings and int(state.step) == 2
+  assert not warnings
+  assert_same_bits(state, make_state(2))
+  assert len(files_of_a_checkpoint(folder, "unrecorded-3")) > 5  # Nothing is deleted.
+  assert save(folder / "checkpoints", {3: 2.0}) == ([1, 2, 3], 1)
+
+
+def test_a_kill_while_a_checkpoint_is_deleted_leaves_nothing(two_saved, tmp_path, monkeypatch):
+  folder = tmp_path / "run"
+  shutil.copytree(two_saved, folder)
+  with monkeypatch.context() as patched:
+    patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+    assert save(folder / "checkpoints", {3: 2.0, 4: 2.0})[0] == [1, 3, 4]
+  assert (folder / "removed-2").exists()
+  state, warnings = restore(folder / "checkpoints")
+  assert not warnings and int(state.step) == 4
+  names = sorted(path.name for path in folder.iterdir())
+  assert names == ["checkpoints", "record.json"]
 
 
 def test_if_all_are_corrupted_it_is_a_user_error_and_nothing_is_deleted(two_saved, tmp_path):
@@ -238,26 +263,8 @@ def test_reading_a_corrupted_checkpoint_is_a_user_error_and_moves_nothing(two_sa
   with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
     with pytest.raises(UserError, match="checkpoint 2 .* is corrupted"):
       checkpoints.restore(2)
-  assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "checksums"]
-
-
-def test_reading_after_a_bit_flip_is_a_user_error_or_exact(two_saved, tmp_path):
-  folder = tmp_path / "run"
-  shutil.copytree(two_saved, folder)
-  names = files_of_a_checkpoint(folder / "checkpoints", 2)
-  for path in names:
-    content = path.read_bytes()
-    flip(path)
-    try:
-      with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-        tree = checkpoints.restore(2)
-    except UserError:
-      pass
-    else:
-      state = make_state(2)
-      for name in ("params", "collections", "ema"):
-        assert_same_bits(tree[name], getattr(state, name))
-    path.write_bytes(content)
+  names = sorted(path.name for path in folder.iterdir())
+  assert names == ["checkpoints", "record.json"]
 
 
 @pytest.mark.parametrize("read_only", [True, False])
@@ -278,3 +285,36 @@ def test_only_a_writer_removes_unfinished_saves(two_saved, tmp_path, read_only):
       checkpoints.wait()
       assert checkpoints.steps == [1, 2, 3]
       assert not unfinished.exists()
+
+
+def check_resources(folder, count):
+  def used():
+    gc.collect()
+    descriptors = len(list(pathlib.Path("/proc/self/fd").iterdir()))
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return descriptors, threading.active_count(), pages
+
+  with Checkpoints(folder / "checkpoints") as checkpoints:
+    for step in range(count):
+      checkpoints.save(step, make_state(step), {"loss": 1.0 / (step + 1)})
+      if step == 19:
+        checkpoints.wait()
+        before = used()
+    checkpoints.wait()
+    descriptors, threads, pages = used()
+  assert descriptors <= before[0] + 5 and threads <= before[1] + 5
+  assert pages <= 1.05 * before[2]
+
+
+on_linux = pytest.mark.skipif(not pathlib.Path("/proc/self/fd").exists(), reason="needs /proc")
+
+
+@on_linux
+def test_saves_leave_no_descriptors_threads_or_memory(tmp_path):
+  check_resources(tmp_path, 60)
+
+
+@on_linux
+@pytest.mark.full
+def test_three_hundred_saves_leave_no_descriptors_threads_or_memory(tmp_path):
+  check_resources(tmp_path, 320)

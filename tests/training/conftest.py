@@ -185,7 +185,7 @@ class Files:
     return {
         name: content
         for name, content in contents(folder).items()
-        if not name.endswith("run.json") and "tensorboard" not in name
+        if not name.endswith(("run.json", "record.json")) and "tensorboard" not in name
     }
 
 

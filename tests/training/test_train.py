@@ -4,6 +4,7 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
+import programs as programs_lib
 import pytest
 
 import dlx
@@ -175,3 +176,20 @@ def test_a_missing_best_metric_of_measure_fn_is_reported(change_task, get_config
   change_task(eval_fn=None, best="r2")
   with pytest.raises(ValueError, match=r"best: expected a validation metric, \['R2'\], got 'r2'"):
     dlx.train(get_config("solved"), tmp_path / "run")
+
+
+def test_of_two_starts_at_once_the_later_is_refused(experiment, get_config, tmp_path, monkeypatch):
+  """The other run starts while this one loads its data, after its first look at the folder."""
+  load = experiment.load
+
+  def load_slowly(config, assets=None):
+    monkeypatch.setattr(experiment, "load", load)
+    dlx.train(get_config(changes={"seed": 1}), tmp_path / "run")
+    return load(config, assets)
+
+  monkeypatch.setattr(experiment, "load", load_slowly)
+  with pytest.raises(UserError, match="another config: seed|another run has started"):
+    dlx.train(get_config(), tmp_path / "run")
+  dlx.train(get_config(changes={"seed": 1}), tmp_path / "alone")
+  programs_lib.assert_same_run(tmp_path / "run", tmp_path / "alone")
+  assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 1
