@@ -39,7 +39,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from dlx.gradients import checks
+from dlx.gradients import checks, varying
 from dlx.gradients.attention import allowed, transpose
 
 
@@ -141,6 +141,7 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
   """
   blocks = _make_blocks(query, key, mask, is_causal, sizes)
   leading, num_queries = query.shape[:-2], query.shape[-2]
+  axes = varying.axes(query, key, value, mask)  # Of the loops' states.
   out_dtype = jnp.result_type(query, key, value)
   dtype = jnp.promote_types(out_dtype, jnp.float32)
   query, key, value = (x.astype(dtype) for x in (query, key, value))
@@ -161,11 +162,11 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
 
     full, end = blocks.of_row(i)
     # The smallest finite number instead of -inf, so that m - m' is never inf - inf.
-    state = (
+    state = varying.spread((
         jnp.zeros((*leading, blocks.q, value.shape[-1]), dtype),
         jnp.full((*leading, blocks.q, 1), jnp.finfo(dtype).min),
         jnp.zeros((*leading, blocks.q, 1), dtype),
-    )
+    ), axes)  # fmt: skip
     state = lax.fori_loop(0, full, functools.partial(column, False), state)
     o, m, total = lax.fori_loop(full, end, functools.partial(column, True), state)
     lse = jnp.where(total == 0, jnp.inf, m + jnp.log(total))[..., 0]
@@ -173,7 +174,7 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
 
   out = jnp.zeros((*query.shape[:-1], value.shape[-1]), out_dtype)
   lse = jnp.zeros(query.shape[:-1], dtype)
-  out, lse = lax.fori_loop(0, blocks.rows, row, (out, lse))
+  out, lse = lax.fori_loop(0, blocks.rows, row, varying.spread((out, lse), axes))
   return out[..., :num_queries, :], lse[..., :num_queries]
 
 
@@ -191,7 +192,7 @@ def attend_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=Fal
   blocks = _make_blocks(query, key, mask, is_causal, sizes)
   num_queries, num_keys = query.shape[-2], key.shape[-2]
   dtypes = query.dtype, key.dtype, value.dtype
-  dtype = lse.dtype
+  dtype, axes = lse.dtype, varying.axes(query, key, value, mask, d_out)
   query, key, value, out, d_out = (x.astype(dtype) for x in (query, key, value, out, d_out))
   shift = (out * d_out).sum(-1) - d_lse
   shift, lse = _pad(shift, blocks.q, -1), _pad(lse, blocks.q, -1, jnp.inf)
@@ -216,12 +217,13 @@ def attend_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=Fal
 
     d_q_t, d_key, d_value = cotangents
     start, full = blocks.of_column(j)
-    state = d_q_t, jnp.zeros_like(k_j), jnp.zeros_like(v_j)
+    state = d_q_t, *varying.spread((jnp.zeros_like(k_j), jnp.zeros_like(v_j)), axes)
     state = lax.fori_loop(start, full, functools.partial(row, True), state)
     d_q_t, d_k, d_v = lax.fori_loop(full, blocks.rows, functools.partial(row, False), state)
     return d_q_t, _put(d_key, d_k, j), _put(d_value, d_v, j)
 
   zeros = jnp.zeros_like(transpose(query)), jnp.zeros_like(key), jnp.zeros_like(value)
+  zeros = varying.spread(zeros, axes)
   d_query_t, d_key, d_value = lax.fori_loop(0, blocks.columns, column, zeros)
   d_query = transpose(d_query_t)[..., :num_queries, :]
   found = d_query, d_key[..., :num_keys, :], d_value[..., :num_keys, :]

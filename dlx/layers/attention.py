@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from dlx import platform
 from dlx.gradients import attention as gradients
-from dlx.gradients import blocked_attention
+from dlx.gradients import blocked_attention, varying
 from dlx.layers import fused_attention, linear, positional, shapes
 
 IMPLEMENTATIONS = ("auto", "autodiff", "blocked", "cudnn")
@@ -119,7 +119,7 @@ def dot_product_attention(
   scale = query.shape[-1] ** -0.5 if scale is None else scale
   dtype = jnp.result_type(query, key, value)
   scaled = scale * query.astype(jnp.promote_types(dtype, jnp.float32))
-  return _blocked(is_causal, scaled, key, value, mask)[0].astype(dtype)
+  return _blocked(is_causal, *varying.alike(scaled, key, value, mask))[0].astype(dtype)
 
 
 def choose(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dlx import platform
-from dlx.gradients import blocked_conv, windows
+from dlx.gradients import blocked_conv, varying, windows
 from dlx.layers import shapes
 
 
@@ -167,7 +167,7 @@ def apply(
   w = windows.over(x.shape[-3:-1], kernel.shape[:2], strides, padding, dilation)
   by_hand = implementation == "auto" and platform.choices()["conv"] == "hand-derived"
   convolve = _convolve_with_custom_vjp if by_hand else _convolve
-  return _images(functools.partial(convolve, w, groups), params, x)
+  return _images(functools.partial(convolve, w, groups), *varying.alike(params, x))
 
 
 def transpose(

@@ -110,6 +110,7 @@ def scan(
     carry = initial_carry(params, batch, unroll.dtype(params, xs))
   for name, state in zip(("carry's c", "carry's h"), carry):
     shapes.expect_shape(name, state, (*batch, params["hidden"].shape[0]))
+  params, xs, carry, valid = unroll.alike(params, xs, carry, valid)
   if implementation == "auto":
     carry, ys = _unroll(reverse, params, xs, carry, valid)
     return carry, unroll.time_last(unroll.zero_padding(valid, ys))

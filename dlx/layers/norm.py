@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dlx.gradients import norm as gradients
+from dlx.gradients import varying
 from dlx.layers import shapes
 
 
@@ -85,6 +86,7 @@ def layer_norm(
   Source: Ba, Kiros, Hinton, "Layer normalization" (2016), equation 4.
   """
   _check(params, x, implementation)
+  params, x = varying.alike(params, x)
   return (_layer_norm_with_custom_vjp if implementation == "auto" else _layer_norm)(eps, params, x)
 
 
@@ -127,6 +129,7 @@ def rms_norm(
   Source: Zhang and Sennrich, "Root mean square layer normalization" (2019), equation 4.
   """
   _check(params, x, implementation)
+  params, x = varying.alike(params, x)
   return (_rms_norm_with_custom_vjp if implementation == "auto" else _rms_norm)(eps, params, x)
 
 
@@ -202,7 +205,7 @@ def batch_norm(
   if x.size == 0:
     raise ValueError(f"x: expected at least one example, got shape {x.shape}")
   from_batch = _from_batch_with_custom_vjp if implementation == "auto" else _from_batch
-  y, *new = from_batch(eps, params, x)
+  y, *new = from_batch(eps, *varying.alike(params, x))
   stats = {
       name: (momentum * stats[name] + (1 - momentum) * value).astype(stats[name].dtype)
       for name, value in zip(("mean", "var"), new)

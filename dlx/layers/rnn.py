@@ -95,6 +95,7 @@ def scan(
   if carry is None:
     carry = initial_carry(params, batch, unroll.dtype(params, xs))
   shapes.expect_shape("carry", carry, (*batch, params["hidden"].shape[0]))
+  params, xs, carry, valid = unroll.alike(params, xs, carry, valid)
   if implementation == "auto":
     carry, ys = _unroll(reverse, params, xs, carry, valid)
     return carry, unroll.time_last(unroll.zero_padding(valid, ys))

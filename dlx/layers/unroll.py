@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.gradients import bptt
+from dlx.gradients import bptt, varying
 from dlx.layers import shapes
 
 
@@ -113,6 +113,21 @@ def zero_padding(valid: Bool[Array, "T ... 1"] | None, xs: Array) -> Array:
   if valid is not None and is_ids(xs):
     valid = valid[..., 0]
   return bptt.zero_padding(valid, xs)
+
+
+def alike(
+    params: dict[str, Array], xs: Array, carry, valid: Array | None
+) -> tuple[dict[str, Array], Array, object, Array | None]:
+  """The arguments of a loop over time, whose carry keeps its type from step to step.
+
+  The carry gets the dtype that params, xs and carry promote to, and all arrays vary over the same
+  mesh axes (dlx.gradients.varying).
+  """
+  dtype = jnp.result_type(
+      *params.values(), *([] if is_ids(xs) else [xs]), *jax.tree.leaves(carry)
+  )
+  carry = jax.tree.map(lambda c: c.astype(dtype), carry)
+  return varying.alike(params, xs, carry, valid)
 
 
 def scan(
