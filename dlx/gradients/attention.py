@@ -130,13 +130,14 @@ def dot_product_attention_vjp(
 
 def split_heads(x, num_heads):
   """(..., T, N D) -> (..., N, T, D): head n has columns n D to (n + 1) D - 1."""
-  return jnp.swapaxes(x.reshape(*x.shape[:-1], num_heads, -1), -2, -3)
+  # Not -1, which an empty batch leaves open.
+  return jnp.swapaxes(x.reshape(*x.shape[:-1], num_heads, x.shape[-1] // num_heads), -2, -3)
 
 
 def merge_heads(x):
   """(..., N, T, D) -> (..., T, N D), the inverse of `split_heads`."""
   x = jnp.swapaxes(x, -2, -3)
-  return x.reshape(*x.shape[:-2], -1)
+  return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 def _linear(params, x):

@@ -16,7 +16,9 @@ where it was read, once per window where windows overlap, so
 
 At ties the maximum is not differentiable. The first maximum in row-major order receives all
 of d_y[u]; this is a subgradient, and the choice of jax's reduce_window. If that element is
-padding (every x in the window is -inf), d_y[u] is dropped.
+padding (every x in the window is -inf), d_y[u] is dropped. A nan makes y[u] nan in every window
+that has it; then d_y[u] goes where XLA's comparisons end: to the first maximum of the elements
+after the last nan, or to that nan if none follow.
 
 n[u] is the number of elements of the window, including or excluding padding.
 
@@ -50,8 +52,13 @@ def max_pool_vjp(x, *, d_out, window, strides=None, padding="VALID"):
   w = windows.pooled(x.shape[-3:-1], window, strides, padding)
   checks.expect_like("d_out", d_out, (*x.shape[:-3], *w.out, x.shape[-1]), x.dtype)
   padded = w.pad(x, -jnp.inf)
-  seen = jnp.stack([w.seen(padded, i, j) for i, j in w.elements()])
-  first = jnp.argmax(seen, axis=0)
+  best, first = None, 0
+  for n, (i, j) in enumerate(w.elements()):
+    seen = w.seen(padded, i, j)
+    if best is not None:
+      larger = ~(best >= seen)  # True for nan, as in XLA.
+      seen, first = jnp.where(larger, seen, best), jnp.where(larger, n, first)
+    best = seen
   return sum(
       w.unseen(jnp.where(first == n, d_out, 0), i, j) for n, (i, j) in enumerate(w.elements())
   )

@@ -50,7 +50,7 @@ def probabilities(x, *, where=None):
     p, `(..., n)`, in at least float32.
   """
   x = _prepare(x, where)
-  largest = lax.stop_gradient(x.max(-1, keepdims=True))
+  largest = lax.stop_gradient(x.max(-1, keepdims=True, initial=-jnp.inf))
   e = jnp.exp(x - jnp.where(jnp.isneginf(largest), 0, largest))
   total = e.sum(-1, keepdims=True)
   return e / jnp.where(total == 0, 1, total)

@@ -13,6 +13,8 @@ w that does not vary, which jax refuses. So layers pass all arguments of a rule 
 outside the rule; inside, all arrays vary over the same axes, and the rule need not know of devices.
 Outside of shard_map nothing varies, and `alike` is the identity.
 
+A custom rule also gives up forward mode; `call` says which argument brings it back.
+
 Source: JAX documentation, "shard_map: tracking how values vary over manual mesh axes".
 """
 
@@ -33,6 +35,23 @@ def spread(tree, over: frozenset[str]):
     return lax.pcast(x, missing, to="varying") if missing else x
 
   return jax.tree.map(of, tree)
+
+
+def call(rule, *args, static: tuple = ()):
+  """`rule(*static, *args)` of a function with a hand-derived rule, its args made `alike`.
+
+  Raises:
+    TypeError: in forward mode (jax.jvp, jax.hessian), which jax.custom_vjp gives up.
+  """
+  try:
+    return rule(*static, *alike(*args))
+  except TypeError as e:
+    if "forward-mode" not in str(e):
+      raise
+    raise TypeError(
+        "a layer with a hand-derived gradient has no forward mode (jax.jvp, jax.jacfwd, "
+        'jax.hessian); give it implementation="autodiff", or use jax.jacrev'
+    ) from None
 
 
 def alike(*trees):

@@ -4,6 +4,7 @@ import jax
 from jaxtyping import Array, Float
 
 from dlx.gradients import activations as gradients
+from dlx.gradients import varying
 from dlx.layers import shapes
 
 
@@ -41,4 +42,6 @@ def gelu(
   Source: Hendrycks and Gimpel, "Gaussian error linear units" (2016), section 2.
   """
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
-  return (_gelu_with_custom_vjp if implementation == "auto" else _gelu)(approximate, x)
+  (x,) = shapes.as_arrays(x)
+  rule = _gelu_with_custom_vjp if implementation == "auto" else _gelu
+  return varying.call(rule, x, static=(approximate,))

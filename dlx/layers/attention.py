@@ -27,6 +27,8 @@ def _expect_fitting(query, key, value=None, mask=None):
   shapes.expect_rank("key", key, 2, form)
   *leading, num_queries, d = query.shape
   num_keys = key.shape[-2]
+  if not d:
+    raise ValueError(f"query: expected at least one feature, got shape {query.shape}")
   shapes.expect_shape("key", key, (*leading, num_keys, d))
   if value is not None:
     shapes.expect_rank("value", value, 2, form)
@@ -67,7 +69,7 @@ def weights(
 
   Source: Vaswani et al., "Attention is all you need" (2017), equation 1.
   """
-  mask = None if mask is None else jnp.asarray(mask)
+  query, key, mask = shapes.as_arrays(query, key, mask)
   _expect_fitting(query, key, mask=mask)
   a = gradients.weights(query, key, mask=mask, is_causal=is_causal, scale=scale)
   return a.astype(jnp.result_type(query, key))
@@ -106,8 +108,10 @@ def dot_product_attention(
     "FlashAttention" (2022), for the blocks.
   """
   shapes.expect_implementation(implementation, IMPLEMENTATIONS)
-  mask = None if mask is None else jnp.asarray(mask)
+  query, key, value, mask = shapes.as_arrays(query, key, value, mask)
   _expect_fitting(query, key, value, mask)
+  if not query.size or not key.size:  # Without keys, or without queries: nothing to cut in blocks.
+    implementation = "autodiff"
   if implementation == "auto":
     implementation = choose(query.shape, key.shape, jnp.result_type(query, key, value))
   if implementation == "cudnn":
@@ -119,7 +123,8 @@ def dot_product_attention(
   scale = query.shape[-1] ** -0.5 if scale is None else scale
   dtype = jnp.result_type(query, key, value)
   scaled = scale * query.astype(jnp.promote_types(dtype, jnp.float32))
-  return _blocked(is_causal, *varying.alike(scaled, key, value, mask))[0].astype(dtype)
+  out, _ = varying.call(_blocked, scaled, key, value, mask, static=(is_causal,))
+  return out.astype(dtype)
 
 
 def choose(
@@ -224,6 +229,8 @@ def project(
   Raises:
     ValueError: as `multi_head`.
   """
+  shapes.expect_params(params, ("query", "key", "value", "out"))
+  x, context = shapes.as_arrays(x, context)
   d_model = params["query"]["kernel"].shape[1]
   if num_heads < 1 or d_model % num_heads:
     raise ValueError(f"num_heads: expected a divisor of d_model={d_model}, got {num_heads}")

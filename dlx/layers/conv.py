@@ -162,12 +162,15 @@ def apply(
     (1998), section II.
   """
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  shapes.expect_params(params, ("kernel",))
+  (x,) = shapes.as_arrays(x)
   _expect_fit(params, x, groups)
   kernel = params["kernel"]
   w = windows.over(x.shape[-3:-1], kernel.shape[:2], strides, padding, dilation)
   by_hand = implementation == "auto" and platform.choices()["conv"] == "hand-derived"
   convolve = _convolve_with_custom_vjp if by_hand else _convolve
-  return _images(functools.partial(convolve, w, groups), *varying.alike(params, x))
+  convolution = functools.partial(varying.call, convolve, static=(w, groups))
+  return _images(convolution, params, x)
 
 
 def transpose(
@@ -205,6 +208,8 @@ def transpose(
   Source: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin, Visin (2016),
     section 4.
   """
+  shapes.expect_params(params, ("kernel",))
+  (x,) = shapes.as_arrays(x)
   _expect_fit(params, x, groups)
   kernel = params["kernel"]
   w = windows.transposed(x.shape[-3:-1], kernel.shape[:2], strides, padding, dilation)

@@ -30,8 +30,10 @@ def lookup(params: dict[str, Array], ids: Int[Array, "..."]) -> Float[Array, "..
   Raises:
     ValueError: ids are not integers.
   """
-  if not jnp.issubdtype(jnp.result_type(ids), jnp.integer):
-    raise ValueError(f"ids: expected integers, got {jnp.result_type(ids)}")
+  shapes.expect_params(params, ("embedding",))
+  (ids,) = shapes.as_arrays(ids)
+  if not jnp.issubdtype(ids.dtype, jnp.integer):
+    raise ValueError(f"ids: expected integers, got {ids.dtype}")
   return jnp.asarray(params["embedding"]).at[ids].get(mode="fill", wrap_negative_indices=False)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dlx.gradients import gru as gradients
+from dlx.gradients import varying
 from dlx.layers import shapes, unroll
 
 
@@ -122,14 +123,16 @@ def scan(
   """
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
   gradients.expect_form(params, reset_after)
+  (xs,) = shapes.as_arrays(xs)
   xs, valid = unroll.sequences(params, xs, lengths)
   batch = unroll.batch_shape(xs)
   if carry is None:
     carry = initial_carry(params, batch, unroll.dtype(params, xs))
+  carry = unroll.as_carry(carry)
   shapes.expect_shape("carry", carry, (*batch, params["hidden"].shape[0]))
   params, xs, carry, valid = unroll.alike(params, xs, carry, valid)
   if implementation == "auto":
-    carry, ys = _unroll(reverse, params, xs, carry, valid)
+    carry, ys = varying.call(_unroll, params, xs, carry, valid, static=(reverse,))
     return carry, unroll.time_last(unroll.zero_padding(valid, ys))
   carry, ys = unroll.scan(
       functools.partial(_step, params),

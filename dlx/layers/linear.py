@@ -37,6 +37,8 @@ def apply(params: dict[str, Array], x: Float[Array, "... d_in"]) -> Float[Array,
   Raises:
     ValueError: the last dimension of x is not d_in.
   """
+  shapes.expect_params(params, ("kernel",))
+  (x,) = shapes.as_arrays(x)
   shapes.expect_last("x", x, params["kernel"].shape[0])
   # Flattened to a matrix: on CPU, XLA sums a bias's gradient several times slower over two
   # dimensions than over one.

@@ -16,6 +16,8 @@ def _expect_mask(mask, shape):
   if mask is None:
     return None
   mask = jnp.asarray(mask)
+  if mask.dtype != bool:
+    raise ValueError(f"mask: expected dtype bool, got {mask.dtype}")
   shapes.expect_broadcast("mask", mask, shape)
   return mask
 
@@ -31,11 +33,12 @@ def masked_mean(values: Float[Array, "..."], mask: Bool[Array, "..."] | None = N
     A scalar, float32 or wider. Masked values are ignored even if they are nan or infinite.
 
   Raises:
-    ValueError: mask does not broadcast to the shape of values.
+    ValueError: mask is not bool, or does not broadcast to the shape of values.
   """
+  (values,) = shapes.as_arrays(values)
   values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
   if mask is None:
-    return values.mean()
+    return values.sum() / max(values.size, 1)
   mask = jnp.broadcast_to(_expect_mask(mask, values.shape), values.shape)
   total = jnp.where(mask, values, 0).sum()
   return total / jnp.maximum(mask.sum(), 1)
@@ -77,7 +80,7 @@ def cross_entropy(
   """
   if not 0 <= label_smoothing <= 1:
     raise ValueError(f"label_smoothing: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
-  labels = jnp.asarray(labels)
+  logits, labels = shapes.as_arrays(logits, labels)
   shapes.expect_shape("labels", labels, logits.shape[:-1])
   mask = _expect_mask(mask, labels.shape)
   logits = _counted(logits, None if mask is None else mask[..., None])
@@ -99,6 +102,7 @@ def binary_cross_entropy(
   Raises:
     ValueError: labels do not have the shape of logits, or mask does not broadcast to it.
   """
+  logits, labels = shapes.as_arrays(logits, labels)
   shapes.expect_shape("labels", labels, logits.shape)
   mask = _expect_mask(mask, logits.shape)
   return masked_mean(optax.sigmoid_binary_cross_entropy(_counted(logits, mask), labels), mask)
@@ -115,6 +119,7 @@ def squared_error(
     ValueError: targets do not have the shape of predictions ((n, 1) and (n,) would
       broadcast to n^2 differences), or mask does not broadcast to it.
   """
+  predictions, targets = shapes.as_arrays(predictions, targets)
   shapes.expect_shape("targets", targets, predictions.shape)
   mask = _expect_mask(mask, predictions.shape)
   terms = optax.squared_error(_counted(predictions, mask), _counted(targets, mask))

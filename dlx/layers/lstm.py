@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dlx.gradients import lstm as gradients
+from dlx.gradients import varying
 from dlx.layers import shapes, unroll
 
 Carry = tuple[Float[Array, "... H"], Float[Array, "... H"]]
@@ -63,6 +64,9 @@ def cell(
   Source: Hochreiter and Schmidhuber (1997); the forget gate from Gers, Schmidhuber,
     Cummins, "Learning to forget" (2000).
   """
+  if not isinstance(carry, (tuple, list)) or len(carry) != 2:
+    raise ValueError(f"carry: expected a pair (c, h), got {type(carry).__name__}")
+  carry = tuple(map(unroll.as_carry, carry))
   for name, state in zip(("carry's c", "carry's h"), carry):
     shapes.expect_last(name, state, params["hidden"].shape[0])
   return _step(params, carry, unroll.gate_inputs(params, x, 4))
@@ -104,15 +108,19 @@ def scan(
       the argument.
   """
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  (xs,) = shapes.as_arrays(xs)
   xs, valid = unroll.sequences(params, xs, lengths)
   batch = unroll.batch_shape(xs)
   if carry is None:
     carry = initial_carry(params, batch, unroll.dtype(params, xs))
+  if not isinstance(carry, (tuple, list)) or len(carry) != 2:
+    raise ValueError(f"carry: expected a pair (c, h), got {type(carry).__name__}")
+  carry = tuple(map(unroll.as_carry, carry))
   for name, state in zip(("carry's c", "carry's h"), carry):
     shapes.expect_shape(name, state, (*batch, params["hidden"].shape[0]))
   params, xs, carry, valid = unroll.alike(params, xs, carry, valid)
   if implementation == "auto":
-    carry, ys = _unroll(reverse, params, xs, carry, valid)
+    carry, ys = varying.call(_unroll, params, xs, carry, valid, static=(reverse,))
     return carry, unroll.time_last(unroll.zero_padding(valid, ys))
   carry, ys = unroll.scan(
       functools.partial(_step, params),

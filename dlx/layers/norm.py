@@ -32,9 +32,13 @@ def init_stats(d: int) -> dict[str, Array]:
   return {"mean": jnp.zeros((d,)), "var": jnp.ones((d,))}
 
 
-def _check(params, x, implementation):
+def _checked(params, x, implementation):
+  """x as an array, after a check of the arguments."""
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  shapes.expect_params(params, ("scale",))
+  (x,) = shapes.as_arrays(x)
   shapes.expect_last("x", x, params["scale"].shape[0])
+  return x
 
 
 def _scale_and_shift(params, u, x):
@@ -85,9 +89,9 @@ def layer_norm(
 
   Source: Ba, Kiros, Hinton, "Layer normalization" (2016), equation 4.
   """
-  _check(params, x, implementation)
-  params, x = varying.alike(params, x)
-  return (_layer_norm_with_custom_vjp if implementation == "auto" else _layer_norm)(eps, params, x)
+  x = _checked(params, x, implementation)
+  rule = _layer_norm_with_custom_vjp if implementation == "auto" else _layer_norm
+  return varying.call(rule, params, x, static=(eps,))
 
 
 def _rms_norm(eps, params, x):
@@ -128,9 +132,9 @@ def rms_norm(
 
   Source: Zhang and Sennrich, "Root mean square layer normalization" (2019), equation 4.
   """
-  _check(params, x, implementation)
-  params, x = varying.alike(params, x)
-  return (_rms_norm_with_custom_vjp if implementation == "auto" else _rms_norm)(eps, params, x)
+  x = _checked(params, x, implementation)
+  rule = _rms_norm_with_custom_vjp if implementation == "auto" else _rms_norm
+  return varying.call(rule, params, x, static=(eps,))
 
 
 def _from_batch(eps, params, x):
@@ -196,7 +200,7 @@ def batch_norm(
 
   Source: Ioffe and Szegedy, "Batch normalization" (2015), algorithms 1 and 2.
   """
-  _check(params, x, implementation)
+  x = _checked(params, x, implementation)
   for name in ("mean", "var"):
     shapes.expect_shape(f"stats['{name}']", stats[name], params["scale"].shape)
   if not train:
@@ -205,7 +209,7 @@ def batch_norm(
   if x.size == 0:
     raise ValueError(f"x: expected at least one example, got shape {x.shape}")
   from_batch = _from_batch_with_custom_vjp if implementation == "auto" else _from_batch
-  y, *new = from_batch(eps, *varying.alike(params, x))
+  y, *new = varying.call(from_batch, params, x, static=(eps,))
   stats = {
       name: (momentum * stats[name] + (1 - momentum) * value).astype(stats[name].dtype)
       for name, value in zip(("mean", "var"), new)

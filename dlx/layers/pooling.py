@@ -8,7 +8,7 @@ import numpy as np
 
 from dlx import platform
 from dlx.gradients import pooling as gradients
-from dlx.gradients import windows
+from dlx.gradients import varying, windows
 from dlx.layers import shapes
 
 
@@ -80,9 +80,10 @@ def max_pool(
   Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 9.3.
   """
   shapes.expect_implementation(implementation, ("auto", "autodiff"))
+  (x,) = shapes.as_arrays(x)
   w = _windows(x, window, strides, padding)
   by_hand = implementation == "auto" and platform.choices()["max_pool"] == "hand-derived"
-  return (_max_pool_with_custom_vjp if by_hand else _max_pool)(w, x)
+  return varying.call(_max_pool_with_custom_vjp if by_hand else _max_pool, x, static=(w,))
 
 
 def avg_pool(
@@ -116,6 +117,7 @@ def avg_pool(
 
   Source: Goodfellow, Bengio, Courville, "Deep Learning" (2016), section 9.3.
   """
+  (x,) = shapes.as_arrays(x)
   w = _windows(x, window, strides, padding)
   total = _reduce(x.astype(jnp.promote_types(x.dtype, jnp.float32)), w, 0.0, lax.add)
   count = w.window[0] * w.window[1] if count_include_pad else w.inside()

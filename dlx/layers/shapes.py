@@ -1,8 +1,22 @@
 """Checks of arguments; messages name the argument, its expected and its actual value."""
 
+from collections.abc import Mapping, Sequence
+
 import jax
+import jax.numpy as jnp
 
 from dlx.gradients.checks import expect_broadcast as expect_broadcast
+
+
+def as_arrays(*values) -> list[jax.Array | None]:
+  """Lists and numbers as arrays; None stays None."""
+  return [None if value is None else jnp.asarray(value) for value in values]
+
+
+def expect_params(params: Mapping, names: Sequence[str]) -> None:
+  """Raises ValueError unless params have these names."""
+  if missing := [name for name in names if name not in params]:
+    raise ValueError(f"params: expected {', '.join(names)}; {', '.join(missing)} is missing")
 
 
 def expect_last(name: str, x: jax.Array, size: int) -> None:

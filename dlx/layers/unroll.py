@@ -21,8 +21,10 @@ def time_first(xs: Float[Array, "... T D"] | Int[Array, "... T"]) -> Array:
   """Moves the time axis of (..., T, D), or of integer ids (..., T), to the front.
 
   Raises:
-    ValueError: xs has too few dimensions.
+    ValueError: xs has too few dimensions, or is bool.
   """
+  if xs.dtype == bool:
+    raise ValueError("xs: expected numbers or integer ids, got bool")
   if is_ids(xs):
     shapes.expect_rank("xs", xs, 1, "(..., T) of ids")
     return jnp.moveaxis(xs, -1, 0)
@@ -55,6 +57,7 @@ def sequences(
   Raises:
     ValueError: the shape of xs or of lengths does not fit.
   """
+  shapes.expect_params(params, ("input", "hidden", "bias"))
   first = time_first(xs)
   expect_inputs(params, xs)
   valid = valid_steps(lengths, first)
@@ -96,11 +99,13 @@ def valid_steps(
     xs: with time first.
 
   Raises:
-    ValueError: lengths does not have the batch shape of xs.
+    ValueError: lengths are no integers, or do not have the batch shape of xs.
   """
   if lengths is None:
     return None
   lengths = jnp.asarray(lengths)
+  if not jnp.issubdtype(lengths.dtype, jnp.integer):
+    raise ValueError(f"lengths: expected integers, got {lengths.dtype}")
   shapes.expect_shape("lengths", lengths, batch_shape(xs))
   return bptt.valid_steps(lengths, xs.shape[0])
 
@@ -113,6 +118,18 @@ def zero_padding(valid: Bool[Array, "T ... 1"] | None, xs: Array) -> Array:
   if valid is not None and is_ids(xs):
     valid = valid[..., 0]
   return bptt.zero_padding(valid, xs)
+
+
+def as_carry(carry) -> Array:
+  """One array, which may be given as nested lists.
+
+  Raises:
+    ValueError: it is something else, such as a pair of arrays of two shapes.
+  """
+  try:
+    return jnp.asarray(carry)
+  except (TypeError, ValueError):
+    raise ValueError(f"carry: expected an array, got {type(carry).__name__}") from None
 
 
 def alike(

@@ -112,7 +112,7 @@ def test_only_autodiff_has_a_forward_mode(name):
   _, tangents = jax.jvp(functions[name], (x,), (x,))
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tangents))
   x, functions = layers("auto")
-  with pytest.raises(TypeError, match="custom_vjp"):
+  with pytest.raises(TypeError, match="no forward mode"):
     jax.jvp(functions[name], (x,), (x,))
 
 

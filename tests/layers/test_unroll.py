@@ -193,7 +193,7 @@ def test_auto_has_no_forward_mode_and_autodiff_has(cell, options):
     chosen = dict(options) | {"implementation": implementation}
     return jax.jvp(functools.partial(cell.scan, **chosen), (params, xs, carry), (params, xs, carry))
 
-  with pytest.raises(TypeError, match="custom_vjp"):
+  with pytest.raises(TypeError, match="no forward mode"):
     along("auto")
   out, d_out = jax.eval_shape(lambda: along("autodiff"))
   assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, d_out)
