@@ -278,7 +278,7 @@ def parse(text: str) -> Layer:
 def main() -> int:
   """Prints the table of the layers on the command line; returns the exit code."""
   parser = argparse.ArgumentParser(
-      prog="python -m dlx.models.summary", description=__doc__.splitlines()[0],
+      prog="python -m dlx.models.summary", description=(__doc__ or "").partition("\n")[0],
       epilog=f"layers: {', '.join(factory.__name__ for factory in FACTORIES)}",
   )  # fmt: skip
   parser.add_argument("shape", help="of one example: H,W,C or T,D or D")
@@ -296,4 +296,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  sys.exit(exits.code_of(main))

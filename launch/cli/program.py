@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import app, flags
 
-from dlx import cache
+from dlx import cache, exits
 from dlx.errors import UserError
 from launch.cli import configs
 
@@ -29,9 +29,9 @@ def run(
     end: called with the exit code.
 
   Exit codes: 0 for success; 2 for bad input; 1 for a run that diverged or lost one of its
-  processes; 128 + n for a run that signal n stopped after it saved.
+  processes; 128 + n for a run that signal n stopped after it saved; those of dlx.exits.
   """
-  end(_exit_code(main, with_config, positional))
+  end(exits.code_of(lambda: _exit_code(main, with_config, positional)))
 
 
 def required(name: str) -> str:
@@ -70,13 +70,17 @@ def options_of(function: Callable, names: tuple[str, ...], owner: str) -> dict[s
 def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -> int:
   app.define_help_flags()
   if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
-    print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
+    main_module = sys.modules["__main__"]  # `python -OO` removes its docstring.
+    name = getattr(main_module.__spec__, "name", None)
+    doc = main_module.__doc__ or f"python -m {name} [--name=value ...]\n"
+    print(f"{doc}\n{flags.FLAGS.main_module_help()}")
     return 0
   if hasattr(sys.stdout, "reconfigure"):  # Text that the output's encoding lacks is escaped.
     sys.stdout.reconfigure(errors="backslashreplace")
   cache.keep_compiled()
   _quiet_loggers()
   # Imported after --help so that it answers quickly.
+  from dlx import doctor
   from dlx.distributed.processes import PeerLost
   from dlx.training.fit import Diverged
   from dlx.training.signals import Preempted
@@ -96,11 +100,12 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
     return _fail(e, 1)
   except Preempted as e:
     return _fail(e, 128 + e.signal_number)
-  except KeyboardInterrupt:
-    return _fail("stopped", 130)
-  except BrokenPipeError:  # Output piped into `head`.
-    sys.stdout = None
-    return 0
+  except (RuntimeError, AssertionError):  # jax fails so where JAX_PLATFORMS is wrong.
+    try:
+      doctor.devices()
+    except UserError as e:
+      return _fail(e, 2)
+    raise
   return 0
 
 
