@@ -110,10 +110,14 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
 
 
 def _quiet_loggers() -> None:
-  """Orbax and gcsfs log the errors that they also raise; TFDS warns about TensorFlow."""
+  """Orbax and gcsfs log the errors that they also raise; TFDS warns about TensorFlow.
+
+  matplotlib warns where it has no folder for its list of fonts.
+  """
   for name in ("absl", "asyncio", "gcsfs"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  logging.getLogger("tensorflow_datasets").setLevel(logging.ERROR)
+  for name in ("tensorflow_datasets", "matplotlib"):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _fail(message, code: int) -> int:
