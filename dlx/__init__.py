@@ -7,8 +7,10 @@ __version__ = "0.1.0"
 
 def train(config, workdir=None, *, override=False, profile=None):
   """Trains a config in a run directory, or resumes it; see dlx.training.train.train."""
+  from dlx import paths
   from dlx.training import train
 
+  workdir = None if workdir is None else paths.expand(workdir)
   return train.train(config, workdir, override=override, profile=profile)
 
 
@@ -25,8 +27,10 @@ def load_run(workdir, *, checkpoint="best"):
   Raises:
     dlx.errors.UserError: the folder is not a run, or has no checkpoint yet.
   """
+  from dlx import paths
   from dlx.runs import export, run
 
+  workdir = paths.expand(workdir)
   if export.is_export(workdir):
     return export.load(workdir)
   return run.load(workdir, checkpoint=checkpoint)

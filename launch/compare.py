@@ -8,11 +8,15 @@ import pathlib
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import program
+from launch.cli import paths, program
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("metric", "loss", "The metric to draw, of training and validation.")
-flags.DEFINE_string("output", "compare.png", "The figure.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  flags.DEFINE_string("metric", "loss", "The metric to draw, of training and validation.")
+  paths.define("output", "compare.png", "The figure.")
 
 
 def main(*workdirs: str) -> None:
@@ -34,4 +38,4 @@ def main(*workdirs: str) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

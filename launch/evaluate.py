@@ -9,8 +9,13 @@ from dlx import malloc
 from launch.cli import opened, program
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(opened)
-flags.DEFINE_string("split", "validation", "Split of its data, or a sum such as validation+test.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  opened.define_flags()
+  flags.adopt_module_key_flags(opened)
+  flags.DEFINE_string("split", "validation", "Split of its data, or a sum such as validation+test.")
 
 
 def main() -> None:
@@ -30,4 +35,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   malloc.restart()
-  program.run(main)
+  program.run(main, define_flags)

@@ -10,12 +10,17 @@ from collections.abc import Iterator
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import opened, program
+from launch.cli import opened, paths, program
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(opened)
-flags.DEFINE_integer("top", None, "Number of predictions per line, the most probable first.")
-flags.DEFINE_string("file", None, "Documents, or names of images, one per line.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  opened.define_flags()
+  flags.adopt_module_key_flags(opened)
+  flags.DEFINE_integer("top", None, "Number of predictions per line, the most probable first.")
+  paths.define("file", None, "Documents, or names of images, one per line.")
 
 
 def lines(path: str) -> Iterator[str]:
@@ -65,4 +70,4 @@ def main(*inputs: str) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

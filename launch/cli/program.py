@@ -1,6 +1,7 @@
 """How every program starts, and how it fails."""
 
 from collections.abc import Callable
+import errno
 import inspect
 import logging
 import sys
@@ -8,13 +9,14 @@ from typing import Any
 
 from absl import app, flags
 
-from dlx import cache, exits
+from dlx import cache, exits, paths
 from dlx.errors import UserError
 from launch.cli import configs
 
 
 def run(
     main: Callable[..., None],
+    define_flags: Callable[[], None],
     *,
     with_config: bool = False,
     positional: bool = False,
@@ -24,6 +26,7 @@ def run(
 
   Args:
     main: the program.
+    define_flags: defines its flags.
     with_config: it takes --config and --config.KEY; main is called with the config.
     positional: it takes arguments that are not flags; main is called with them.
     end: called with the exit code.
@@ -31,6 +34,7 @@ def run(
   Exit codes: 0 for success; 2 for bad input; 1 for a run that diverged or lost one of its
   processes; 128 + n for a run that signal n stopped after it saved; those of dlx.exits.
   """
+  define_flags()
   end(exits.code_of(lambda: _exit_code(main, with_config, positional)))
 
 
@@ -100,6 +104,10 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
     return _fail(e, 1)
   except Preempted as e:
     return _fail(e, 128 + e.signal_number)
+  except OSError as e:
+    if e.errno != errno.ENAMETOOLONG:
+      raise
+    return _fail(paths.too_long(e.filename), 2)
   except (RuntimeError, AssertionError):  # jax fails so where JAX_PLATFORMS is wrong.
     try:
       doctor.devices()

@@ -18,21 +18,26 @@ from absl import flags
 import yaml
 
 from dlx.errors import UserError
-from launch.cli import program
+from launch.cli import paths, program
 from launch.clusters import jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("image", None, "Container image with the project installed.")
-flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
-flags.DEFINE_integer("gpus_per_node", 0, "GPUs per machine.", lower_bound=0)
-flags.DEFINE_string("gpu_type", None, "GPU type as GKE names it, such as nvidia-h100-80gb.")
-flags.DEFINE_string("tpu_type", None, "TPU type as GKE names it, such as tpu-v5-lite-podslice.")
-flags.DEFINE_string("tpu_topology", None, "TPU topology, such as 4x4.")
-flags.DEFINE_integer("tpus_per_node", 4, "TPU chips per machine.", lower_bound=1)
-flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
-flags.DEFINE_integer("restarts", 100, "Maximum number of restarts.")
-flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
-flags.DEFINE_string("output", None, "Manifest to write; by default NAME.yaml.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  flags.DEFINE_string("image", None, "Container image with the project installed.")
+  flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
+  flags.DEFINE_integer("gpus_per_node", 0, "GPUs per machine.", lower_bound=0)
+  flags.DEFINE_string("gpu_type", None, "GPU type as GKE names it, such as nvidia-h100-80gb.")
+  flags.DEFINE_string("tpu_type", None, "TPU type as GKE names it, such as tpu-v5-lite-podslice.")
+  flags.DEFINE_string("tpu_topology", None, "TPU topology, such as 4x4.")
+  flags.DEFINE_integer("tpus_per_node", 4, "TPU chips per machine.", lower_bound=1)
+  flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
+  flags.DEFINE_integer("restarts", 100, "Maximum number of restarts.")
+  flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
+  paths.define("output", None, "Manifest to write; by default NAME.yaml.")
+
 
 PORT = 8476  # Process 0 listens on it as the coordinator.
 
@@ -166,4 +171,4 @@ def main(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

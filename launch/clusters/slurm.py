@@ -18,22 +18,27 @@ import subprocess
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import configs, program
+from launch.cli import configs, paths, program
 from launch.clusters import jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
-flags.DEFINE_integer("gpus_per_node", 1, "GPUs per machine; 0 trains on its CPU.", lower_bound=0)
-flags.DEFINE_integer("cpus_per_task", 8, "CPU cores per process.", lower_bound=1)
-flags.DEFINE_string("time", "04:00:00", "Time limit; the job is requeued when it is reached.")
-flags.DEFINE_string("partition", None, "Partition of the cluster.")
-flags.DEFINE_string("account", None, "Account to charge.")
-flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
-flags.DEFINE_string(
-    "setup", "source .venv/bin/activate", "Command to run first, in the project's directory."
-)
-flags.DEFINE_string("output", None, "File to write; by default NAME.sbatch.")
-flags.DEFINE_bool("submit", False, "Submit it with sbatch.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
+  flags.DEFINE_integer("gpus_per_node", 1, "GPUs per machine; 0 trains on its CPU.", lower_bound=0)
+  flags.DEFINE_integer("cpus_per_task", 8, "CPU cores per process.", lower_bound=1)
+  flags.DEFINE_string("time", "04:00:00", "Time limit; the job is requeued when it is reached.")
+  flags.DEFINE_string("partition", None, "Partition of the cluster.")
+  flags.DEFINE_string("account", None, "Account to charge.")
+  flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
+  flags.DEFINE_string(
+      "setup", "source .venv/bin/activate", "Command to run first, in the project's directory."
+  )
+  paths.define("output", None, "File to write; by default NAME.sbatch.")
+  flags.DEFINE_bool("submit", False, "Submit it with sbatch.")
+
 
 SECONDS_TO_SAVE = 120
 _SAVED = 128 + 10  # Exit code of launch.train after SIGUSR1.
@@ -132,4 +137,4 @@ def _submit(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)
