@@ -22,11 +22,11 @@ def define_flags() -> None:
   opened.define_flags()
   flags.adopt_module_key_flags(opened)
   flags.DEFINE_string("prompt", None, "The text to continue; a newline by default.")
-  flags.DEFINE_integer("length", None, "Number of tokens to draw.")
+  flags.DEFINE_integer("length", None, "Number of tokens to draw.", upper_bound=10**7)
   flags.DEFINE_float("temperature", None, "1 draws from the model, less is sharper, 0 is argmax.")
   flags.DEFINE_integer("top_k", None, "Draw from the K most probable tokens.")
   flags.DEFINE_float("top_p", None, "Draw from the smallest set of tokens with probability P.")
-  flags.DEFINE_integer("count", None, "Number of images.")
+  flags.DEFINE_integer("count", None, "Number of images.", upper_bound=10**4)
   paths.define("output", "samples.png", "The figure of sampled images.")
   flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upper_bound=2**32 - 1)
 

@@ -11,7 +11,9 @@ the project in its working directory, installed. When a pod fails or is preempte
 restarted, and launch.train resumes in --workdir.
 """
 
+import math
 import pathlib
+import re
 import shlex
 
 from absl import flags
@@ -34,7 +36,7 @@ def define_flags() -> None:
   flags.DEFINE_string("tpu_topology", None, "TPU topology, such as 4x4.")
   flags.DEFINE_integer("tpus_per_node", 4, "TPU chips per machine.", lower_bound=1)
   flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
-  flags.DEFINE_integer("restarts", 100, "Maximum number of restarts.")
+  flags.DEFINE_integer("restarts", 100, "Maximum number of restarts.", lower_bound=0)
   flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
   paths.define("output", None, "Manifest to write; by default NAME.yaml.")
 
@@ -67,7 +69,8 @@ def manifest(
 
   Source: the JobSet API, jobset.x-k8s.io/v1alpha2.
   """
-  train = ["python", "-m", "launch.train", *arguments]
+  # The kubelet replaces $(NAME) in a command, and $$ by $.
+  train = ["python", "-m", "launch.train", *(a.replace("$", "$$") for a in arguments)]
   if nodes > 1:
     # The JobSet gives pods their host names, its Job controller their indices.
     train += [
@@ -128,14 +131,11 @@ def accelerators() -> tuple[dict[str, int], dict[str, str]]:
     raise UserError("--tpu_type and --gpus_per_node are mutually exclusive; give one of them")
   if not FLAGS.tpu_topology:
     raise UserError("--tpu_type needs --tpu_topology, such as 4x4")
-  try:
-    chips = 1
-    for side in FLAGS.tpu_topology.split("x"):
-      chips *= int(side)
-  except ValueError:
+  if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", FLAGS.tpu_topology):
     raise UserError(
         f"--tpu_topology={FLAGS.tpu_topology} is not a valid topology; use for example 4x4"
-    ) from None
+    )
+  chips = math.prod(map(int, FLAGS.tpu_topology.split("x")))
   if chips != FLAGS.nodes * FLAGS.tpus_per_node:
     raise UserError(
         f"--tpu_topology={FLAGS.tpu_topology} has {chips} chips, but --nodes={FLAGS.nodes} with "
@@ -151,6 +151,11 @@ def accelerators() -> tuple[dict[str, int], dict[str, str]]:
 def main(*arguments: str) -> None:
   """Writes the manifest."""
   arguments = jobs.train_arguments(arguments)
+  for argument in arguments:
+    if any(0xD800 <= ord(letter) <= 0xDFFF for letter in argument):
+      raise UserError(f"{argument.partition('=')[0]} is not UTF-8, which a manifest has to be")
+  for flag in ("image", "gpu_type", "tpu_type"):
+    jobs.check_word(flag, FLAGS[flag].value)
   resources, selector = accelerators()
   content = manifest(
       arguments,
@@ -163,10 +168,7 @@ def main(*arguments: str) -> None:
       restarts=FLAGS.restarts,
   )
   path = pathlib.Path(FLAGS.output or f"{content['metadata']['name']}.yaml")
-  try:
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-  except OSError as e:
-    raise UserError(f"--output={path} cannot be written: {e.strerror}") from None
+  jobs.write(path, yaml.safe_dump(content, sort_keys=False))
   print(f"wrote {path}; start it with: kubectl apply -f {shlex.quote(str(path))}")
 
 

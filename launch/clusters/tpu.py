@@ -55,6 +55,8 @@ def main(*arguments: str) -> None:
     raise UserError(f"first argument: expected {'|'.join(ACTIONS)}, got {action!r}")
   if rest and action != "run":
     raise UserError(f"{action}: unexpected argument {rest[0]!r}; only run takes arguments")
+  for flag in ("name", "zone", "project", "accelerator_type", "runtime_version"):
+    jobs.check_word(flag, FLAGS[flag].value)
   if not FLAGS.dry_run:
     gcloud.check()
   tpu = gcloud.Slice(
