@@ -16,7 +16,7 @@ def define_flags() -> None:
   """Defines the flags: importing a program defines none."""
   opened.define_flags()
   flags.adopt_module_key_flags(opened)
-  paths.define("output", None, "Folder to write, new or empty.")
+  paths.define("output", None, "Required: the folder to write, new or empty.")
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
   """Defines the flags: importing a program defines none."""
-  paths.define("workdir", None, "Folder of the runs.")
+  paths.define("workdir", None, "Required: the folder of the runs.")
   flags.DEFINE_multi_string("grid", [], "KEY=VALUE,VALUE,...; all combinations are run.")
   flags.DEFINE_multi_string("uniform", [], "KEY=LOW,HIGH; uniform draws.")
   flags.DEFINE_multi_string("log_uniform", [], "KEY=LOW,HIGH; uniform draws of the logarithm.")

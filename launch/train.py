@@ -3,6 +3,7 @@
   python -m launch.train --config=experiments/gru_lm/config.py:quickstart
       [--workdir=DIR] [--config.KEY=VALUE ...] [--override] [--profile=100:120]
   python -m launch.train --list
+  python -m launch.train --help --config=FILE:PRESET     # the keys with values and ranges
 
 On TPU slices, under SLURM and with Open MPI, --distributed is enough to train with several
 processes; elsewhere every process also gets --coordinator, --num_processes and --process_id.

@@ -7,7 +7,7 @@ from launch.cli import paths, program
 
 def define_flags() -> None:
   """Defines the two flags."""
-  paths.define("workdir", None, "Folder of a run, or of an export.")
+  paths.define("workdir", None, "Required: the folder of a run, or of an export.")
   flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
 
 

@@ -11,7 +11,7 @@ from absl import app, flags
 
 from dlx import cache, exits, paths
 from dlx.errors import UserError
-from launch.cli import configs
+from launch.cli import configs, listing
 
 
 def run(
@@ -74,11 +74,7 @@ def options_of(function: Callable, names: tuple[str, ...], owner: str) -> dict[s
 def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -> int:
   app.define_help_flags()
   if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
-    main_module = sys.modules["__main__"]  # `python -OO` removes its docstring.
-    name = getattr(main_module.__spec__, "name", None)
-    doc = main_module.__doc__ or f"python -m {name} [--name=value ...]\n"
-    print(f"{doc}\n{flags.FLAGS.main_module_help()}")
-    return 0
+    return _help(with_config)
   if hasattr(sys.stdout, "reconfigure"):  # Text that the output's encoding lacks is escaped.
     sys.stdout.reconfigure(errors="backslashreplace")
   cache.keep_compiled()
@@ -114,6 +110,18 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
     except UserError as e:
       return _fail(e, 2)
     raise
+  return 0
+
+
+def _help(with_config: bool) -> int:
+  main_module = sys.modules["__main__"]  # `python -OO` removes its docstring.
+  name = getattr(main_module.__spec__, "name", None)
+  doc = main_module.__doc__ or f"python -m {name} [--name=value ...]\n"
+  try:
+    keys = listing.of(sys.argv[1:]) if with_config else ""
+  except UserError as e:
+    return _fail(e, 2)
+  print(f"{doc}\n{flags.FLAGS.main_module_help()}\n{keys}".rstrip())
   return 0
 
 

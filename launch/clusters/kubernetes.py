@@ -28,7 +28,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
   """Defines the flags: importing a program defines none."""
-  flags.DEFINE_string("image", None, "Container image with the project installed.")
+  flags.DEFINE_string("image", None, "Required: the container image with the project installed.")
   flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
   flags.DEFINE_integer("gpus_per_node", 0, "GPUs per machine.", lower_bound=0)
   flags.DEFINE_string("gpu_type", None, "GPU type as GKE names it, such as nvidia-h100-80gb.")

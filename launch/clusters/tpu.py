@@ -30,8 +30,8 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
   """Defines the flags: importing a program defines none."""
-  flags.DEFINE_string("name", None, "Name of the queued resource and its slice.")
-  flags.DEFINE_string("zone", None, "Zone, such as us-central1-a.")
+  flags.DEFINE_string("name", None, "Required: the name of the queued resource and its slice.")
+  flags.DEFINE_string("zone", None, "Required: the zone, such as us-central1-a.")
   flags.DEFINE_string("project", None, "Google Cloud project; by default gcloud's.")
   flags.DEFINE_string("accelerator_type", "v5litepod-16", "Type and size of the slice.")
   flags.DEFINE_string("runtime_version", "v2-alpha-tpuv5-lite", "Software version of the workers.")
