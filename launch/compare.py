@@ -1,6 +1,6 @@
 """Compares runs: their curves in one figure, and a table of config differences and results.
 
-  python -m launch.compare [--metric=loss] [--output=compare.png] DIR DIR ...
+  python -m launch.compare [--metric=loss] [--output=compare.png] [--json] DIR DIR ...
 """
 
 import pathlib
@@ -8,7 +8,7 @@ import pathlib
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import paths, program
+from launch.cli import output, paths, program
 
 FLAGS = flags.FLAGS
 
@@ -17,6 +17,7 @@ def define_flags() -> None:
   """Defines the flags: importing a program defines none."""
   flags.DEFINE_string("metric", "loss", "The metric to draw, of training and validation.")
   paths.define("output", "compare.png", "The figure.")
+  output.define_flag()
 
 
 def main(*workdirs: str) -> None:
@@ -30,6 +31,11 @@ def main(*workdirs: str) -> None:
     comparison.draw(pathlib.Path(FLAGS.output), runs, FLAGS.metric)
   except OSError as e:
     raise UserError(f"--output={FLAGS.output} cannot be written: {e.strerror}") from None
+
+  if FLAGS.json:
+    for run in runs:
+      output.print_json(comparison.summary(run, comparison.differing(runs)))
+    return
 
   from rich.console import Console
 
