@@ -114,7 +114,7 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
   low, high = min(seen), max(seen)
   margin = 0.08 * max(high - low, 1e-3)
   axes.set_ylim(low - margin, high + margin)
-  axes.set_xlabel("step")
+  axes.set_xlabel("step (thin lines: training, thick lines: validation)")
   axes.set_ylabel(metric)
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)

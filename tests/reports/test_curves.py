@@ -58,3 +58,17 @@ def test_the_marked_value_is_the_minimum_or_the_maximum(tmp_path):
   assert (draw(tmp_path, lines, metric="accuracy") != draw(
       tmp_path, lines, metric="accuracy", maximize=True
   )).any()  # fmt: skip
+
+
+@pytest.mark.parametrize("steps, label", [
+    ((1, 2, 3), "training"), ((7,), "training"), ((10, 20, 30), "training, means of 10 steps"),
+    ((10, 15, 25), "training, means of 5 to 10 steps"),
+])  # fmt: skip
+def test_the_legend_says_that_points_are_means(tmp_path, monkeypatch, steps, label):
+  drawn = []
+  monkeypatch.setattr(curves.figures, "save", lambda figure, path: drawn.append(figure) or path)
+  lines = [{"step": step, "loss": 1.0 / step} for step in steps]
+  (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  curves.draw(tmp_path)
+  (text,) = drawn[0].axes[0].get_legend().get_texts()
+  assert text.get_text() == label
