@@ -1,4 +1,4 @@
-"""The package dlx with its experiments and programs."""
+"""The package dlx. Experiments, programs and benchmarks stay in the checkout."""
 
 import setuptools
 
@@ -11,7 +11,9 @@ setuptools.setup(
     description="Deep learning as pure functions, in JAX",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["dlx*", "experiments*", "launch*", "benchmarks*"]),
+    # Names as common as `launch` are not for a site-packages that others share.
+    packages=setuptools.find_packages(include=["dlx", "dlx.*"]),
+    package_dir={"": "."},  # An editable install then puts the whole checkout on Python's path.
     install_requires=[
         JAX,
         "flax>=0.12",

@@ -1,14 +1,44 @@
-"""dlx: deep learning as pure functions, in JAX."""
+"""dlx: deep learning as pure functions, in JAX.
+
+`import dlx` imports no module yet: `dlx.layers.gru` does so when it is first used.
+"""
+
+import importlib
+from importlib import util
+import pkgutil
 
 __version__ = "0.1.0"
 
-# The functions import what they need when they are called, so that `import dlx` is quick.
+
+def _import_lazily(module) -> None:
+  """Makes the modules of a package its attributes, imported when they are first used."""
+  package = module.__name__
+
+  def get(name: str):
+    if name.startswith("_") or util.find_spec(f"{package}.{name}") is None:
+      raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    return importlib.import_module(f"{package}.{name}")
+
+  names = {info.name for info in pkgutil.iter_modules(module.__path__)}
+  module.__getattr__ = get
+  module.__dir__ = lambda: sorted({*vars(module), *names})
+
+
+_import_lazily(importlib.import_module(__name__))
+for _info in pkgutil.iter_modules(__path__):
+  if _info.ispkg:  # Its __init__.py imports nothing.
+    _import_lazily(importlib.import_module(f"{__name__}.{_info.name}"))
+
+
+# The functions import what they need when they are called.
 
 
 def train(config, workdir=None, *, override=False, profile=None):
   """Trains a config in a run directory, or resumes it; see dlx.training.train.train."""
+  from dlx import paths
   from dlx.training import train
 
+  workdir = None if workdir is None else paths.expand(workdir)
   return train.train(config, workdir, override=override, profile=profile)
 
 
@@ -25,8 +55,10 @@ def load_run(workdir, *, checkpoint="best"):
   Raises:
     dlx.errors.UserError: the folder is not a run, or has no checkpoint yet.
   """
+  from dlx import paths
   from dlx.runs import export, run
 
+  workdir = paths.expand(workdir)
   if export.is_export(workdir):
     return export.load(workdir)
   return run.load(workdir, checkpoint=checkpoint)
@@ -44,6 +76,14 @@ def predict(run, lines, **options):
   from dlx.training import evaluation
 
   return evaluation.predict(run, lines, **options)
+
+
+def export(run, folder):
+  """Writes a run as safetensors and JSON to a new folder; see dlx.runs.export.export."""
+  from dlx import paths
+  from dlx.runs import export
+
+  return export.export(run, paths.expand(folder))
 
 
 def sample(run, *, seed=0, **options):

@@ -21,6 +21,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from dlx import exits
 from dlx.errors import UserError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -100,7 +101,7 @@ def check() -> None:
   It initializes jax's backend, so `jax.distributed.initialize` has to be called before it.
   """
   _versions()
-  _devices()
+  devices()
   for name in CHECKS:
     check_one(name)
 
@@ -115,19 +116,25 @@ def _versions() -> dict[str, str]:
   return versions
 
 
-def _devices() -> dict:
+def devices() -> dict:
+  """The devices of jax: platform, kind, count and processes.
+
+  Raises:
+    UserError: there are none, as where JAX_PLATFORMS names a platform that is not here.
+  """
   try:
-    devices = jax.devices()
-  except RuntimeError as e:
-    reason = " ".join(str(e).split())
+    found = jax.devices()
+  except (RuntimeError, AssertionError) as e:  # The latter for "cuda" without its plugin.
+    reason = " ".join(str(e).split()) or "no plugin for it is installed"
+    wanted = f" with JAX_PLATFORMS={jax.config.jax_platforms!r}" if jax.config.jax_platforms else ""
     raise UserError(
-        f"jax {jax.__version__} finds no device: {reason}; unset JAX_PLATFORMS, or install "
+        f"jax {jax.__version__} finds no device{wanted}: {reason}; unset JAX_PLATFORMS, or install "
         f'this machine\'s extra, as in pip install -e ".[cuda]"'
     ) from None
   return {
-      "platform": devices[0].platform,
-      "kind": devices[0].device_kind,
-      "count": len(devices),
+      "platform": found[0].platform,
+      "kind": found[0].device_kind,
+      "count": len(found),
       "processes": jax.process_count(),
   }
 
@@ -159,7 +166,7 @@ def environment() -> dict:
   """
   return {
       "versions": _versions(),
-      "devices": _devices(),
+      "devices": devices(),
       "cores": cores(),
       "memory_bytes": _memory(),
   }
@@ -171,8 +178,8 @@ def main() -> int:
     machine = environment()
     for package, version in machine["versions"].items():
       print(f"{package:16} {version}")
-    devices = machine["devices"]
-    print(f"{'devices':16} {devices['count']} x {devices['kind']} ({devices['platform']})")
+    found = machine["devices"]
+    print(f"{'devices':16} {found['count']} x {found['kind']} ({found['platform']})")
     print(f"{'cores':16} {machine['cores']}")
     if machine["memory_bytes"] is not None:
       print(f"{'memory':16} {machine['memory_bytes'] / 2**30:.1f} GiB")
@@ -185,4 +192,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  sys.exit(exits.code_of(main))

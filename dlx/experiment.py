@@ -121,7 +121,8 @@ class Task(NamedTuple):
     sample: `sample(variables, rng, **options) -> Iterator` of strings or of arrays (images);
       launch.sample.
     predict: `predict(variables, lines, apply, **options) -> list[str]`, one line per input line
-      (a document, a file name); launch.predict passes some hundreds at a time.
+      (a document, a file name); launch.predict passes some hundreds at a time. With the option
+      `json=True`, where it has one, a dict of values for JSON in place of each line.
     explain: `explain(variables, line) -> {name: figure or rich text}`; launch.explain.
     plot: `plot(variables, data, split, apply) -> {name: figure or text}`; saved in the run's
       folder after training (split "validation") and by launch.evaluate.

@@ -7,6 +7,7 @@ settings a process keeps its memory until it exits, in pages of 2 MiB.
 `GLIBC_TUNABLES= python -m benchmarks.resnet` measures the times without them.
 """
 
+import contextlib
 import os
 import sys
 
@@ -39,4 +40,5 @@ def restart() -> None:
   if started is None or not caller or started.name.split(".")[0] != caller.split(".")[0]:
     return
   os.environ[VARIABLE] = ":".join(f"{name}={value}" for name, value in SETTINGS.items())
-  os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+  with contextlib.suppress(OSError):  # A wrapped or moved interpreter: continue without them.
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

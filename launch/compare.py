@@ -1,6 +1,6 @@
 """Compares runs: their curves in one figure, and a table of config differences and results.
 
-  python -m launch.compare [--metric=loss] [--output=compare.png] DIR DIR ...
+  python -m launch.compare [--metric=loss] [--output=compare.png] [--json] DIR DIR ...
 """
 
 import pathlib
@@ -8,11 +8,16 @@ import pathlib
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import program
+from launch.cli import output, paths, program
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("metric", "loss", "The metric to draw, of training and validation.")
-flags.DEFINE_string("output", "compare.png", "The figure.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  flags.DEFINE_string("metric", "loss", "The metric to draw, of training and validation.")
+  paths.define("output", "compare.png", "The figure.")
+  output.define_flag()
 
 
 def main(*workdirs: str) -> None:
@@ -27,6 +32,11 @@ def main(*workdirs: str) -> None:
   except OSError as e:
     raise UserError(f"--output={FLAGS.output} cannot be written: {e.strerror}") from None
 
+  if FLAGS.json:
+    for run in runs:
+      output.print_json(comparison.summary(run, comparison.differing(runs)))
+    return
+
   from rich.console import Console
 
   Console(highlight=False).print(comparison.table(runs, FLAGS.metric))
@@ -34,4 +44,4 @@ def main(*workdirs: str) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

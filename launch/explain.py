@@ -11,11 +11,16 @@ import pathlib
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import opened, program
+from launch.cli import opened, paths, program
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(opened)
-flags.DEFINE_string("output", None, "Folder of the figures; the run's by default.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  opened.define_flags()
+  flags.adopt_module_key_flags(opened)
+  paths.define("output", None, "Folder of the figures; the run's by default.")
 
 
 def main(*inputs: str) -> None:
@@ -47,4 +52,4 @@ def main(*inputs: str) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

@@ -7,11 +7,16 @@ The other programs take the exported folder as --workdir, too.
 
 from absl import flags
 
-from launch.cli import opened, program
+from launch.cli import opened, paths, program
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(opened)
-flags.DEFINE_string("output", None, "Folder to write, new or empty.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  opened.define_flags()
+  flags.adopt_module_key_flags(opened)
+  paths.define("output", None, "Required: the folder to write, new or empty.")
 
 
 def main() -> None:
@@ -24,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  program.run(main)
+  program.run(main, define_flags)

@@ -2,7 +2,7 @@
 
   python -m launch.predict --workdir=DIR [--top=3] [--checkpoint=best] image.png ...
   python -m launch.predict --workdir=DIR "a document" ...
-  python -m launch.predict --workdir=DIR --file=documents.txt     # one per line
+  python -m launch.predict --workdir=DIR --file=documents.txt --json     # one per line
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import opened, program
+from launch.cli import opened, output, paths, program
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(opened)
-flags.DEFINE_integer("top", None, "Number of predictions per line, the most probable first.")
-flags.DEFINE_string("file", None, "Documents, or names of images, one per line.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  opened.define_flags()
+  flags.adopt_module_key_flags(opened)
+  flags.DEFINE_integer("top", None, "Number of predictions per line, the most probable first.")
+  paths.define("file", None, "Documents, or names of images, one per line.")
+  output.define_flag()
 
 
 def lines(path: str) -> Iterator[str]:
@@ -59,10 +65,13 @@ def main(*inputs: str) -> None:
   run = opened.opened_run()
   options = {}
   if run.task.predict:
-    options = program.options_of(run.task.predict, ("top",), run.config.experiment)
+    options = program.options_of(run.task.predict, ("top", "json"), run.config.experiment)
   for line in evaluation.predict(run, inputs or lines(FLAGS.file), **options):
-    print(line)
+    if FLAGS.json:
+      output.print_json(line)
+    else:
+      print(line)
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

@@ -11,19 +11,24 @@ import pathlib
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import opened, program
+from launch.cli import opened, paths, program
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(opened)
-flags.DEFINE_string("prompt", None, "The text to continue; a newline by default.")
-flags.DEFINE_integer("length", None, "Number of tokens to draw.")
-flags.DEFINE_float("temperature", None, "1 draws from the model, less is sharper, 0 is argmax.")
-flags.DEFINE_integer("top_k", None, "Draw from the K most probable tokens.")
-flags.DEFINE_float("top_p", None, "Draw from the smallest set of tokens with probability P.")
-flags.DEFINE_integer("count", None, "Number of images.")
-flags.DEFINE_string("output", "samples.png", "The figure of sampled images.")
-flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upper_bound=2**32 - 1)
 _OPTIONS = ("prompt", "length", "temperature", "top_k", "top_p", "count")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  opened.define_flags()
+  flags.adopt_module_key_flags(opened)
+  flags.DEFINE_string("prompt", None, "The text to continue; a newline by default.")
+  flags.DEFINE_integer("length", None, "Number of tokens to draw.", upper_bound=10**7)
+  flags.DEFINE_float("temperature", None, "1 draws from the model, less is sharper, 0 is argmax.")
+  flags.DEFINE_integer("top_k", None, "Draw from the K most probable tokens.")
+  flags.DEFINE_float("top_p", None, "Draw from the smallest set of tokens with probability P.")
+  flags.DEFINE_integer("count", None, "Number of images.", upper_bound=10**4)
+  paths.define("output", "samples.png", "The figure of sampled images.")
+  flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upper_bound=2**32 - 1)
 
 
 def _check() -> None:
@@ -66,4 +71,4 @@ def _draw(images) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main)
+  program.run(main, define_flags)

@@ -24,28 +24,34 @@ import time
 
 from absl import flags
 
+from dlx import paths as dlx_paths
 from dlx.errors import UserError
-from launch.cli import configs, program, search_space
+from launch.cli import configs, paths, program, search_space
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Folder of the runs.")
-flags.DEFINE_multi_string("grid", [], "KEY=VALUE,VALUE,...; all combinations are run.")
-flags.DEFINE_multi_string("uniform", [], "KEY=LOW,HIGH; uniform draws.")
-flags.DEFINE_multi_string("log_uniform", [], "KEY=LOW,HIGH; uniform draws of the logarithm.")
-flags.DEFINE_integer("count", 1, "Number of draws, for each combination of the grid.")
-flags.DEFINE_integer("draw_seed", 0, "Seed of the draws.")
-flags.DEFINE_integer("jobs", 1, "Number of runs at a time.", lower_bound=1)
-flags.DEFINE_string("through", None, "A cluster launcher with its flags, which submits the runs.")
-flags.DEFINE_string("metric", "loss", "The validation metric that sorts the runs.")
-flags.DEFINE_enum("best", "min", ["min", "max"], "Whether less or more is better.")
-flags.DEFINE_bool("dry_run", False, "Print the commands instead of running them.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  paths.define("workdir", None, "Required: the folder of the runs.")
+  flags.DEFINE_multi_string("grid", [], "KEY=VALUE,VALUE,...; all combinations are run.")
+  flags.DEFINE_multi_string("uniform", [], "KEY=LOW,HIGH; uniform draws.")
+  flags.DEFINE_multi_string("log_uniform", [], "KEY=LOW,HIGH; uniform draws of the logarithm.")
+  flags.DEFINE_integer("count", 1, "Number of draws, for each combination of the grid.")
+  flags.DEFINE_integer("draw_seed", 0, "Seed of the draws.")
+  flags.DEFINE_integer("jobs", 1, "Number of runs at a time.", lower_bound=1)
+  flags.DEFINE_string("through", None, "A cluster launcher with its flags, which submits the runs.")
+  flags.DEFINE_string("metric", "loss", "The validation metric that sorts the runs.")
+  flags.DEFINE_enum("best", "min", ["min", "max"], "Whether less or more is better.")
+  flags.DEFINE_bool("dry_run", False, "Print the commands instead of running them.")
 
 
 def commands(root: pathlib.Path, trials: list[dict[str, str]], own: list[str]):
   """[(folder, command)] of every trial.
 
   Raises:
-    UserError: a key is unknown, a value has the wrong type, or two trials have the same name.
+    UserError: a key is unknown, a value has the wrong type, two trials have the same name,
+      or the name of one is too long.
   """
   found = []
   for trial in trials:
@@ -53,6 +59,7 @@ def commands(root: pathlib.Path, trials: list[dict[str, str]], own: list[str]):
     kept = [flag for flag in own if flag.partition("=")[0].removeprefix("--config.") not in trial]
     configs.check_flags(["sweep", *kept, *values])
     folder = root / search_space.name(trial)
+    dlx_paths.expand(_log(folder))
     if any(folder == other for other, _ in found):
       raise UserError(f"{folder.name} occurs twice; the values of a key must differ")
     train = [*kept, *values, f"--workdir={folder}"]
@@ -187,4 +194,4 @@ def _show(root: pathlib.Path, folders: list[pathlib.Path], keys: list[str]) -> N
 
 
 if __name__ == "__main__":
-  program.run(main, with_config=True)
+  program.run(main, define_flags, with_config=True)

@@ -3,6 +3,7 @@
   python -m launch.train --config=experiments/gru_lm/config.py:quickstart
       [--workdir=DIR] [--config.KEY=VALUE ...] [--override] [--profile=100:120]
   python -m launch.train --list
+  python -m launch.train --help --config=FILE:PRESET     # the keys with values and ranges
 
 On TPU slices, under SLURM and with Open MPI, --distributed is enough to train with several
 processes; elsewhere every process also gets --coordinator, --num_processes and --process_id.
@@ -14,17 +15,21 @@ from absl import flags
 
 from dlx import malloc
 from dlx.errors import UserError
-from launch.cli import configs, program, supervisor
+from launch.cli import configs, paths, program, supervisor
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Folder of the run; a new one is created by default.")
-flags.DEFINE_bool("override", False, "Continue a run although its config differs.")
-flags.DEFINE_string("profile", None, "Trace the steps START:STOP for TensorBoard or Perfetto.")
-flags.DEFINE_bool("list", False, "Show the experiments and their presets, and stop.")
-flags.DEFINE_bool("distributed", False, "Train together with the other processes of this job.")
-flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if it cannot be detected.")
-flags.DEFINE_integer("num_processes", None, "Number of processes.")
-flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  paths.define("workdir", None, "Folder of the run; a new one is created by default.")
+  flags.DEFINE_bool("override", False, "Continue a run although its config differs.")
+  flags.DEFINE_string("profile", None, "Trace the steps START:STOP for TensorBoard or Perfetto.")
+  flags.DEFINE_bool("list", False, "Show the experiments and their presets, and stop.")
+  flags.DEFINE_bool("distributed", False, "Train together with the other processes of this job.")
+  flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if it cannot be detected.")
+  flags.DEFINE_integer("num_processes", None, "Number of processes.")
+  flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
 
 
 def main(config) -> None:
@@ -55,9 +60,9 @@ def list_experiments() -> None:
 
 if __name__ == "__main__":
   if "--list" in sys.argv[1:]:
-    program.run(list_experiments)
+    program.run(list_experiments, define_flags)
   else:
     malloc.restart()
     if supervisor.is_distributed(sys.argv):
       supervisor.supervise()
-    program.run(main, with_config=True, end=supervisor.exit_together)
+    program.run(main, define_flags, with_config=True, end=supervisor.exit_together)

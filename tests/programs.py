@@ -63,7 +63,7 @@ class Programs:
 
   def __init__(self, folder: pathlib.Path, tfds_data_dir: pathlib.Path):
     self._folder, self._begun, self._numbers = folder, [], itertools.count()
-    self._environment = {
+    self.environment = {
         **ENVIRONMENT,
         "TFDS_DATA_DIR": str(tfds_data_dir),
         "XDG_CACHE_HOME": str(folder / "cache"),
@@ -78,7 +78,7 @@ class Programs:
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**self._environment, "GLIBC_TUNABLES": ""},  # A fork must not restart the server.
+        env={**self.environment, "GLIBC_TUNABLES": ""},  # A fork must not restart the server.
     )
 
   def _ask(self, request: dict) -> int:
@@ -116,7 +116,7 @@ class Programs:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**self._environment, **environment},
+        env={**self.environment, **environment},
     ))  # fmt: skip
     return self._begun[-1]
 
@@ -124,7 +124,7 @@ class Programs:
     """A program in a fresh interpreter."""
     command = [sys.executable, "-m", module, *map(str, args)]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=self._environment, timeout=timeout
+        command, capture_output=True, text=True, cwd=ROOT, env=self.environment, timeout=timeout
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

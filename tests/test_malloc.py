@@ -108,3 +108,12 @@ def test_a_restarted_program_keeps_its_memory_arguments_and_process_id(tmp_path,
   assert first == again == process and arguments == ["--a", "b", "c"]
   _, [_, pages_without, *_] = run(GLIBC_TUNABLES="")
   assert int(pages) < 10 < int(pages_without)
+
+
+def test_a_program_that_cannot_be_restarted_continues(restarts, monkeypatch):
+  def refuse(path, command):
+    raise PermissionError(13, "Permission denied")
+
+  monkeypatch.setattr(os, "execv", refuse)
+  malloc.restart()
+  assert restarts == []

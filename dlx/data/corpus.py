@@ -5,6 +5,7 @@ import os
 import pathlib
 import sysconfig
 
+from dlx import paths
 from dlx.data import text as text_files
 from dlx.data import tfds
 from dlx.errors import UserError
@@ -56,7 +57,7 @@ def load(
     UserError: the source is unknown, or it cannot be read.
   """
   if path:
-    return from_file(path)
+    return from_file(paths.expand(path))
   if source == "tiny_shakespeare":
     return tiny_shakespeare()
   if source == "python_source":

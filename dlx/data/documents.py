@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from dlx import paths
 from dlx.data import phrases, tables, tfds
 from dlx.data.split import Splits, train_validation_split
 from dlx.distributed import processes
@@ -67,7 +68,7 @@ def load(
   """
   split = train_validation_split
   if file:
-    data = from_file(file, text_column, label_column)
+    data = from_file(paths.expand(file), text_column, label_column)
     train, test = split(data, len(data) // 10, seed=1)
   elif source == "sentences":
     train, test = (sentences(n, seed=n) for n in (400, 80))

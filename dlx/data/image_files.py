@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dlx import paths
 from dlx.data import files
 from dlx.errors import UserError
 
@@ -62,14 +63,17 @@ def is_gray(path: str | pathlib.Path) -> bool:
 @contextlib.contextmanager
 def _opened(path) -> Iterator[Image.Image]:
   """An open image; whatever Pillow raises in the block becomes a UserError."""
-  files.check_regular(path)
   try:
+    path = paths.expand(path)
+    files.check_regular(path)
     with Image.open(path) as image:
       yield image
   except FileNotFoundError:
     raise UserError(f"{path} does not exist; name an image file") from None
   except (UnidentifiedImageError, IsADirectoryError):
     raise UserError(f"{path} is not an image ({', '.join(SUFFIXES)})") from None
+  except UserError:
+    raise
   except Exception as e:  # A broken file leads Pillow's decoders to errors of any type.
     raise UserError(f"{path} cannot be read as an image: {e}") from None
 

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-from dlx import cache
+from dlx import cache, paths
 from dlx.data import idx, image_files, image_folders, tfds
 from dlx.data.image_files import read
 from dlx.data.split import Splits, train_validation_split
@@ -83,6 +83,7 @@ def load(
       not fit it.
   """
   if folder:
+    folder = paths.expand(folder)
     if not idx.is_folder(folder):
       return _splits_of_folder(folder, 32 if size is None else size, num_validation)
     train, test = _from_idx(folder, size)

@@ -7,6 +7,7 @@ environment. Elsewhere each process passes all three, for example with two proce
   initialize("HOST:PORT", num_processes=2, process_id=1)
 """
 
+import os
 import socket
 import time
 
@@ -72,10 +73,18 @@ def _detect() -> tuple[str, int, int, list[int] | None]:
   # here first because jax aborts the process when the coordinator it found cannot be reached.
   from jax._src import clusters
 
-  found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-      None, None, None, None, None, CONNECT_TIMEOUT_SECONDS
-  )
+  try:
+    found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, None, CONNECT_TIMEOUT_SECONDS
+    )
+  except (ValueError, KeyError) as e:  # A variable that is set by hand, or is missing.
+    raise UserError(f"the variables of this cluster's job cannot be read: {e}") from None
   if None in found[:3]:
+    if "SLURM_JOB_ID" in os.environ:
+      raise UserError(
+          "this is a SLURM job, but the process was not started by srun, which tells each process "
+          "its index: put srun in front of the command"
+      )
     raise UserError(
         "no TPU slice, SLURM, Kubernetes or Open MPI job was detected here; give "
         "coordinator=HOST:PORT, num_processes=N and process_id=I"

@@ -11,6 +11,7 @@ its source, a small numeric example, and whether the checks find mutants of the 
 import argparse
 import sys
 
+from dlx import exits
 from dlx.errors import UserError
 
 
@@ -38,10 +39,8 @@ def main(argv: list[str] | None = None) -> int:
   except UserError as e:
     print(e, file=sys.stderr)
     return 2
-  except BrokenPipeError:  # Output piped into `head`.
-    sys.stdout = None
   return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  sys.exit(exits.code_of(main))

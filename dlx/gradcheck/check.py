@@ -92,9 +92,15 @@ def difference_error(case: Case, rng: np.random.Generator, **sizes) -> float:
   """
   inputs, options = cast(case.example(rng, **sizes), jnp.float64)
   d_out = cotangents(case, inputs, options, rng)
+  actual = jax.jit(lambda *args: by_rule(case, *args, options))(inputs, d_out)
+  return error(actual, by_differences(case, inputs, d_out, options), d_out)
+
+
+def by_differences(case: Case, inputs: tuple, d_out, options: dict) -> tuple:
+  """The cotangents of the inputs by central differences along every element."""
   flat, unflatten = jax.flatten_util.ravel_pytree(inputs)
 
-  def slopes(flat):
+  def slopes(flat, d_out):
     def weighted(flat):
       out = case.reference(*unflatten(flat), **options)
       return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, d_out, out)), start=jnp.zeros(()))
@@ -104,9 +110,7 @@ def difference_error(case: Case, rng: np.random.Generator, **sizes) -> float:
 
     return jax.lax.map(slope, jnp.eye(flat.size), batch_size=64)
 
-  both = jax.jit(lambda inputs, d, flat: (by_rule(case, inputs, d, options), slopes(flat)))
-  actual, expected = both(inputs, d_out, flat)
-  return error(actual, unflatten(expected), d_out)
+  return unflatten(jax.jit(slopes)(flat, d_out))
 
 
 def low_precision_error(case: Case, rng: np.random.Generator, dtype, **sizes) -> float:

@@ -96,7 +96,7 @@ def _markdown(rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
 def explain(case: Case) -> None:
   """Prints one rule: derivation, source, a small numeric example, and the checks."""
   module = sys.modules[case.rule.__module__]
-  print(f"{case.name}: {case.formula}\n\n{inspect.getdoc(module)}\n")
+  print(f"{case.name}: {case.formula}\n\n{inspect.getdoc(module) or ''}\n")
   print(inspect.getsource(case.rule))
   with jax.enable_x64(True), np.printoptions(precision=4, suppress=True, threshold=60):
     rng = np.random.default_rng(0)

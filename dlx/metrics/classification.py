@@ -166,10 +166,25 @@ def make_predict(logits_fn: Callable, classes: Sequence[str], read: Callable) ->
   """
   probabilities_fn = make_probabilities(logits_fn)
 
-  def predict(variables, lines, apply, *, top: int = 3):
-    return [
-        f"{line}: " + ", ".join(f"{name} {p:.1%}" for name, p in top_k(row, classes, top))
-        for line, row in zip(lines, apply(probabilities_fn, read(lines)))
-    ]
+  def predict(variables, lines, apply, *, top: int = 3, json: bool = False):
+    return predictions(lines, apply(probabilities_fn, read(lines)), classes, top=top, json=json)
 
   return predict
+
+
+def predictions(
+    lines: Sequence[str], probabilities: np.ndarray, classes: Sequence[str], *, top: int, json: bool
+) -> list[str] | list[dict]:
+  """What `predict` of a Task returns: each line with its most probable classes.
+
+  Args:
+    lines: the inputs.
+    probabilities: (N, K).
+    classes: K names.
+    top: how many of them.
+    json: {"input": line, "probabilities": {name: p}} instead of a string.
+  """
+  found = [(line, top_k(row, classes, top)) for line, row in zip(lines, probabilities)]
+  if json:
+    return [{"input": line, "probabilities": dict(pairs)} for line, pairs in found]
+  return [f"{line}: " + ", ".join(f"{name} {p:.1%}" for name, p in pairs) for line, pairs in found]

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from dlx import paths
 from dlx.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -44,7 +45,7 @@ _NORMS = {
 
 def is_folder(directory: str | pathlib.Path) -> bool:
   """Whether a folder holds a pretrained encoder of some model type."""
-  return "model_type" in (_read_json(pathlib.Path(directory) / CONFIG) or {})
+  return "model_type" in (_read_json(pathlib.Path(paths.expand(directory)) / CONFIG) or {})
 
 
 def read_options(directory: str | pathlib.Path) -> dict:
@@ -53,7 +54,7 @@ def read_options(directory: str | pathlib.Path) -> dict:
   Raises:
     UserError: config.json is missing, corrupted, or of an unsupported network.
   """
-  path = pathlib.Path(directory) / CONFIG
+  path = pathlib.Path(paths.expand(directory)) / CONFIG
   config = _read_json(path)
   if config is None:
     raise UserError(f"{path} is missing or not valid JSON; it should describe the encoder")
@@ -75,7 +76,7 @@ def read_params(directory: str | pathlib.Path) -> dict:
       tensor is missing or does not have the shape that config.json implies.
   """
   options = read_options(directory)
-  path = pathlib.Path(directory) / WEIGHTS
+  path = pathlib.Path(paths.expand(directory)) / WEIGHTS
   try:
     tensors = load_file(path)
   except FileNotFoundError:

@@ -21,13 +21,14 @@ import argparse
 import ast
 from collections.abc import Callable, Sequence
 import dataclasses
-import math
+import json
 import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from dlx import exits
 from dlx.errors import UserError
 from dlx.layers import conv as conv_layer
 from dlx.layers import gru as gru_layer
@@ -35,65 +36,7 @@ from dlx.layers import linear as linear_layer
 from dlx.layers import lstm as lstm_layer
 from dlx.layers import pooling
 from dlx.layers import rnn as rnn_layer
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-  """One line of the table.
-
-  Attributes:
-    layer: its name.
-    output: the shape of its output.
-    weights: the number of parameters that are not biases.
-    biases: the number of biases.
-  """
-
-  layer: str
-  output: tuple[int, ...]
-  weights: int = 0
-  biases: int = 0
-
-  @property
-  def total(self) -> int:
-    """The number of parameters."""
-    return self.weights + self.biases
-
-  @property
-  def multiply_adds(self) -> int:
-    """Weights times output positions, as each weight is used once per position."""
-    return self.weights * math.prod(self.output[:-1])
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-  """The rows of a network and their sums; `print` shows them in columns."""
-
-  rows: tuple[Row, ...]
-
-  output = property(lambda self: self.rows[-1].output, doc="The output shape of the last row.")
-  weights = property(lambda self: self._sum("weights"))
-  biases = property(lambda self: self._sum("biases"))
-  total = property(lambda self: self._sum("total"))
-  multiply_adds = property(lambda self: self._sum("multiply_adds"))
-
-  def _sum(self, name):
-    return sum(getattr(row, name) for row in self.rows)
-
-  def __str__(self) -> str:
-    """Columns of text, with the sums in the last line."""
-    names = ("weights", "biases", "total", "multiply_adds")
-    lines = [["layer", "output", *(name.replace("_", "-") for name in names)]]
-    for row in (*self.rows, self):
-      first = ["total", ""] if row is self else [row.layer, " x ".join(map(str, row.output))]
-      lines.append(first + [f"{getattr(row, name):,}" for name in names])
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    head, *rows, totals = (
-        "  ".join(f"{cell:{'<' if i < 2 else '>'}{width}}"
-                  for i, (cell, width) in enumerate(zip(line, widths)))
-        for line in lines
-    )  # fmt: skip
-    rule = "-" * len(head)
-    return "\n".join([head, rule, *rows, rule, totals])
+from dlx.models.layer_table import Row, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,17 +221,19 @@ def parse(text: str) -> Layer:
 def main() -> int:
   """Prints the table of the layers on the command line; returns the exit code."""
   parser = argparse.ArgumentParser(
-      prog="python -m dlx.models.summary", description=__doc__.splitlines()[0],
+      prog="python -m dlx.models.summary", description=(__doc__ or "").partition("\n")[0],
       epilog=f"layers: {', '.join(factory.__name__ for factory in FACTORIES)}",
   )  # fmt: skip
   parser.add_argument("shape", help="of one example: H,W,C or T,D or D")
   parser.add_argument("layers", nargs="+", help='as "conv(32, 8, strides=4)" or flatten')
+  parser.add_argument("--json", action="store_true", help="print one JSON object")
   arguments = parser.parse_args()
   try:
     sizes = arguments.shape.split(",")
     if not all(size.isdecimal() for size in sizes):
       raise UserError(f"shape: expected sizes such as 84,84,4, got {arguments.shape!r}")
-    print(of_layers([parse(text) for text in arguments.layers], map(int, sizes)))
+    table = of_layers([parse(text) for text in arguments.layers], map(int, sizes))
+    print(json.dumps(table.to_dict()) if arguments.json else table)
   except ValueError as e:
     print(e, file=sys.stderr)
     return 2
@@ -296,4 +241,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  sys.exit(exits.code_of(main))

@@ -59,19 +59,36 @@ def differing(runs: Sequence[Curves]) -> list[str]:
   ]
 
 
+def summary(run: Curves, keys: Sequence[str]) -> dict:
+  """{"run": name, "config": {key: value}, "step": the last one, "metrics": the last validation}.
+
+  Args:
+    run: of `read`.
+    keys: of the config; those that the run does not have are left out.
+  """
+  names = sorted({name for line in run.lines for name in line if name.startswith("validation/")})
+  found = {name: curves.points(run.lines, name)[-1][1] for name in names}
+  return {
+      "run": run.name,
+      "config": {key: run.config[key] for key in keys if key in run.config},
+      "step": run.lines[-1]["step"] if run.lines else None,
+      "metrics": {name.removeprefix("validation/"): value for name, value in found.items()},
+  }
+
+
 def table(runs: Sequence[Curves], metric: str) -> tables.Table:
   """A row per run: config differences, the last step, and its validation metrics."""
   keys = differing(runs)
   shown = tables.Table("run", *keys)
-  names = sorted({k for run in runs for line in run.lines for k in line if k.startswith("valid")})
-  names.sort(key=lambda name: name != f"validation/{metric}")
-  for title in ("step", *names):
+  rows = [summary(run, keys) for run in runs]
+  names = sorted(set().union(*(row["metrics"] for row in rows)))
+  names.sort(key=lambda name: name != metric)
+  for title in ("step", *(f"validation/{name}" for name in names)):
     shown.add_column(title, justify="right")
-  for run in runs:
-    step = str(run.lines[-1]["step"]) if run.lines else "-"
-    values = [[value for _, value in curves.points(run.lines, name)] for name in names]
-    last = [f"{value[-1]:.4f}" if value else "-" for value in values]
-    shown.add_row(run.name, *(str(run.config.get(key, "-")) for key in keys), step, *last)
+  for row in rows:
+    step, found = "-" if row["step"] is None else str(row["step"]), row["metrics"]
+    last = [f"{found[name]:.4f}" if name in found else "-" for name in names]
+    shown.add_row(row["run"], *(str(row["config"].get(key, "-")) for key in keys), step, *last)
   return shown
 
 
@@ -104,7 +121,7 @@ def draw(path: pathlib.Path, runs: Sequence[Curves], metric: str) -> None:
   low, high = min(seen), max(seen)
   margin = 0.08 * max(high - low, 1e-3)
   axes.set_ylim(low - margin, high + margin)
-  axes.set_xlabel("step")
+  axes.set_xlabel("step (thin lines: training, thick lines: validation)")
   axes.set_ylabel(metric, parse_math=False)
   axes.grid(alpha=0.25)
   axes.spines[["top", "right"]].set_visible(False)

@@ -41,7 +41,8 @@ def draw(
   figure = figures.figure(7, 4.2)
   axes = figure.subplots()
   if training:
-    axes.plot(*zip(*training), color="#9ecae1", linewidth=1, label="training")
+    label = f"training{_averaged(training)}"
+    axes.plot(*zip(*training), color="#9ecae1", linewidth=1, label=label)
   if validation:
     marker = {"marker": "o", "markersize": 3} if len(validation) < 30 else {}
     axes.plot(*zip(*validation), color="#08519c", linewidth=1.8, label="validation", **marker)
@@ -66,3 +67,12 @@ def draw(
     axes.legend(frameon=False)
   figure.set_layout_engine("tight")
   return figures.save(figure, workdir / ("curves.png" if metric == "loss" else f"{metric}.png"))
+
+
+def _averaged(training: list[tuple[int, float]]) -> str:
+  """How many steps a point is the mean of: those since the point before it."""
+  steps = {after - before for (before, _), (after, _) in zip(training, training[1:])}
+  if not steps or max(steps) == 1:
+    return ""
+  count = f"{min(steps)}" if len(steps) == 1 else f"{min(steps)} to {max(steps)}"
+  return f", means of {count} steps"

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 import numpy as np
 from rich.text import Text
 
 from dlx.reports import figures
 
 _COLORS = colormaps["RdBu"]
+_SUPPORTS, _CONTRADICTS = "supports the prediction", "contradicts it"
 _LABELLED = 40  # More tokens leave no room for labels beside a map.
 
 
@@ -64,6 +65,7 @@ def to_text(explanation: Explanation) -> Text:
     shown.append(" ")
   most = sorted(words, key=lambda pair: -abs(pair[1]))[:8]
   shown.append("\n" + ", ".join(f"{word} {score:+.2f}" for word, score in most))
+  shown.append(f"\n{_SUPPORTS} (blue, +), {_CONTRADICTS} (red, -)")
   return shown
 
 
@@ -85,6 +87,11 @@ def draw_words(explanation: Explanation) -> Figure:
   axes.set_ylim(-len(lines) - 0.2, 1.8)
   head = f"{explanation.label} {explanation.probability:.1%}"
   axes.text(0, 0.9, head, fontsize=11, parse_math=False)
+  kinds = ((1.0, _SUPPORTS), (-1.0, _CONTRADICTS))
+  axes.legend(
+      handles=[Patch(color=_shade(sign, 1.0), label=label) for sign, label in kinds],
+      loc="upper right", ncols=2, frameon=False, fontsize=8, borderaxespad=0,
+  )  # fmt: skip
   for y, line in enumerate(lines):
     for x, word, score in line:
       box = (x - 0.3, -y - 1), len(word) + 0.6, 0.9
@@ -96,20 +103,29 @@ def draw_words(explanation: Explanation) -> Figure:
 
 
 def draw_attention(explanation: Explanation) -> Figure:
-  """A map for every head: row t shows the attention of token t."""
+  """A map for every head: row t shows the attention of token t to all tokens.
+
+  The colors of a head are relative to its largest weight.
+  """
   maps, tokens = explanation.attention, explanation.tokens
   layers, heads = maps.shape[:2]
   labelled = len(tokens) <= _LABELLED
   side = 1.6 + 0.11 * len(tokens) if labelled else 2.2
-  figure = figures.figure(side * heads, side * layers)
+  figure = figures.figure(side * heads + 0.9, side * layers + 0.4)
+  figure.set_layout_engine("constrained")
   grid = figure.subplots(layers, heads, squeeze=False)
   for (layer, head), axes in np.ndenumerate(grid):
-    axes.imshow(maps[layer, head], cmap="Blues", vmin=0, vmax=maps[layer, head].max())
+    relative = maps[layer, head] / max(maps[layer, head].max(), 1e-12)
+    shown = axes.imshow(relative, cmap="Blues", vmin=0, vmax=1)
     axes.set_title(f"block {layer}, head {head}", fontsize=7)
     positions, names = (range(len(tokens)), tokens) if labelled else ([], [])
     axes.set_xticks(positions, names, rotation=90, fontsize=5, parse_math=False)
     rows = names if head == 0 else [""] * len(positions)
     axes.set_yticks(positions, rows, fontsize=5, parse_math=False)
     axes.tick_params(length=0)
-  figure.set_layout_engine("tight")
+  figure.supxlabel("key: the token that is attended to", fontsize=8)
+  figure.supylabel("query: the token that attends", fontsize=8)
+  bar = figure.colorbar(shown, ax=grid, shrink=0.8)
+  bar.set_label("attention weight / the largest of the head", fontsize=8)
+  bar.ax.tick_params(labelsize=7)
   return figure

@@ -1,5 +1,6 @@
 """A finished or unfinished run, opened from its workdir."""
 
+from collections.abc import Iterable
 import dataclasses
 import functools
 import pathlib
@@ -11,11 +12,12 @@ import jax
 import ml_collections
 import numpy as np
 
+import dlx
 from dlx import presets
 from dlx.errors import UserError
 from dlx.experiment import Data, Task
 from dlx.runs import assets as assets_lib
-from dlx.runs import object_storage
+from dlx.runs import object_storage, points
 from dlx.runs import workdir as workdirs
 from dlx.runs.checkpoints import Checkpoints
 
@@ -72,6 +74,24 @@ class Run:
   def eval_variables(self) -> dict[str, Any]:
     """The variables without the task's training_only collections."""
     return {k: v for k, v in self.variables.items() if k not in self.task.training_only}
+
+  @property
+  def metrics(self) -> dict[str, points.Points]:
+    """(steps, values) of every metric of metrics.jsonl; {} for an export."""
+    return points.read(self.workdir)
+
+  def evaluate(self, split: str = "test") -> dict[str, float]:
+    """The metrics of a split; see dlx.evaluate."""
+    return dlx.evaluate(self, split)
+
+  def predict(self, lines: str | Iterable[str], **options) -> list[str]:
+    """One prediction per line; see dlx.predict."""
+    return list(dlx.predict(self, [lines] if isinstance(lines, str) else lines, **options))
+
+  def __repr__(self) -> str:
+    count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    name = self.config.experiment
+    return f"<Run {self.workdir} of {name}: step {self.step}, {count:,} parameters>"
 
 
 def _check_variables(run: Run, task: Task) -> None:

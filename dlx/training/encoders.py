@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import ml_collections
 
 import dlx
+from dlx import paths
 from dlx.data import tokens
 from dlx.errors import UserError
 from dlx.models import bert
@@ -34,7 +35,7 @@ def make_assets(config: ml_collections.ConfigDict, documents: Iterable[str]) -> 
     shapes |= config.encoder.to_dict()
     return {"encoder": shapes, "tokenizer": tokens.to_json(tokenizer)}
   if bert.is_folder(config.init_from):
-    tokenizer = tokens.load(f"{config.init_from}/tokenizer.json")
+    tokenizer = tokens.load(f"{paths.expand(config.init_from)}/tokenizer.json")
     assets = {
         "encoder": bert.read_options(config.init_from), "tokenizer": tokens.to_json(tokenizer)
     }  # fmt: skip

@@ -8,19 +8,22 @@ from dlx.distributed import processes
 from dlx.errors import UserError
 
 FOLDER = "profile"
+MAX_STEPS = 1000  # A trace takes megabytes per step, in memory until it is written.
 
 
 def parse(span: str | None) -> range:
   """The steps of "START:STOP", without STOP; none for None.
 
   Raises:
-    UserError: span has another form.
+    UserError: span has another form, or more than MAX_STEPS steps.
   """
   if span is None:
     return range(0)
   start, _, stop = span.partition(":")
   if not (start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
     raise UserError(f"profile: expected START:STOP with START < STOP, got {span!r}")
+  if int(stop) - int(start) > MAX_STEPS:
+    raise UserError(f"profile: expected at most {MAX_STEPS} steps, got {span}")
   return range(int(start), int(stop))
 
 

@@ -20,7 +20,8 @@ class Progress:
   """Shows step, metrics, steps/s and the remaining time; a context manager.
 
   On a terminal it is one bar; in a log file, at most one line every `log_seconds`. Only the
-  primary process shows it. `unit` names what is counted.
+  primary process shows it. `unit` names what is counted. The rate is that of all updates after
+  the first one, which includes the time of compilation.
   """
 
   def __init__(
@@ -28,8 +29,9 @@ class Progress:
   ):
     self._total, self._first, self._log_seconds = total_steps, first_step, log_seconds
     self._unit = unit
-    self._start = self._last_line = time.monotonic()
-    self._texts = {}
+    now = self._last_line = time.monotonic()
+    self._texts, self._pending = {}, None
+    self._began, self._rate = (first_step, now), 0.0  # Where the rate is measured from.
     self._bar, self._shown = None, processes.is_primary()
     console = rich_console.Console(file=sys.stderr)
     if console.is_terminal and self._shown:
@@ -50,21 +52,41 @@ class Progress:
   def __exit__(self, *exception):
     if self._bar:
       self._bar.stop()
+    elif self._pending:
+      self._write(self._pending)
 
   def update(self, step: int, values: dict[str, float], *, always: bool = False) -> None:
-    """Shows that `step` is reached; `always` prints a line even outside a terminal."""
+    """Shows that `step` is reached; `always` prints a line even outside a terminal.
+
+    The line of the last step is printed when nothing can change it any more.
+    """
     if not self._shown:
       return
     now = time.monotonic()
     self._texts.update({name: f"{name} {value:.4g}" for name, value in values.items()})
-    rate = (step - self._first) / max(now - self._start, 1e-9)
+    rate = self._measure(step, now)
     text = "  ".join([*self._texts.values(), f"{rate:.3g} {self._unit}s/s"])
     if self._bar:
       self._bar.update(self._task, completed=step, text=text)
     elif always or now - self._last_line >= self._log_seconds:
       self._last_line = now
       left = duration((self._total - step) / max(rate, 1e-9))
-      print(f"{self._unit} {step}/{self._total}  {text}  {left} left", file=sys.stderr, flush=True)
+      line = f"{self._unit} {step}/{self._total}  {text}  {left} left"
+      self._pending = line if step == self._total and not always else None
+      if not self._pending:
+        self._write(line)
+
+  def _measure(self, step: int, now: float) -> float:
+    first, began = self._began
+    if step > first:
+      self._rate = (step - first) / max(now - began, 1e-9)
+      if first == self._first:
+        self._began = step, now
+    return self._rate
+
+  @staticmethod
+  def _write(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
   def print(self, line: str) -> None:
     """Prints a line above the bar."""
@@ -73,4 +95,4 @@ class Progress:
     if self._bar:
       self._bar.console.print(line, highlight=False, markup=False)
     else:
-      print(line, file=sys.stderr, flush=True)
+      self._write(line)

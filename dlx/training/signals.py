@@ -2,6 +2,9 @@
 
 import signal
 import sys
+import threading
+
+from dlx import exits
 
 
 class Preempted(Exception):
@@ -19,20 +22,25 @@ class Preempted(Exception):
 class Preemption:
   """While entered, records the first of SIGNALS; a second SIGINT raises KeyboardInterrupt.
 
-  SLURM can send SIGUSR1 before a job's time limit.
+  In a program that SIGINT ends the process immediately. SLURM can send SIGUSR1 before a job's
+  time limit. Python handles signals in its main thread only: in others nothing is recorded.
 
   Attributes:
     received: the number of the signal, or None.
   """
 
-  SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+  # Windows has no SIGUSR1.
+  SIGNALS = (signal.SIGTERM, signal.SIGINT, *filter(None, [getattr(signal, "SIGUSR1", None)]))
 
   def __init__(self):
     self.received: int | None = None
     self._previous = {}
 
   def __enter__(self):
-    for number in self.SIGNALS:
+    if exits.interrupted:  # And the KeyboardInterrupt was lost.
+      raise KeyboardInterrupt
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    for number in self.SIGNALS if in_main_thread else ():
       self._previous[number] = signal.signal(number, self._record)
     return self
 
@@ -43,6 +51,8 @@ class Preemption:
   def _record(self, number, frame):
     del frame
     if self.received is not None and number == signal.SIGINT:
+      if self._previous[number] is exits.interrupt:
+        exits.end_immediately()
       raise KeyboardInterrupt
     self.received = number
     print(f"\n{signal.Signals(number).name}: saving, then stopping ...", file=sys.stderr)

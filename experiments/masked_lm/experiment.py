@@ -89,7 +89,7 @@ def make(config, assets) -> Task:
     positions = batch["positions"][:, None]
     return jax.nn.softmax(logits_at(variables, batch["ids"], batch["lengths"], positions)[:, 0])
 
-  def predict(variables, lines, apply, *, top=3):
+  def predict(variables, lines, apply, *, top=3, json=False):
     ids, sizes = tokens.encode(tokenizer, lines, config.data.max_length)
     found = ids == mask_id
     if not found.any(-1).all():
@@ -97,10 +97,8 @@ def make(config, assets) -> Task:
       raise UserError(f"{lines[line]!r} has no {tokens.MASK} among the tokens that are read")
     batch = {"ids": ids, "lengths": sizes, "positions": np.int32(found.argmax(-1))}
     names = [tokenizer.id_to_token(i) for i in range(vocab_size)]
-    return [
-        f"{line}: " + ", ".join(f"{n} {p:.1%}" for n, p in classification.top_k(row, names, top))
-        for line, row in zip(lines, apply(bucketing.truncated(fill, lengths), batch))
-    ]
+    probabilities = apply(bucketing.truncated(fill, lengths), batch)
+    return classification.predictions(lines, probabilities, names, top=top, json=json)
 
   return Task(
       init_fn, bucketing.truncated_loss(loss_fn, lengths), bucketing.truncated(metrics, lengths),

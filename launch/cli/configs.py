@@ -20,7 +20,7 @@ from dlx.errors import UserError
 from dlx.settings import Setting, count
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-_FORMS = ("--config", "-config")
+FORMS = ("--config", "-config")
 
 
 def experiments() -> dict[str, list[str]]:
@@ -40,13 +40,13 @@ def parse(argv: Sequence[str]) -> tuple[ml_collections.ConfigDict, list[str]]:
       given twice, or its value has the wrong type.
   """
   file, values, rest = None, {}, []
-  for argument in _with_equals(argv):
+  for argument in with_equals(argv):
     name, _, value = argument.partition("=")
-    if name in _FORMS:
+    if name in FORMS:
       if file is not None:
         raise UserError(f"--config is given twice: {file} and {value}")
       file = value
-    elif name.startswith(tuple(f"{form}." for form in _FORMS)):
+    elif name.startswith(tuple(f"{form}." for form in FORMS)):
       key = name.lstrip("-").removeprefix("config.")
       if key in values:
         raise UserError(f"--config.{key} is given twice: {values[key]} and {value}")
@@ -80,12 +80,12 @@ def check_flags(argv: Sequence[str]) -> None:
   parse(argv)
 
 
-def _with_equals(argv: Sequence[str]) -> list[str]:
+def with_equals(argv: Sequence[str]) -> list[str]:
   """["--config", "FILE"] as ["--config=FILE"], which absl treats as equal."""
   joined = []
   for argument in argv:
     flag = joined[-1] if joined else ""
-    if flag.startswith(_FORMS) and "=" not in flag:
+    if flag.startswith(FORMS) and "=" not in flag:
       joined[-1] = f"{flag}={argument}"
     else:
       joined.append(argument)

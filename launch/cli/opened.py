@@ -2,10 +2,13 @@
 
 from absl import flags
 
-from launch.cli import program
+from launch.cli import paths, program
 
-flags.DEFINE_string("workdir", None, "Folder of a run, or of an export.")
-flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+
+def define_flags() -> None:
+  """Defines the two flags."""
+  paths.define("workdir", None, "Required: the folder of a run, or of an export.")
+  flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
 
 
 def opened_run():

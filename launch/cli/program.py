@@ -1,6 +1,7 @@
 """How every program starts, and how it fails."""
 
 from collections.abc import Callable
+import errno
 import inspect
 import logging
 import sys
@@ -8,17 +9,14 @@ from typing import Any
 
 from absl import app, flags
 
-from dlx import cache
+from dlx import cache, exits, paths
 from dlx.errors import UserError
-from launch.cli import configs
-
-flags.DEFINE_list(
-    "experiments", [], "Packages of your own experiments, which a run's config may then name."
-)
+from launch.cli import configs, listing
 
 
 def run(
     main: Callable[..., None],
+    define_flags: Callable[[], None],
     *,
     with_config: bool = False,
     positional: bool = False,
@@ -28,14 +26,19 @@ def run(
 
   Args:
     main: the program.
+    define_flags: defines its flags.
     with_config: it takes --config and --config.KEY; main is called with the config.
     positional: it takes arguments that are not flags; main is called with them.
     end: called with the exit code.
 
   Exit codes: 0 for success; 2 for bad input; 1 for a run that diverged or lost one of its
-  processes; 128 + n for a run that signal n stopped after it saved.
+  processes; 128 + n for a run that signal n stopped after it saved; those of dlx.exits.
   """
-  end(_exit_code(main, with_config, positional))
+  define_flags()
+  flags.DEFINE_list(
+      "experiments", [], "Packages of your own experiments, which a run's config may then name."
+  )
+  end(exits.code_of(lambda: _exit_code(main, with_config, positional)))
 
 
 def required(name: str) -> str:
@@ -74,13 +77,13 @@ def options_of(function: Callable, names: tuple[str, ...], owner: str) -> dict[s
 def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -> int:
   app.define_help_flags()
   if any(argument in ("--help", "-help", "-h") for argument in sys.argv[1:]):
-    print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
-    return 0
+    return _help(with_config)
   if hasattr(sys.stdout, "reconfigure"):  # Text that the output's encoding lacks is escaped.
     sys.stdout.reconfigure(errors="backslashreplace")
   cache.keep_compiled()
   _quiet_loggers()
   # Imported after --help so that it answers quickly.
+  from dlx import doctor
   from dlx.distributed.processes import PeerLost
   from dlx.training.fit import Diverged
   from dlx.training.signals import Preempted
@@ -101,19 +104,40 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
     return _fail(e, 1)
   except Preempted as e:
     return _fail(e, 128 + e.signal_number)
-  except KeyboardInterrupt:
-    return _fail("stopped", 130)
-  except BrokenPipeError:  # Output piped into `head`.
-    sys.stdout = None
-    return 0
+  except OSError as e:
+    if e.errno != errno.ENAMETOOLONG:
+      raise
+    return _fail(paths.too_long(e.filename), 2)
+  except (RuntimeError, AssertionError):  # jax fails so where JAX_PLATFORMS is wrong.
+    try:
+      doctor.devices()
+    except UserError as e:
+      return _fail(e, 2)
+    raise
+  return 0
+
+
+def _help(with_config: bool) -> int:
+  main_module = sys.modules["__main__"]  # `python -OO` removes its docstring.
+  name = getattr(main_module.__spec__, "name", None)
+  doc = main_module.__doc__ or f"python -m {name} [--name=value ...]\n"
+  try:
+    keys = listing.of(sys.argv[1:]) if with_config else ""
+  except UserError as e:
+    return _fail(e, 2)
+  print(f"{doc}\n{flags.FLAGS.main_module_help()}\n{keys}".rstrip())
   return 0
 
 
 def _quiet_loggers() -> None:
-  """Orbax and gcsfs log the errors that they also raise; TFDS warns about TensorFlow."""
+  """Orbax and gcsfs log the errors that they also raise; TFDS warns about TensorFlow.
+
+  matplotlib warns where it has no folder for its list of fonts.
+  """
   for name in ("absl", "asyncio", "gcsfs"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  logging.getLogger("tensorflow_datasets").setLevel(logging.ERROR)
+  for name in ("tensorflow_datasets", "matplotlib"):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _fail(message, code: int) -> int:

@@ -97,8 +97,9 @@ class Slice:
       print(shlex.join(line))
       return ""
     done = subprocess.run(
-        line, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        line, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        errors="replace",
+    )  # fmt: skip
     if done.returncode:
       raise Failed(done.stderr.strip() or f"exit code {done.returncode}")
     return done.stdout or ""

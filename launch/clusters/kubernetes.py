@@ -11,28 +11,35 @@ the project in its working directory, installed. When a pod fails or is preempte
 restarted, and launch.train resumes in --workdir.
 """
 
+import math
 import pathlib
+import re
 import shlex
 
 from absl import flags
 import yaml
 
 from dlx.errors import UserError
-from launch.cli import program
+from launch.cli import paths, program
 from launch.clusters import jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("image", None, "Container image with the project installed.")
-flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
-flags.DEFINE_integer("gpus_per_node", 0, "GPUs per machine.", lower_bound=0)
-flags.DEFINE_string("gpu_type", None, "GPU type as GKE names it, such as nvidia-h100-80gb.")
-flags.DEFINE_string("tpu_type", None, "TPU type as GKE names it, such as tpu-v5-lite-podslice.")
-flags.DEFINE_string("tpu_topology", None, "TPU topology, such as 4x4.")
-flags.DEFINE_integer("tpus_per_node", 4, "TPU chips per machine.", lower_bound=1)
-flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
-flags.DEFINE_integer("restarts", 100, "Maximum number of restarts.")
-flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
-flags.DEFINE_string("output", None, "Manifest to write; by default NAME.yaml.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  flags.DEFINE_string("image", None, "Required: the container image with the project installed.")
+  flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
+  flags.DEFINE_integer("gpus_per_node", 0, "GPUs per machine.", lower_bound=0)
+  flags.DEFINE_string("gpu_type", None, "GPU type as GKE names it, such as nvidia-h100-80gb.")
+  flags.DEFINE_string("tpu_type", None, "TPU type as GKE names it, such as tpu-v5-lite-podslice.")
+  flags.DEFINE_string("tpu_topology", None, "TPU topology, such as 4x4.")
+  flags.DEFINE_integer("tpus_per_node", 4, "TPU chips per machine.", lower_bound=1)
+  flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
+  flags.DEFINE_integer("restarts", 100, "Maximum number of restarts.", lower_bound=0)
+  flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
+  paths.define("output", None, "Manifest to write; by default NAME.yaml.")
+
 
 PORT = 8476  # Process 0 listens on it as the coordinator.
 
@@ -62,7 +69,8 @@ def manifest(
 
   Source: the JobSet API, jobset.x-k8s.io/v1alpha2.
   """
-  train = ["python", "-m", "launch.train", *arguments]
+  # The kubelet replaces $(NAME) in a command, and $$ by $.
+  train = ["python", "-m", "launch.train", *(a.replace("$", "$$") for a in arguments)]
   if nodes > 1:
     # The JobSet gives pods their host names, its Job controller their indices.
     train += [
@@ -123,14 +131,11 @@ def accelerators() -> tuple[dict[str, int], dict[str, str]]:
     raise UserError("--tpu_type and --gpus_per_node are mutually exclusive; give one of them")
   if not FLAGS.tpu_topology:
     raise UserError("--tpu_type needs --tpu_topology, such as 4x4")
-  try:
-    chips = 1
-    for side in FLAGS.tpu_topology.split("x"):
-      chips *= int(side)
-  except ValueError:
+  if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", FLAGS.tpu_topology):
     raise UserError(
         f"--tpu_topology={FLAGS.tpu_topology} is not a valid topology; use for example 4x4"
-    ) from None
+    )
+  chips = math.prod(map(int, FLAGS.tpu_topology.split("x")))
   if chips != FLAGS.nodes * FLAGS.tpus_per_node:
     raise UserError(
         f"--tpu_topology={FLAGS.tpu_topology} has {chips} chips, but --nodes={FLAGS.nodes} with "
@@ -146,6 +151,11 @@ def accelerators() -> tuple[dict[str, int], dict[str, str]]:
 def main(*arguments: str) -> None:
   """Writes the manifest."""
   arguments = jobs.train_arguments(arguments)
+  for argument in arguments:
+    if any(0xD800 <= ord(letter) <= 0xDFFF for letter in argument):
+      raise UserError(f"{argument.partition('=')[0]} is not UTF-8, which a manifest has to be")
+  for flag in ("image", "gpu_type", "tpu_type"):
+    jobs.check_word(flag, FLAGS[flag].value)
   resources, selector = accelerators()
   content = manifest(
       arguments,
@@ -158,12 +168,9 @@ def main(*arguments: str) -> None:
       restarts=FLAGS.restarts,
   )
   path = pathlib.Path(FLAGS.output or f"{content['metadata']['name']}.yaml")
-  try:
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-  except OSError as e:
-    raise UserError(f"--output={path} cannot be written: {e.strerror}") from None
+  jobs.write(path, yaml.safe_dump(content, sort_keys=False))
   print(f"wrote {path}; start it with: kubectl apply -f {shlex.quote(str(path))}")
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

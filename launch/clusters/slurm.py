@@ -18,22 +18,27 @@ import subprocess
 from absl import flags
 
 from dlx.errors import UserError
-from launch.cli import configs, program
+from launch.cli import configs, paths, program
 from launch.clusters import jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
-flags.DEFINE_integer("gpus_per_node", 1, "GPUs per machine; 0 trains on its CPU.", lower_bound=0)
-flags.DEFINE_integer("cpus_per_task", 8, "CPU cores per process.", lower_bound=1)
-flags.DEFINE_string("time", "04:00:00", "Time limit; the job is requeued when it is reached.")
-flags.DEFINE_string("partition", None, "Partition of the cluster.")
-flags.DEFINE_string("account", None, "Account to charge.")
-flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
-flags.DEFINE_string(
-    "setup", "source .venv/bin/activate", "Command to run first, in the project's directory."
-)
-flags.DEFINE_string("output", None, "File to write; by default NAME.sbatch.")
-flags.DEFINE_bool("submit", False, "Submit it with sbatch.")
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  flags.DEFINE_integer("nodes", 1, "Number of machines.", lower_bound=1)
+  flags.DEFINE_integer("gpus_per_node", 1, "GPUs per machine; 0 trains on its CPU.", lower_bound=0)
+  flags.DEFINE_integer("cpus_per_task", 8, "CPU cores per process.", lower_bound=1)
+  flags.DEFINE_string("time", "04:00:00", "Time limit; the job is requeued when it is reached.")
+  flags.DEFINE_string("partition", None, "Partition of the cluster.")
+  flags.DEFINE_string("account", None, "Account to charge.")
+  flags.DEFINE_string("name", None, "Job name; by default made from the workdir.")
+  flags.DEFINE_string(
+      "setup", "source .venv/bin/activate", "Command to run first, in the project's directory."
+  )
+  paths.define("output", None, "File to write; by default NAME.sbatch.")
+  flags.DEFINE_bool("submit", False, "Submit it with sbatch.")
+
 
 SECONDS_TO_SAVE = 120
 _SAVED = 128 + 10  # Exit code of launch.train after SIGUSR1.
@@ -105,17 +110,17 @@ def main(*arguments: str) -> None:
   """Writes the sbatch file, and submits it with --submit."""
   arguments = jobs.train_arguments(arguments)
   name = jobs.job_name(FLAGS.name, arguments)
-  if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", FLAGS.time):
+  if not re.fullmatch(r"([0-9]+-)?[0-9]+(:[0-9]{2}){0,2}", FLAGS.time):
     raise UserError(f"--time={FLAGS.time} is not a valid SLURM time; use HH:MM:SS or D-HH:MM:SS")
+  jobs.check_word("partition", FLAGS.partition)
+  jobs.check_word("account", FLAGS.account)
+  jobs.check_printable("--setup", FLAGS.setup.replace("\n", " "))  # Several commands.
   options = ("nodes", "gpus_per_node", "cpus_per_task", "time", "setup", "partition", "account")
   text = script(
       arguments, name=name, folder=configs.ROOT, **{key: FLAGS[key].value for key in options}
   )
   path = pathlib.Path(FLAGS.output or f"{name}.sbatch")
-  try:
-    path.write_text(text)
-  except OSError as e:
-    raise UserError(f"--output={path} cannot be written: {e.strerror}") from None
+  jobs.write(path, text)
   print(f"wrote {path}; submit it with: sbatch {shlex.quote(str(path))}")
   if FLAGS.submit:
     _submit(path)
@@ -124,7 +129,10 @@ def main(*arguments: str) -> None:
 def _submit(path: pathlib.Path) -> None:
   if shutil.which("sbatch") is None:
     raise UserError("sbatch is not installed here; use --submit on a login node of the cluster")
-  done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True)
+  file = f"./{path}" if str(path).startswith("-") else str(path)  # Not an option of sbatch.
+  done = subprocess.run(
+      ["sbatch", "--parsable", file], capture_output=True, text=True, errors="replace"
+  )
   if done.returncode:
     raise UserError(f"sbatch rejected {path}: {done.stderr.strip() or 'no reason given'}")
   job = done.stdout.strip().partition(";")[0]
@@ -132,4 +140,4 @@ def _submit(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

@@ -26,17 +26,22 @@ from launch.cli import configs, program
 from launch.clusters import gcloud, jobs
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("name", None, "Name of the queued resource and its slice.")
-flags.DEFINE_string("zone", None, "Zone, such as us-central1-a.")
-flags.DEFINE_string("project", None, "Google Cloud project; by default gcloud's.")
-flags.DEFINE_string("accelerator_type", "v5litepod-16", "Type and size of the slice.")
-flags.DEFINE_string("runtime_version", "v2-alpha-tpuv5-lite", "Software version of the workers.")
-flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
-flags.DEFINE_bool("delete", False, "Delete the slice after successful training.")
-flags.DEFINE_bool("yes", False, "Do not ask for confirmation of billed actions.")
-flags.DEFINE_bool("dry_run", False, "Print the commands instead of running them.")
-flags.DEFINE_float("poll", 15.0, "Seconds between queries of the state of a new slice.")
-flags.DEFINE_integer("max_preemptions", 20, "Recreate the slice at most so often.", lower_bound=0)
+
+
+def define_flags() -> None:
+  """Defines the flags: importing a program defines none."""
+  flags.DEFINE_string("name", None, "Required: the name of the queued resource and its slice.")
+  flags.DEFINE_string("zone", None, "Required: the zone, such as us-central1-a.")
+  flags.DEFINE_string("project", None, "Google Cloud project; by default gcloud's.")
+  flags.DEFINE_string("accelerator_type", "v5litepod-16", "Type and size of the slice.")
+  flags.DEFINE_string("runtime_version", "v2-alpha-tpuv5-lite", "Software version of the workers.")
+  flags.DEFINE_bool("spot", False, "Use preemptible (spot) capacity.")
+  flags.DEFINE_bool("delete", False, "Delete the slice after successful training.")
+  flags.DEFINE_bool("yes", False, "Do not ask for confirmation of billed actions.")
+  flags.DEFINE_bool("dry_run", False, "Print the commands instead of running them.")
+  flags.DEFINE_float("poll", 15.0, "Seconds between queries of the state of a new slice.")
+  flags.DEFINE_integer("max_preemptions", 20, "Recreate the slice at most so often.", lower_bound=0)
+
 
 LOG = "dlx/train.log"
 WORKER = "bash dlx/launch/clusters/tpu_worker.sh"
@@ -50,6 +55,8 @@ def main(*arguments: str) -> None:
     raise UserError(f"first argument: expected {'|'.join(ACTIONS)}, got {action!r}")
   if rest and action != "run":
     raise UserError(f"{action}: unexpected argument {rest[0]!r}; only run takes arguments")
+  for flag in ("name", "zone", "project", "accelerator_type", "runtime_version"):
+    jobs.check_word(flag, FLAGS[flag].value)
   if not FLAGS.dry_run:
     gcloud.check()
   tpu = gcloud.Slice(
@@ -160,4 +167,4 @@ def _install(tpu: gcloud.Slice) -> None:
 
 
 if __name__ == "__main__":
-  program.run(main, positional=True)
+  program.run(main, define_flags, positional=True)

@@ -186,6 +186,7 @@ OTHERS = {
     "sample: no run": ("sample", ["--workdir=FOLDER/thesis"], ["thesis is not a run"]),
     "sample: no checkpoint": ("sample", ["--workdir=FOLDER/untrained"], ["no checkpoint yet"]),
     "sample: length 0": ("sample", ["--workdir=FOLDER/untrained", "--length=0"], ["--length=0"]),
+    "sample: length without end": ("sample", ["--length=99999999999"], ["--length", "10000000"]),
     "sample: length a word": ("sample", ["--length=long"], ["length", "long"]),
     "export: output missing": ("export", ["--workdir=FOLDER/untrained"], ["--output is missing"]),
     "export: no checkpoint": (

@@ -3,7 +3,9 @@
 import shlex
 import stat
 import subprocess
+import sys
 
+import programs as programs_lib
 import pytest
 import yaml
 
@@ -117,7 +119,16 @@ NO_TOPOLOGY = {key: value for key, value in TPUS.items() if key != "tpu_topology
 @pytest.mark.parametrize("program, flags, message", [
     ("slurm", {"time": "soon"}, "--time=soon is not a valid SLURM time"),
     ("slurm", {"name": "Not_A_Name"}, "--name=Not_A_Name: use at most 50"),
+    ("slurm", {"partition": "gpu\ntouch x"}, "--partition='gpu\\ntouch x': expected letters"),
+    ("slurm", {"account": "me --wrap=x"}, "--account='me --wrap=x': expected letters"),
+    ("slurm", {"time": "1:00\n"}, "is not a valid SLURM time"),
+    ("slurm", {"setup": "module load cuda\r\n"}, "--setup has the control character '\\r'"),
     ("kubernetes", {}, "--image is missing"),
+    ("kubernetes", {"image": ""}, "--image='': expected letters"),
+    ("kubernetes", {"image": "me/dlx\n"}, "--image='me/dlx\\n': expected letters"),
+    ("kubernetes", {"image": "x", "gpus_per_node": 1, "gpu_type": "a b"}, "--gpu_type='a b'"),
+    ("kubernetes", {"image": "x", "restarts": -1}, "--restarts"),
+    ("kubernetes", {**TPUS, "tpu_topology": "-4x-4"}, "-4x-4 is not a valid topology"),
     ("kubernetes", {**TPUS, "gpus_per_node": 1}, "--gpus_per_node are mutually exclusive"),
     ("kubernetes", NO_TOPOLOGY, "--tpu_type needs --tpu_topology"),
     ("kubernetes", {**TPUS, "tpu_topology": "4by4"}, "4by4 is not a valid topology"),
@@ -136,6 +147,73 @@ def test_the_training_command_is_validated_before_anything_is_written(write, pro
       (): "nothing to train",
       TRAIN[:1]: "--workdir is missing behind --",
       (*TRAIN, "--config.sed=1"): "did you mean seed",
+      (TRAIN[0], "--workdir=a\nb"): "--workdir has the control character '\\n'",
+      (*TRAIN, "--config.data.text=a\r\nb"): "--config.data.text has the control character '\\r'",
   }.items():
     finished, text = write(program, flags, *arguments)
     assert finished.code == 2 and message in finished.err and text is None, finished
+
+
+def expanded(text: str, variables: dict[str, str]) -> str:
+  """What the kubelet makes of a word of a command.
+
+  Source: kubernetes, third_party/forked/golang/expansion/expand.go.
+  """
+  result, i = "", 0
+  while i < len(text):
+    if text[i] != "$" or i + 1 == len(text):
+      result, i = result + text[i], i + 1
+      continue
+    after, end = text[i + 1], text.find(")", i)
+    if after == "(" and end > 0:
+      name = text[i + 2 : end]
+      result, i = result + variables.get(name, f"$({name})"), end + 1
+    else:
+      result, i = result + ("$" if after == "$" else f"${after}"), i + 2
+  return result
+
+
+@pytest.mark.parametrize("name", [
+    "$(HOME)", "$$(HOME)", "$$$(HOME)", "a$", "a$$", "$a$$b", "$(", "a b'c\"d;e`f`", "ünï", "%s{}",
+])  # fmt: skip
+def test_words_reach_the_training_as_they_are_written(write, name):
+  words = (TRAIN[0], f"--workdir=/shared/{name}")
+  _, text = write("kubernetes", GPUS | {"name": "x"}, *words)
+  pod = yaml.safe_load(text)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+  command = [
+      expanded(word, {"HOME": "/root", "JOB_COMPLETION_INDEX": "1"})
+      for word in pod["containers"][0]["command"]
+  ]
+  assert tuple(command[3:5]) == words and command[-1] == "--process_id=1"
+  _, text = write("slurm", {"name": "x"}, *words)
+  (srun,) = (line for line in text.splitlines() if line.startswith("srun "))
+  shown = subprocess.run(
+      ["bash", "-c", srun.replace("srun ", "printf '%s\\n' ", 1)], capture_output=True, text=True
+  )
+  assert tuple(shown.stdout.splitlines()[-2:]) == words
+
+
+@pytest.mark.parametrize("program", ["slurm", "kubernetes"])
+def test_files_are_utf8_whatever_the_locale(programs, tmp_path, program):
+  command = [
+      sys.executable, "-m", f"launch.clusters.{program}", "--name=x", "--output=job",
+      *(["--image=i"] if program == "kubernetes" else []), "--",
+      f"--config={programs_lib.ROOT}/experiments/gru_lm/config.py:debug",
+  ]  # fmt: skip
+  plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+  environment = {**programs_lib.ENVIRONMENT, **plain}
+
+  def workdir(name: bytes):
+    words = [*map(str.encode, command), b"--workdir=/" + name]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True)
+    return done.returncode, done.stderr.decode()
+
+  assert workdir("ünï".encode()) == (0, "")
+  text = (tmp_path / "job").read_text(encoding="utf-8")
+  assert "ünï" in (yaml.safe_dump(yaml.safe_load(text), allow_unicode=True)
+                   if program == "kubernetes" else text)  # fmt: skip
+  code, error = workdir(b"caf\xe9")
+  if program == "slurm":
+    assert code == 0 and b"caf\xe9" in (tmp_path / "job").read_bytes()
+  else:
+    assert (code, error) == (2, "--workdir is not UTF-8, which a manifest has to be\n")

@@ -25,6 +25,20 @@ def test_a_slurm_job_is_detected(monkeypatch):
   assert (count, index, devices) == (4, 2, [0])
 
 
+def test_a_slurm_job_without_srun_is_told_to_use_it(monkeypatch):
+  for name in ("SLURM_JOB_ID", "SLURM_NTASKS"):
+    monkeypatch.setenv(name, SLURM[name])
+  with pytest.raises(UserError, match="put srun in front"):
+    distributed.initialize()
+
+
+def test_malformed_variables_of_a_job_are_reported(monkeypatch):
+  for name, value in (SLURM | {"SLURM_NTASKS": "2(x3)"}).items():
+    monkeypatch.setenv(name, value)
+  with pytest.raises(UserError, match="variables .* cannot be read: .*2\\(x3\\)"):
+    distributed.initialize()
+
+
 def test_outside_a_job_the_arguments_are_named():
   with pytest.raises(UserError, match="no TPU slice, SLURM, .*coordinator=HOST:PORT"):
     distributed.initialize()

@@ -67,3 +67,8 @@ def test_help_is_shown_quickly(programs):
     assert programs.fresh("launch.train", "--help").code == 0
     seconds.append(time.monotonic() - began)
   assert min(seconds) < 5
+
+
+def test_programs_are_imported_together():
+  modules = [*PROGRAMS, *(f"launch.clusters.{name}" for name in ("kubernetes", "slurm", "tpu"))]
+  run(f"import importlib\nfor name in {modules} * 2:\n  importlib.import_module(name)")

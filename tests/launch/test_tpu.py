@@ -134,6 +134,9 @@ def test_failures_are_reported_in_one_line(google, answers, message):
     (("run", "--", TRAIN[0], "--workdir=runs/x"), "would be lost with the slice"),
     (("run", "--", TRAIN[0]), "--workdir is missing"),
     (("run", "--", *TRAIN, "--config.sed=1"), "did you mean seed"),
+    (("status", "--name=--project=x"), "--name='--project=x': expected letters"),
+    (("status", "--zone=a\nb"), "--zone='a\\nb': expected letters"),
+    (("run", "--", TRAIN[0], "--workdir=gs://b/a\nb"), "--workdir has the control character"),
 ])  # fmt: skip
 def test_invalid_input_is_refused_before_gcloud_is_called(google, arguments, message):
   finished = google(*arguments, describe=["ACTIVE"])

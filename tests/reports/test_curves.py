@@ -79,3 +79,15 @@ def test_a_value_that_is_not_finite_is_a_gap_and_never_the_best(tmp_path, value,
 @pytest.mark.parametrize("training", [TRAINING, [], [{"step": 1, "loss": math.nan}]])
 def test_a_run_whose_validations_are_all_nan_can_be_drawn(tmp_path, training):
   draw(tmp_path, training + [{"step": step, "validation/loss": math.nan} for step in (5, 10)])
+@pytest.mark.parametrize("steps, label", [
+    ((1, 2, 3), "training"), ((7,), "training"), ((10, 20, 30), "training, means of 10 steps"),
+    ((10, 15, 25), "training, means of 5 to 10 steps"),
+])  # fmt: skip
+def test_the_legend_says_that_points_are_means(tmp_path, monkeypatch, steps, label):
+  drawn = []
+  monkeypatch.setattr(curves.figures, "save", lambda figure, path: drawn.append(figure) or path)
+  lines = [{"step": step, "loss": 1.0 / step} for step in steps]
+  (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  curves.draw(tmp_path)
+  (text,) = drawn[0].axes[0].get_legend().get_texts()
+  assert text.get_text() == label

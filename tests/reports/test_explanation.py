@@ -33,7 +33,8 @@ def test_a_repeated_word_has_two_entries():
 def test_words_for_the_label_are_blue_and_against_it_red():
   shown = explanation.to_text(make())
   assert shown.plain.startswith("positive 91.0%\na fine film \n")
-  assert shown.plain.endswith("fine +2.00, film -1.00, a +0.00")
+  assert "\nfine +2.00, film -1.00, a +0.00\n" in shown.plain
+  assert shown.plain.endswith("supports the prediction (blue, +), contradicts it (red, -)")
   colors = [span.style.split("rgb(")[1].rstrip(")").split(",") for span in shown.spans]
   neutral, fine, film = [tuple(map(int, c)) for c in colors]
   assert fine[2] > fine[0] and film[0] > film[2] and min(neutral) > 240
@@ -45,3 +46,19 @@ def test_figures_of_short_and_long_documents_are_not_empty(tmp_path, count):
   for draw in (explanation.draw_words, explanation.draw_attention):
     pixels = image.imread(figures.save(draw(found), tmp_path / "figure.png"))
     assert pixels.ndim == 3 and pixels[..., :3].std() > 0.05
+
+
+def test_the_words_have_a_legend_and_the_attention_has_axes_and_a_color_bar():
+  (axes,) = explanation.draw_words(make()).axes
+  patches = axes.get_legend().get_patches()
+  texts = [text.get_text() for text in axes.get_legend().get_texts()]
+  assert texts == ["supports the prediction", "contradicts it"]
+  blue, red = (patch.get_facecolor() for patch in patches)
+  assert blue[2] > blue[0] and red[0] > red[2]
+  figure = explanation.draw_attention(make())
+  assert "key" in figure.get_supxlabel() and "query" in figure.get_supylabel()
+  *maps, bar = figure.axes
+  assert len(maps) == 6 and "attention weight" in bar.get_ylabel()
+  shown = [axes.images[0].get_array() for axes in maps]
+  for one, weights in zip(shown, make().attention.reshape(6, *shown[0].shape)):
+    np.testing.assert_allclose(one, weights / weights.max())

@@ -286,6 +286,8 @@ def test_a_span_to_profile_is_start_and_stop(span):
   with pytest.raises(UserError, match="profile: expected START:STOP with START < STOP, got"):
     profiling.parse(span)
   assert profiling.parse("5:9") == range(5, 9) and not profiling.parse(None)
+  with pytest.raises(UserError, match="at most 1000 steps, got 0:99999999999"):
+    profiling.parse("0:99999999999")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

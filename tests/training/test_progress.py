@@ -49,3 +49,31 @@ def test_print_writes_one_line_to_stderr(capsys):
     progress.print("resuming from step 4")
   captured = capsys.readouterr()
   assert captured.err == "resuming from step 4\n" and not captured.out
+
+
+def test_the_last_line_is_printed_once_with_the_last_values(capsys):
+  with Progress(10, 0, log_seconds=0) as progress:
+    progress.update(5, {"loss": 2.0})
+    progress.update(5, {"validation/loss": 3.0}, always=True)
+    progress.update(10, {"loss": 1.0})
+    progress.update(10, {"validation/loss": 0.5}, always=True)
+  lines = capsys.readouterr().err.splitlines()
+  assert [line.split()[1] for line in lines] == ["5/10", "5/10", "10/10"]
+  assert "loss 1  validation/loss 0.5" in lines[-1]
+
+
+def test_the_rate_leaves_the_compilation_in_the_first_update_out(capsys, monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr("time.monotonic", lambda: now[0])
+  with Progress(100, 20, log_seconds=0) as progress:
+    for step, seconds in ((30, 60.0), (40, 1.0), (50, 1.0), (100, 5.0)):
+      now[0] += seconds
+      progress.update(step, {"loss": 1.0})
+      progress.update(step, {"validation/loss": 1.0}, always=True)
+  lines = capsys.readouterr().err.splitlines()
+  assert [line.split()[1] for line in lines[::2]] == ["30/100", "40/100", "50/100", "100/100"]
+  lines = [*lines[1::2], lines[-1]]
+  # The first line knows no better: 10 steps took 60 s.
+  assert "0.167 steps/s  7:00 left" in lines[0]
+  assert ["10 steps/s" in line for line in lines] == [False, True, True, True]
+  assert "0:06 left" in lines[1] and "0:05 left" in lines[2] and "0:00 left" in lines[3]
