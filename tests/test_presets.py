@@ -291,5 +291,6 @@ def test_flatten_joins_the_names_of_sections():
 def test_an_experiment_that_cannot_be_imported_is_one_line(get_config):
   config = get_config().unlock()
   config.experiment = "experiments.none"
-  with pytest.raises(UserError, match="experiments.none is not one of dlx's own.*--experiments=experiments.none"):
+  message = "experiments.none is not one of dlx's own.*--experiments=experiments.none"
+  with pytest.raises(UserError, match=message):
     presets.check(config)
