@@ -78,7 +78,10 @@ def become(request: dict) -> None:
 
 
 def use_float64() -> None:
-  """Every training starts from the same variables, in float64."""
+  """Every training starts from the same variables, in float64, and draws no figures.
+
+  These runs are for their numbers; others draw the same figures.
+  """
   jax.config.update("jax_enable_x64", True)
   create = states.create
 
@@ -87,6 +90,8 @@ def use_float64() -> None:
     return create(jax.tree.map(cast, variables), optimizer, averaged=averaged)
 
   states.create = in_float64
+  complete = dlx.training.train.complete
+  dlx.training.train.complete = lambda *args: complete(*args)._replace(plot=None, sample=None)
 
 
 def signal_itself(at_step: int, number: int) -> None:

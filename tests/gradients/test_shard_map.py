@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 import jax.numpy as jnp
 import numpy as np
 
+from dlx.gradients import blocked_conv
 from dlx.layers import activations, attention, conv, embedding, gaussian, gru, linear, losses
 from dlx.layers import lstm, norm, pooling, rnn
 
@@ -26,6 +27,7 @@ lengths = jnp.asarray(draw.integers(1, 6, 16))
 ids = jnp.asarray(draw.integers(0, 7, (16, 5)))
 mask = jnp.asarray(draw.random((16, 1, 6, 6)) < 0.8)
 empty = {}
+
 functions = {
     "linear": (linear.apply, params_of(linear.init, 3, 4), (array(16, 3),)),
     "embedding": (embedding.lookup, params_of(embedding.init, 7, 4), (ids,)),
@@ -36,6 +38,9 @@ functions = {
         params_of(norm.init, 5), (array(16, 5),),
     ),
     "conv": (conv.apply, params_of(conv.init, 3, 2, 4), (array(16, 6, 6, 2),)),
+    "conv, in blocks": (
+        conv.apply, params_of(conv.init, 3, 2, 4), (array(32, 6, 6, 2),),
+    ),
     "conv, groups": (
         functools.partial(conv.apply, groups=2, strides=2), params_of(conv.init, 3, 4, 4, groups=2),
         (array(16, 6, 6, 4),),
@@ -122,7 +127,9 @@ def check(name, function, params, inputs):
     np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
+block_bytes = blocked_conv.BLOCK_BYTES
 for name, case in functions.items():
+  blocked_conv.BLOCK_BYTES = 1 if "blocks" in name else block_bytes
   try:
     check(name, *case)
   except Exception as e:
