@@ -22,7 +22,7 @@ def code_of(main: Callable[[], int]) -> int:
   Returns:
     main's code, READER_LEFT (output piped into `head`), or STOPPED (Ctrl-C).
   """
-  _handle_interrupts(interrupt)
+  handle_interrupts(interrupt)
   try:
     try:
       code = main()
@@ -36,19 +36,29 @@ def code_of(main: Callable[[], int]) -> int:
   except BrokenPipeError:
     return _reader_left()
   except KeyboardInterrupt:
-    _handle_interrupts(lambda *_: os._exit(STOPPED))  # Exit handlers would show a traceback.
+    handle_interrupts(lambda *_: os._exit(STOPPED))  # Exit handlers would show a traceback.
     print("stopped", file=sys.stderr)
     return STOPPED
 
 
 def interrupt(number, frame) -> None:
-  """The handler of SIGINT in programs: raises KeyboardInterrupt, and at a second one exits."""
-  del number, frame
+  """The handler of SIGINT in programs: raises KeyboardInterrupt, and at a second one exits.
+
+  It exits at the first one while a module is imported: packages catch what is raised there (a
+  part of ml_dtypes does), and then fail in other ways.
+  """
+  del number
   global interrupted
-  if interrupted:
+  if interrupted or _is_importing(frame):
     end_immediately()
   interrupted = True
   raise KeyboardInterrupt
+
+
+def _is_importing(frame) -> bool:
+  while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+    frame = frame.f_back
+  return frame is not None
 
 
 def end_immediately() -> None:
@@ -59,7 +69,8 @@ def end_immediately() -> None:
   os._exit(STOPPED)
 
 
-def _handle_interrupts(handler: Callable) -> None:
+def handle_interrupts(handler: Callable) -> None:
+  """Makes a function the handler of SIGINT, where Python has one: in its main thread."""
   if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, handler)
 

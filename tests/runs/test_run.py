@@ -3,15 +3,16 @@
 import json
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 
 import dlx
 
 
 def test_a_run_is_shown_in_one_line(trained):
-  run = dlx.load_run(trained("experiments.gru_lm:debug"))
+  run = dlx.load_run(trained("experiments.vae:debug"))
   count = sum(np.size(leaf) for leaf in _leaves(run.params))
-  expected = f"of experiments.gru_lm: step {run.step}, {count:,} parameters>"
+  expected = f"of experiments.vae: step {run.step}, {count:,} parameters>"
   assert repr(run) == f"<Run {run.workdir} {expected}"
   assert len(f"{[run]}") < 300
 
@@ -23,7 +24,7 @@ def _leaves(tree):
 
 
 def test_the_metrics_are_arrays_of_steps_and_values(trained, tmp_path):
-  workdir = trained("experiments.gru_lm:debug")
+  workdir = trained("experiments.vae:debug")
   metrics = dlx.load_run(workdir).metrics
   lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
   assert set(metrics) == set().union(*lines) - {"step"}
@@ -35,15 +36,20 @@ def test_the_metrics_are_arrays_of_steps_and_values(trained, tmp_path):
 
 
 def test_a_run_is_evaluated_in_python_numbers(trained):
-  run = dlx.load_run(trained("experiments.transformer_sentiment:debug"))
+  run = dlx.load_run(trained("experiments.vae:debug"))
+  measured = {"a": np.float32(0.5), "b": jnp.float32(2.0), "c": 3, "d": np.array(4.0)}
+  task = run.task._replace(eval_fn=None, measure_fn=lambda *args: measured, plot=None)
+  vars(run)["task"] = task
   metrics = run.evaluate("validation")
-  assert metrics == dlx.evaluate(run, "validation")
-  assert {type(value) for value in metrics.values()} == {int, float}
+  assert metrics == dlx.evaluate(run, "validation") == {"examples": 96, **measured}
+  assert [type(value) for value in metrics.values()] == [int, float, float, float, float]
   json.dumps(metrics)
 
 
 def test_a_run_predicts_lines(trained):
-  run = dlx.load_run(trained("experiments.transformer_sentiment:debug"))
-  lines = ["a good film", "a bad one"]
-  assert run.predict(lines, top=1) == list(dlx.predict(run, lines, top=1))
-  assert run.predict(lines[0]) == run.predict(lines[:1])
+  run = dlx.load_run(trained("experiments.vae:debug"))
+  predict = lambda variables, lines, apply, *, top=3: [f"{x}: {top}" for x in lines]  # noqa: E731
+  vars(run)["task"] = run.task._replace(predict=predict)
+  assert run.predict(["a film", "b"], top=1) == ["a film: 1", "b: 1"]
+  assert run.predict("a film") == ["a film: 3"]
+  assert run.predict(iter(["a"])) == list(dlx.predict(run, ["a"]))

@@ -281,13 +281,11 @@ def test_a_trace_is_written_and_changes_nothing(uninterrupted, tmp_path):
   assert len(list(tmp_path.glob("profile/**/perfetto_trace.json.gz"))) == 1
 
 
-@pytest.mark.parametrize("span", ["7", "7:7", "8:7", ":7", "7:", "a:b", "-1:2", "1:2:3", ""])
+@pytest.mark.parametrize("span", ["", *"7 7:7 8:7 :7 7: a:b -1:2 1:2:3 0:2000".split()])
 def test_a_span_to_profile_is_start_and_stop(span):
-  with pytest.raises(UserError, match="profile: expected START:STOP with START < STOP, got"):
+  with pytest.raises(UserError, match="profile: expected (START:STOP|at most 1000 steps).* got"):
     profiling.parse(span)
   assert profiling.parse("5:9") == range(5, 9) and not profiling.parse(None)
-  with pytest.raises(UserError, match="at most 1000 steps, got 0:99999999999"):
-    profiling.parse("0:99999999999")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
