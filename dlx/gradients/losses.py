@@ -65,7 +65,9 @@ def masked_mean_vjp(values, *, d_out, mask=None):
   return _share(d_out, values.shape, mask).astype(values.dtype)
 
 
-def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
+def cross_entropy_vjp(
+    logits, *, labels, d_out, mask=None, label_smoothing=0.0, class_weights=None
+):
   """The vector-Jacobian product of `dlx.layers.losses.cross_entropy`.
 
   With targets q that sum to 1, q_k = (1 - a) [k = label] + a / K for label smoothing a and
@@ -78,7 +80,10 @@ def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
     dl/dx_j = p_j - q_j
 
   the difference between prediction and target. It sums to 0 over the classes and is between
-  -1 and 1 for any prediction.
+  -1 and 1 for any prediction. With class weights w the targets are q'_k = w_k q_k, whose sum is
+  not 1, and the mean is divided by the constant sum of w_label instead of n:
+
+    dl/dx_j = p_j sum_k q'_k - q'_j
 
   Args:
     logits: x, `(..., K)`.
@@ -86,6 +91,7 @@ def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
     d_out: `()`, in the dtype of the loss.
     mask: broadcasts to `(...)`; None includes all.
     label_smoothing: a.
+    class_weights: w, `(K,)`, constants; ones if None.
 
   Returns:
     d_logits, in the shape and dtype of logits. For a label outside 0 .. K - 1, whose loss
@@ -101,12 +107,20 @@ def cross_entropy_vjp(logits, *, labels, d_out, mask=None, label_smoothing=0.0):
   _expect_scalar(d_out, logits)
   labels = jnp.asarray(labels)
   checks.expect_like("labels", labels, logits.shape[:-1])
-  share = _share(d_out, labels.shape, mask)[..., None]
   x = _counted(logits, None if mask is None else jnp.asarray(mask)[..., None])
   classes = x.shape[-1]
   right = labels[..., None] == jnp.arange(classes)
   targets = (1 - label_smoothing) * right + label_smoothing / classes
-  return (share * (softmax.probabilities(x) - targets)).astype(logits.dtype)
+  if class_weights is None:
+    share = _share(d_out, labels.shape, mask)[..., None]
+    return (share * (softmax.probabilities(x) - targets)).astype(logits.dtype)
+  weights = jnp.asarray(class_weights).astype(x.dtype)
+  where = jnp.broadcast_to(True if mask is None else mask, labels.shape)
+  total = jnp.where(where, (weights * right).sum(-1), 0).sum()
+  share = jnp.where(where, d_out / jnp.where(total == 0, 1, total), 0)[..., None]
+  targets = weights * targets
+  d_x = softmax.probabilities(x) * targets.sum(-1, keepdims=True) - targets
+  return (share * d_x).astype(logits.dtype)
 
 
 def binary_cross_entropy_vjp(logits, labels, *, d_out, mask=None):

@@ -56,11 +56,14 @@ def cross_entropy(
     mask: Bool[Array, "..."] | None = None,
     *,
     label_smoothing: float = 0.0,
+    class_weights: Float[Array, "K"] | None = None,
 ) -> Array:
   """Mean cross-entropy, -sum_k q_k log softmax(logits)_k, in nats.
 
   q_k = (1 - a) [k = label] + a / K with a the label smoothing; for a = 0 a term is
-  -log softmax(logits)[label].
+  -log softmax(logits)[label]. With class weights w it is the weighted mean
+
+    sum_i sum_k -w_k q_ik log softmax(logits_i)_k / sum_i w_label(i)
 
   Args:
     logits: `(..., K)`. With label smoothing a logit of -inf makes the loss infinite, since
@@ -70,13 +73,16 @@ def cross_entropy(
     mask: True where a position is included; broadcasts to `(...)`.
     label_smoothing: a, the fraction of the target that is distributed uniformly over all
       classes, the correct one included; 0 <= a <= 1, a Python number.
+    class_weights: w, `(K,)`, at least 0; ones if None. The loss over labels that all have the
+      weight 0 is 0.
 
   Raises:
     ValueError: the shape of labels is not that of logits without its last dimension, mask
-      does not broadcast to it, or label_smoothing is outside [0, 1].
+      does not broadcast to it, label_smoothing is outside [0, 1], or class_weights do not have
+      the shape (K,).
 
   Source: Szegedy et al., "Rethinking the Inception architecture for computer vision"
-    (2016), section 7, for the smoothing.
+    (2016), section 7, for the smoothing; the weighted mean is PyTorch's.
   """
   if not 0 <= label_smoothing <= 1:
     raise ValueError(f"label_smoothing: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
@@ -84,12 +90,30 @@ def cross_entropy(
   shapes.expect_shape("labels", labels, logits.shape[:-1])
   mask = _expect_mask(mask, labels.shape)
   logits = _counted(logits, None if mask is None else mask[..., None])
+  if class_weights is not None:
+    return _weighted_cross_entropy(logits, labels, mask, label_smoothing, class_weights)
   terms = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   if label_smoothing:
     to_all = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
     terms = (1 - label_smoothing) * terms + label_smoothing * to_all
   terms = jnp.where(labels < 0, jnp.nan, terms)  # optax takes -1 as the last class.
   return masked_mean(terms, mask)
+
+
+def _weighted_cross_entropy(logits, labels, mask, label_smoothing, class_weights):
+  weights = jnp.asarray(class_weights).astype(logits.dtype)
+  classes = logits.shape[-1]
+  shapes.expect_shape("class_weights", weights, (classes,))
+  right = labels[..., None] == jnp.arange(classes)
+  targets = weights * ((1 - label_smoothing) * right + label_smoothing / classes)
+  log_p = jax.nn.log_softmax(logits)
+  terms = -jnp.where(targets == 0, 0, targets * log_p).sum(-1)  # Not 0 times -inf.
+  terms = jnp.where((labels < 0) | (labels >= classes), jnp.nan, terms)
+  share = (weights * right).sum(-1)
+  if mask is not None:
+    terms, share = jnp.where(mask, terms, 0), jnp.where(mask, share, 0)
+  total = share.sum()
+  return terms.sum() / jnp.where(total == 0, 1, total)
 
 
 def binary_cross_entropy(

@@ -241,3 +241,48 @@ def test_penalties_sum_low_precision_in_float32_and_empty_trees_to_zero(penalty)
 
 def test_a_penalty_keeps_float64(x64):
   assert losses.l2_penalty({"a": jnp.array([1.0, 1e-12])}, 1.0).dtype == jnp.float64
+
+
+@eager_and_jit
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_class_weights_give_the_weighted_mean(x64, compile_, label_smoothing, masked):
+  """The formula of torch.nn.CrossEntropyLoss, with loops."""
+  rng = np.random.default_rng(1)
+  logits, labels = rng.normal(size=(2, 3, 4)), rng.integers(0, 4, (2, 3))
+  weights = np.array([0.5, 2.0, 0.0, 1.0])
+  top = bottom = 0.0
+  for b, t in np.ndindex(2, 3):
+    if masked and not MASK[b, t]:
+      continue
+    log_p = logits[b, t] - np.log(np.exp(logits[b, t]).sum())
+    label = labels[b, t]
+    top -= (1 - label_smoothing) * weights[label] * log_p[label]
+    top -= label_smoothing / 4 * (weights * log_p).sum()
+    bottom += weights[label]
+  loss = compile_(functools.partial(losses.cross_entropy, label_smoothing=label_smoothing))
+  mask = jnp.asarray(MASK) if masked else None
+  found = loss(jnp.asarray(logits), labels, mask, class_weights=jnp.asarray(weights))
+  np.testing.assert_allclose(found, top / bottom, rtol=1e-12)
+
+
+def test_class_weights_of_one_change_nothing_and_of_zero_ignore_a_class(x64):
+  logits = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)))
+  labels = jnp.asarray([0, 2, 1, 2, 0])
+  plain = losses.cross_entropy(logits, labels)
+  same = losses.cross_entropy(logits, labels, class_weights=jnp.ones(3))
+  np.testing.assert_allclose(same, plain, rtol=1e-12)
+  without = losses.cross_entropy(logits, labels, class_weights=[1.0, 1.0, 0.0])
+  np.testing.assert_allclose(without, losses.cross_entropy(logits, labels, labels != 2), rtol=1e-12)
+  value_and_grad = jax.value_and_grad(losses.cross_entropy)
+  value, d_logits = value_and_grad(logits, labels, class_weights=jnp.zeros(3))
+  assert value == 0 and not d_logits.any()
+  # A class that is impossible and has no weight is no reason for nan.
+  impossible = logits.at[:, 2].set(-jnp.inf)
+  value, d_logits = value_and_grad(impossible, labels, labels != 2, class_weights=[1.0, 1.0, 0.0])
+  assert np.isfinite(value) and np.isfinite(d_logits).all()
+
+
+def test_wrong_class_weights_are_named():
+  with pytest.raises(ValueError, match=r"class_weights: expected shape \(3,\)"):
+    losses.cross_entropy(jnp.zeros((2, 3)), jnp.zeros(2, int), class_weights=jnp.ones(2))

@@ -27,11 +27,12 @@ def _draw_values(rng, shape, mask):
   return (rng.normal(size=shape),), {"mask": _mask(rng, shape, mask)}
 
 
-def _draw_logits(rng, shape, mask, classes, label_smoothing):
+def _draw_logits(rng, shape, mask, classes, label_smoothing, weighted):
   options = {
       "labels": rng.integers(classes, size=shape),
       "mask": _mask(rng, shape, mask),
       "label_smoothing": label_smoothing,
+      "class_weights": rng.uniform(0.5, 2.0, classes) if weighted else None,
   }
   return (2 * rng.normal(size=(*shape, classes)),), options
 
@@ -70,8 +71,12 @@ CASES = [
             "mask": MASKS,
             "classes": (3, 1, 5),
             "label_smoothing": (0.0, 0.1, 1.0),
+            "weighted": (False, True),
         },
-        typical={"shape": (64, 128), "mask": "none", "classes": 1024, "label_smoothing": 0.0},
+        typical={
+            "shape": (64, 128), "mask": "none", "classes": 1024, "label_smoothing": 0.0,
+            "weighted": False,
+        },  # fmt: skip
     ),
     _case(
         name="losses.binary_cross_entropy",
