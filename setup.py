@@ -33,7 +33,6 @@ setuptools.setup(
         "rich",
         "pyyaml",
         "safetensors",
-        "pyarrow",
         "tokenizers",
         "filelock",  # jax bounds its cache of compiled programs with it.
     ],

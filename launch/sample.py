@@ -32,11 +32,13 @@ def define_flags() -> None:
 
 
 def _check() -> None:
+  from dlx.layers.decoding import MAX_TEMPERATURE
+
   for name in ("length", "top_k", "count"):
     if (value := FLAGS[name].value) is not None and value < 1:
       raise UserError(f"--{name}={value}: expected at least 1")
-  if FLAGS.temperature is not None and not FLAGS.temperature >= 0:
-    raise UserError(f"--temperature={FLAGS.temperature}: expected 0 or more")
+  if FLAGS.temperature is not None and not 0 <= FLAGS.temperature <= MAX_TEMPERATURE:
+    raise UserError(f"--temperature={FLAGS.temperature}: expected 0 to {MAX_TEMPERATURE:g}")
   if FLAGS.top_p is not None and not 0 < FLAGS.top_p <= 1:
     raise UserError(f"--top_p={FLAGS.top_p}: expected 0 < top_p <= 1")
 

@@ -173,11 +173,9 @@ def main(config) -> None:
 
 
 def _show(root: pathlib.Path, folders: list[pathlib.Path], keys: list[str]) -> None:
-  from rich import box
   from rich.console import Console
-  from rich.table import Table
 
-  from dlx.reports import comparison
+  from dlx.reports import comparison, tables
 
   folders = [folder for folder in folders if (folder / "config.json").exists()]
   if not folders:
@@ -186,7 +184,7 @@ def _show(root: pathlib.Path, folders: list[pathlib.Path], keys: list[str]) -> N
   best = {"min": min, "max": max}[FLAGS.best]
   rows = write_table(root / "sweep.csv", runs, keys, FLAGS.metric, best)
   comparison.draw(root / "sweep.png", runs, FLAGS.metric)
-  shown = Table(*(rows[0] if rows else []), box=box.SIMPLE)
+  shown = tables.Table(*(rows[0] if rows else []))
   for row in rows:
     shown.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
   Console(highlight=False).print(shown)

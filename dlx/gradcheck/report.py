@@ -8,13 +8,12 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from dlx.errors import UserError
 from dlx.gradcheck import check, measure, mutants
 from dlx.gradcheck.case import Case
+from dlx.reports.tables import Table
 
 COLUMNS = (
     "function",
@@ -76,10 +75,10 @@ def table(cases: list[Case], *, markdown: bool) -> None:
   if markdown:
     print("\n".join(_markdown(rows)))
     return
-  shown = Table(*COLUMNS, box=box.SIMPLE)
+  shown = Table(*COLUMNS)
   for cells in rows:
     shown.add_row(*cells)
-  Console().print(shown, markup=False)
+  Console().print(shown)
   print(
       "Errors in float64, relative to the largest cotangent. Time and memory in float32, relative "
       "to\njax.vjp of the reference function; both include the forward pass."

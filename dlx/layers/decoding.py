@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+MAX_TEMPERATURE = 1e6
+
 
 def greedy(logits: Float[Array, "... V"]) -> Int[Array, "..."]:
   """The argmax of the logits (the first one at ties), int32."""
@@ -68,7 +70,8 @@ def sample(
     rng: a typed key.
     logits: `(..., V)`.
     temperature: 1 samples from the model's distribution, less than 1 from a sharper one;
-      0 is `greedy`.
+      0 is `greedy`. At most MAX_TEMPERATURE, where all ids that are possible are equally
+      probable; beyond the largest float, ids with a logit of -inf would be, too.
     top_k: keep the k most probable ids.
     top_p: keep the nucleus of probability p, computed after the temperature.
 
@@ -76,10 +79,12 @@ def sample(
     int32 ids, `(...)`.
 
   Raises:
-    ValueError: temperature is negative, top_k below 1, or top_p outside (0, 1].
+    ValueError: temperature is out of its range, top_k below 1, or top_p outside (0, 1].
   """
-  if not temperature >= 0:
-    raise ValueError(f"temperature: expected 0 or more, got {temperature}")
+  if not 0 <= temperature <= MAX_TEMPERATURE:
+    raise ValueError(
+        f"temperature: expected 0 <= temperature <= {MAX_TEMPERATURE:g}, got {temperature}"
+    )
   if temperature == 0:
     return greedy(logits)
   logits = logits.astype(_at_least_float32(logits))

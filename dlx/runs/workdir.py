@@ -245,8 +245,8 @@ def read_config(workdir: pathlib.Path, *, checked: bool = True) -> ml_collection
 
 
 def default(config: ml_collections.ConfigDict) -> pathlib.Path:
-  """A new folder's name: runs/EXPERIMENT-PRESET-TIME."""
-  now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+  """A new folder's name, runs/EXPERIMENT-PRESET-TIME, which no other start has."""
+  now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
   return pathlib.Path("runs") / f"{config.experiment.split('.')[-1]}-{config.preset}-{now}"
 
 

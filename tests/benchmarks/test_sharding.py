@@ -1,5 +1,7 @@
 """The bytes of collectives are those that ring algorithms send."""
 
+import pytest
+
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
@@ -39,6 +41,7 @@ for size in (64, 128):
 """
 
 
+@pytest.mark.full
 def test_sharded_parameters_are_all_gathered_and_activations_are_not_sent(on_eight_devices):
   # An all-gather of the kernels, and at most one all-reduce of all gradients per branch.
   most = 3 / 4 + 2 * (2 * 7 / 8)

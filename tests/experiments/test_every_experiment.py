@@ -28,6 +28,7 @@ NAMES = [f"experiments.{p.parent.name}" for p in sorted(ROOT.glob("experiments/*
 CONFIGS = {name: importlib.import_module(f"{name}.config") for name in NAMES}
 PRESETS = [f"{name}:{preset}" for name in NAMES for preset in CONFIGS[name].PRESETS]
 DEBUG = [preset for preset in PRESETS if preset.partition(":")[2].startswith("debug")]
+MAIN = [preset for preset in DEBUG if preset.endswith(":debug")]
 ROWS = [(name, key) for name in NAMES for key in CONFIGS[name].SETTINGS]
 RULES = [
     (name, rule) for name in NAMES for rule in CONFIGS[name].get_config.rules if rule.wrong
@@ -111,15 +112,27 @@ def test_the_docstring_describes_every_preset_for_users(name):
   assert set(described) <= set(CONFIGS[name].PRESETS)
 
 
-@pytest.mark.parametrize("preset", DEBUG)
+@pytest.mark.parametrize("preset", MAIN)
 def test_an_interrupted_run_equals_an_uninterrupted_one(
     programs, trained, flags_of, tmp_path, preset
 ):
+  check_interrupted(programs, trained, flags_of, tmp_path, preset)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("preset", [p for p in DEBUG if p not in MAIN])
+def test_interrupted_runs_of_other_presets_equal_uninterrupted_ones(
+    programs, trained, flags_of, tmp_path, preset
+):
+  check_interrupted(programs, trained, flags_of, tmp_path, preset)
+
+
+def check_interrupted(programs, trained, flags_of, tmp_path, preset):
   expected, workdir = trained(preset), tmp_path / "run"
   steps = sorted({line["step"] for line in metric_log.read(expected / "metrics.jsonl")})
   command = ("launch.train", *flags_of(preset), f"--workdir={workdir}")
   stopped_at = set()
-  if preset.endswith(":debug") and len(steps) > 2:  # One preset of each experiment is enough.
+  if preset in MAIN and len(steps) > 2:  # One preset of each experiment is enough.
     step = steps[len(steps) // 3]
     finished = programs(*command, signal_at=(step, signal.SIGTERM))
     assert finished.code == 128 + signal.SIGTERM, finished
@@ -207,13 +220,19 @@ def check_eight_devices(programs, in_float64, workdir, preset):
   assert found == pytest.approx(expected, rel=1e-8, abs=1e-12) and expected
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_eight_devices_train_and_evaluate_as_one(programs, in_float64, tmp_path, name):
-  check_eight_devices(programs, in_float64, tmp_path / "run", f"{name}:debug")
+# One of each kind: a carry through time, batch statistics, batches of two lengths.
+SHARDED = [f"experiments.{name}:debug" for name in (
+    "gru_lm", "resnet_cifar10", "transformer_sentiment"
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", SHARDED)
+def test_eight_devices_train_and_evaluate_as_one(programs, in_float64, tmp_path, preset):
+  check_eight_devices(programs, in_float64, tmp_path / "run", preset)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("preset", [p for p in DEBUG if not p.endswith(":debug")])
+@pytest.mark.parametrize("preset", [p for p in DEBUG if p not in SHARDED])
 def test_eight_devices_train_other_presets_as_one(programs, in_float64, tmp_path, preset):
   check_eight_devices(programs, in_float64, tmp_path / "run", preset)
 

@@ -64,7 +64,6 @@ class Job:
 ALIKE = [
     ("gru_lm", 2, 2, 2),
     ("resnet_cifar10", 2, 1, 1),
-    ("transformer_sentiment", 2, 1, 2),
 ]
 GRID = [
     (experiment, processes, devices, fsdp)

@@ -150,6 +150,7 @@ def test_a_run_ends_after_another_machine_took_over_its_bucket(bucket, two_machi
   assert again.code == 0 and f"resuming from step {last}" in again.err, again
 
 
+@pytest.mark.full  # gcsfs retries for half a minute.
 def test_an_unreachable_bucket_is_one_line(programs, tmp_path):
   environment = {
       "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path),

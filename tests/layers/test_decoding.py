@@ -216,8 +216,9 @@ def test_pieces_of_less_than_one_token_are_refused():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"temperature": -0.5}, "temperature: expected 0 or more, got -0.5"),
-        ({"temperature": float("nan")}, "temperature: expected 0 or more, got nan"),
+        ({"temperature": -0.5}, r"expected 0 <= temperature <= 1e\+06, got -0.5"),
+        ({"temperature": float("nan")}, r"expected 0 <= temperature <= 1e\+06, got nan"),
+        ({"temperature": 1e39}, r"expected 0 <= temperature <= 1e\+06, got 1e\+39"),
         ({"top_k": 0}, "top_k: expected at least 1, got 0"),
         ({"top_p": 0}, "top_p: expected 0 < top_p <= 1, got 0"),
         ({"top_p": 1.5}, "top_p: expected 0 < top_p <= 1, got 1.5"),
@@ -226,3 +227,12 @@ def test_pieces_of_less_than_one_token_are_refused():
 def test_an_option_out_of_range_is_named(options, message):
   with pytest.raises(ValueError, match=message):
     decoding.sample(jax.random.key(0), jnp.asarray(LOGITS), **options)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_highest_temperature_draws_every_possible_id_and_no_other(dtype):
+  logits = jnp.asarray([-jnp.inf, 0.0, 5.0, -jnp.inf, -3.0], dtype)
+  rngs = jax.random.split(jax.random.key(0), 300)
+  draw = lambda rng: decoding.sample(rng, logits, temperature=decoding.MAX_TEMPERATURE)  # noqa: E731
+  counts = np.bincount(jax.vmap(draw)(rngs), minlength=5)
+  assert counts[[0, 3]].sum() == 0 and counts[[1, 2, 4]].min() > 70
