@@ -39,7 +39,8 @@ _case = functools.partial(
     equivalent={
         "largest) -> x": SHIFT,
         "largest) -> x + ": SHIFT,
-        "x.max(-1, keepdims=True) -> x.min(-1, keepdims=True)": SHIFT,
+        "x.max(-1, keepdims=True, initial=-jnp.inf) -> x.min(-1, keepdims=True, initial=-jnp.inf)":
+            SHIFT,
         "0, largest) -> largest": "no drawn row is masked completely",
         "jnp.isneginf(largest) -> largest": SHIFT,
         "jnp.where(total == 0, 1, total) -> total": "no drawn row is masked completely",
