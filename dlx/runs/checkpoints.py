@@ -16,7 +16,7 @@ from orbax.checkpoint import v1 as ocp
 
 from dlx.distributed import processes
 from dlx.errors import UserError
-from dlx.runs import object_storage, record, retention
+from dlx.runs import files, object_storage, record, retention
 
 PyTree = Any
 
@@ -55,6 +55,7 @@ class Checkpoints:
     self._remote = object_storage.is_address(directory)
     kind = epath.Path if self._remote else pathlib.Path
     self._directory = kind(directory) if self._remote else kind(directory).absolute()
+    self._plain = self._directory if self._remote else files.plain(self._directory)
     self._max_to_keep, self._warn = max_to_keep, warn
     self._recording, self._saving, self._unrecorded = threading.Lock(), None, None
     self._checkpointer, self._num_quarantined = None, 0
@@ -68,12 +69,11 @@ class Checkpoints:
     policy = retention.policy(max_to_keep) if self._remote else None
     if self._remote or not read_only:
       self._checkpointer = ocp.training.Checkpointer(
-          self._directory,
+          self._plain,
           save_decision_policy=_EveryCall(),
           preservation_policy=policy,  # All, for None: the record decides.
           cleanup_tmp_directories=not read_only,
       )
-      self._directory = kind(str(self._checkpointer.directory))
 
   def __enter__(self):
     return self
@@ -175,7 +175,7 @@ class Checkpoints:
     try:
       reason = None if self._remote else self._difference(step)
       if reason is None:
-        tree = ocp.metadata(self._directory / str(step), checkpointable_name=_STATE).metadata
+        tree = ocp.metadata(self._plain / str(step), checkpointable_name=_STATE).metadata
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         return self._load(step, jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
@@ -260,7 +260,7 @@ class Checkpoints:
 
   def _load(self, step: int, target: PyTree) -> PyTree:
     return jax.block_until_ready(
-        ocp.load(self._directory / str(step), target, checkpointable_name=_STATE)
+        ocp.load(self._plain / str(step), target, checkpointable_name=_STATE)
     )
 
   def _on_primary(self, look: Callable[[], str | None]) -> str | None:

@@ -5,10 +5,12 @@ import json
 import os
 import pathlib
 import stat
+import tempfile
 from typing import Any
 
 from dlx.errors import UserError
 
+_links: list[tempfile.TemporaryDirectory] = []  # Deleted when the process ends.
 TEMPORARY = ".new"  # Suffix of a file that is being written.
 
 
@@ -56,6 +58,20 @@ def remove_temporary(folder: pathlib.Path) -> None:
   """Deletes what killed calls of `write` left."""
   for path in folder.glob(f".*{TEMPORARY}"):
     path.unlink(missing_ok=True)
+
+
+def plain(path: pathlib.Path) -> pathlib.Path:
+  """The same path under a name without *, ?, [ and ], which Orbax takes for wildcards.
+
+  Saving below such a name, it would lose all arrays. The other name is that of a temporary link.
+  """
+  if not set("*?[]") & set(str(path)):
+    return path
+  path.parent.mkdir(parents=True, exist_ok=True)
+  _links.append(tempfile.TemporaryDirectory(prefix="dlx-"))
+  link = pathlib.Path(_links[-1].name) / "folder"
+  link.symlink_to(path.parent, target_is_directory=True)
+  return link / path.name
 
 
 def read(path: pathlib.Path) -> bytes:

@@ -117,6 +117,9 @@ def test_a_save_is_of_the_values_at_the_call(tmp_path):
         (1, {1: 3.0, 2: 2.0, 3: 1.0}, [3], 3),
         (3, {1: None, 2: None, 3: None, 4: None}, [2, 3, 4], None),
         (2, {1: 1.0, 2: None, 3: None, 4: None}, [1, 3, 4], 1),
+        (1, {1: 0.5, 2: np.nan, 3: 0.7}, [1, 3], 1),  # nan is not the best,
+        (1, {1: np.nan, 2: 0.5, 3: np.nan}, [2, 3], 2),
+        (1, {1: np.nan, 2: np.inf, 3: np.nan}, [3], None),  # nor is anything infinite.
     ],
 )
 def test_the_latest_few_and_the_best_are_kept(tmp_path, max_to_keep, losses, expected, best):
@@ -318,3 +321,15 @@ def test_saves_leave_no_descriptors_threads_or_memory(tmp_path):
 @pytest.mark.full
 def test_three_hundred_saves_leave_no_descriptors_threads_or_memory(tmp_path):
   check_resources(tmp_path, 320)
+
+
+@pytest.mark.parametrize("name", ["p[ab]", "a*", "what?", "x:y z", "\u5b66\u7fd2"])
+def test_any_name_of_a_folder_keeps_its_checkpoints(tmp_path, name):
+  folder = tmp_path / name / "run"
+  assert save(folder / "checkpoints", {1: 1.0, 2: 2.0}) == ([1, 2], 1)
+  state, warnings = restore(folder / "checkpoints")
+  assert not warnings
+  assert_same_bits(state, make_state(2))
+  with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+    assert np.asarray(checkpoints.restore(1)["params"]["ids"]).any()
+  assert [path.name for path in tmp_path.iterdir()] == [name]
