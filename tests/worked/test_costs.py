@@ -33,7 +33,10 @@ def _walk(jaxpr, chains):
     before = [0 if isinstance(v, Literal) else known.get(v, 0) for v in equation.invars]
     name, inner = equation.primitive.name, equation.params
     if name == "scan":
-      first, carries = inner["num_consts"], inner["num_carry"]
+      if "num_consts" in inner:
+        first, carries = inner["num_consts"], inner["num_carry"]
+      else:  # jax 0.12: (constants, carry, inputs).
+        first, carries = map(len, inner["ft_in"].unpack()[:2])
       after = [0] * len(equation.outvars)
       state = before[first : first + carries]
       for _ in range(inner["length"]):
