@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 import contextlib
 import functools
 import json
-import math
 import pathlib
 import threading
 from typing import Any
@@ -126,8 +125,7 @@ class Checkpoints:
     with _as_oserror():
       self._finish()
       saving = self._checkpointer.save_async(step, tree, metrics=metrics)
-    finite = {k: v if math.isfinite(v) else None for k, v in metrics.items()} if metrics else None
-    self._saving, self._unrecorded = saving, (step, finite, grown)
+    self._saving, self._unrecorded = saving, (step, metrics, grown)
     saving.on_complete(lambda _: self._record())
 
   def wait(self) -> None:

@@ -12,6 +12,7 @@ deleted: whatever moment a process is killed at, recorded files exist and are wh
 
 import contextlib
 import json
+import math
 import pathlib
 import threading
 from typing import Any
@@ -129,7 +130,9 @@ def read(workdir: pathlib.Path, name: str) -> bytes:
 
 
 def describe(folder: pathlib.Path, metrics: dict | None, grown: list[int] | None) -> dict:
-  """The entry of a complete checkpoint."""
+  """The entry of a complete checkpoint; None in place of a metric that is not finite."""
+  if metrics is not None:
+    metrics = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
   return {"files": folder_checksums(folder), "metrics": metrics, "grown": grown}
 
 

@@ -18,7 +18,6 @@ import pytest
 import dlx
 from dlx import presets, settings
 from dlx.errors import UserError
-from dlx.experiment import numeric
 from dlx.runs import export, metric_log
 from dlx.runs import workdir as workdirs
 from dlx.training import evaluation, sharding
@@ -294,11 +293,3 @@ def test_every_capability_has_a_program_that_uses_it(programs, trained, tmp_path
         f"launch.{program}", f"--workdir={workdir}", *([] if program == "sample" else [line])
     )
     assert finished.code == 2 and finished.err.count("\n") == 1, finished
-
-
-def test_evaluation_uses_no_array_of_objects(trained):
-  """Documents are for reports; a device would refuse them."""
-  run = dlx.load_run(trained("experiments.transformer_sentiment:debug"))
-  data = run.experiment.load(run.config, run.assets)
-  assert data.validation["text"].dtype == object
-  assert "text" not in numeric(data.validation)

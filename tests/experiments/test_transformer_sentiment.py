@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dlx
 from dlx import presets
 from dlx.data import bucketing, documents, tokens
 from dlx.errors import UserError
-from dlx.experiment import Rngs
+from dlx.experiment import Rngs, numeric
 from dlx.models import trainable
 from dlx.training import encoders, train
 from experiments.transformer_sentiment import config as configs
@@ -192,3 +193,11 @@ def test_a_run_without_an_encoder_is_refused(trained):
 def test_a_required_run_has_to_be_given():
   with pytest.raises(UserError, match="init_from is missing"):
     presets.check(configs.get_config("sst2_finetune_minilm"))
+
+
+def test_evaluation_uses_no_array_of_objects(trained):
+  """Documents are for reports; a device would refuse them."""
+  run = dlx.load_run(trained("experiments.transformer_sentiment:debug"))
+  data = run.experiment.load(run.config, run.assets)
+  assert data.validation["text"].dtype == object
+  assert "text" not in numeric(data.validation)
