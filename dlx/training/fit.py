@@ -53,6 +53,7 @@ def make_program(task, config: ml_collections.ConfigDict, seed: int, mesh) -> Pr
     mesh: the devices.
   """
 
+  @jax.jit  # Traced once, for the shapes and for the values.
   def init(given) -> State:
     train, pretrained = given
     data = Data(train, None, None, None, pretrained)

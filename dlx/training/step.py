@@ -39,6 +39,7 @@ def make_step(
     ValueError: when traced, if loss_fn updates a collection that the state does not have.
   """
 
+  @jax.jit  # Traced once, for the check of shapes and for the loop around it.
   def step(state: State, train) -> tuple[State, dict]:
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
     batch_rng, loss_rng = jax.random.split(rng)
