@@ -33,7 +33,8 @@ PRESETS = {
     "debug": {
         "data.dataset": "sentences", "data.num_validation": 40, "data.vocab_size": 200,
         "data.max_length": 24, "data.num_lengths": 2, "data.batch_size": 16,
-        "encoder.d_model": 16, "encoder.d_ff": 32, "encoder.num_heads": 2,
+        "encoder.d_model": 16, "encoder.num_layers": 1, "encoder.d_ff": 32,
+        "encoder.num_heads": 2,
         "optimizer.learning_rate": 1e-2, "optimizer.warmup_steps": 5,
         "training.total_steps": 120, "training.steps_per_execution": 5,
         "training.eval_every": 40, "training.save_every": 30, "training.ema_decay": 0.9,

@@ -112,26 +112,27 @@ def test_the_docstring_describes_every_preset_for_users(name):
 
 
 @pytest.mark.parametrize("preset", MAIN)
-def test_an_interrupted_run_equals_an_uninterrupted_one(
+def test_a_killed_run_equals_an_uninterrupted_one(
     programs, trained, flags_of, tmp_path, preset
 ):
-  check_interrupted(programs, trained, flags_of, tmp_path, preset)
+  # Signals are handled by the loop that all experiments share: one of them is stopped, too.
+  check_interrupted(programs, trained, flags_of, tmp_path, preset, stop=preset == MAIN[0])
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("preset", [p for p in DEBUG if p not in MAIN])
-def test_interrupted_runs_of_other_presets_equal_uninterrupted_ones(
+@pytest.mark.parametrize("preset", DEBUG[1:])
+def test_an_interrupted_run_of_any_preset_equals_an_uninterrupted_one(
     programs, trained, flags_of, tmp_path, preset
 ):
-  check_interrupted(programs, trained, flags_of, tmp_path, preset)
+  check_interrupted(programs, trained, flags_of, tmp_path, preset, stop=True)
 
 
-def check_interrupted(programs, trained, flags_of, tmp_path, preset):
+def check_interrupted(programs, trained, flags_of, tmp_path, preset, *, stop):
   expected, workdir = trained(preset), tmp_path / "run"
   steps = sorted({line["step"] for line in metric_log.read(expected / "metrics.jsonl")})
   command = ("launch.train", *flags_of(preset), f"--workdir={workdir}")
   stopped_at = set()
-  if preset in MAIN and len(steps) > 2:  # One preset of each experiment is enough.
+  if stop and len(steps) > 2:
     step = steps[len(steps) // 3]
     finished = programs(*command, signal_at=(step, signal.SIGTERM))
     assert finished.code == 128 + signal.SIGTERM, finished
@@ -219,10 +220,8 @@ def check_eight_devices(programs, in_float64, workdir, preset):
   assert found == pytest.approx(expected, rel=1e-8, abs=1e-12) and expected
 
 
-# One of each kind: a carry through time, batch statistics, batches of two lengths.
-SHARDED = [f"experiments.{name}:debug" for name in (
-    "gru_lm", "resnet_cifar10", "transformer_sentiment"
-)]  # fmt: skip
+# A carry through time, and batch statistics.
+SHARDED = ["experiments.gru_lm:debug", "experiments.resnet_cifar10:debug"]
 
 
 @pytest.mark.parametrize("preset", SHARDED)

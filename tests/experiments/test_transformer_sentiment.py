@@ -138,7 +138,7 @@ def test_trainable_selects_parameters(choice, names):
 
 
 def test_the_selected_names_are_those_of_the_model():
-  run = prepared(**{"model.adapter_size": 2})
+  run = prepared(**{"model.adapter_size": 2, "encoder.num_layers": 2})
   shapes = jax.eval_shape(lambda rng: run.task.init_fn(rng, run.data), jax.random.key(0))
   paths = jax.tree.leaves_with_path(shapes["params"])
   names = {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths}
@@ -147,7 +147,9 @@ def test_the_selected_names_are_those_of_the_model():
 
 def test_layer_decay_lowers_the_rates_of_lower_blocks():
   assert [trainable.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0]
-  run = prepared(layer_decay=0.5, **{"optimizer.warmup_steps": 0})
+  run = prepared(
+      layer_decay=0.5, **{"optimizer.warmup_steps": 0, "encoder.num_layers": 2}
+  )
   params = run.task.init_fn(jax.random.key(0), run.data)["params"]
   zero = jax.tree.map(jnp.zeros_like, params)  # Without decay, Adam's first step is the rate.
   optimizer = run.task.optimizer
