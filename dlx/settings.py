@@ -202,6 +202,37 @@ def image_data(*datasets: str, **changes) -> dict[str, Setting]:
   return _section("data", settings, changes)
 
 
+def language_data(*datasets: str, **changes) -> dict[str, Setting]:
+  """The settings of dlx.data.language.load; `changes` replaces defaults.
+
+  Args:
+    *datasets: names of dlx.data.corpus; the first is the default.
+    **changes: replaces defaults.
+  """
+  settings = {
+      "text": text(),  # A text file, which replaces the dataset.
+      "num_train_words": count(None, optional=True),  # Of that file; None: the first 90 % of it.
+      "num_validation_words": count(200_000),  # The words after these; the rest is test.
+      "dataset": one_of(*datasets),
+      "max_characters": count(4_000_000),  # Of python_source.
+      "tokens": one_of("characters", "words", "byte_pairs"),
+      "vocab_size": count(10_000, low=2)._replace(when=("data.tokens", ("words", "byte_pairs"))),
+      "batch_size": count(32),
+      "seq_len": count(128),
+      "eval_seq_len": count(256),
+  }
+  return _section("data", settings, changes)
+
+
+LANGUAGE_RULES = (
+    Rule(
+        lambda c: c.data.text or not c.data.num_train_words,
+        "data.num_train_words divides a text file; name it by data.text",
+        {"data.num_train_words": 1000},
+    ),
+)
+
+
 def _section(name: str, settings: dict, changes: dict) -> dict[str, Setting]:
   """The settings under "name."; a default that is replaced keeps its type and range."""
   if unknown := changes.keys() - settings.keys():

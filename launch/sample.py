@@ -7,6 +7,8 @@
 
 import itertools
 import pathlib
+import sys
+import time
 
 from absl import flags
 
@@ -58,9 +60,14 @@ def main() -> None:
   if not isinstance(first, str):
     return _draw(samples)
   print(FLAGS.prompt or "", end="")
+  began, drawn = time.monotonic(), -first.num_tokens if hasattr(first, "num_tokens") else None
   for piece in samples:
     print(piece, end="", flush=True)
+    if drawn is not None:
+      drawn += piece.num_tokens
   print()
+  if drawn:  # The first piece was compiled, too.
+    print(f"{drawn / (time.monotonic() - began):,.0f} tokens/s", file=sys.stderr)
 
 
 def _draw(images) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import sysconfig
 
 from dlx import paths
@@ -73,16 +74,33 @@ def from_text(name: str, text: str) -> Corpus:
   return Corpus(name, text[:first], text[first:second], text[second:])
 
 
-def from_file(path: str | pathlib.Path) -> Corpus:
+def from_file(
+    path: str | pathlib.Path, *, num_words: tuple[int, int] | None = None
+) -> Corpus:
   """A text file, divided as in `from_text`.
 
+  Args:
+    path: of the file.
+    num_words: words (between white space) for training and for validation; the rest is test.
+
   Raises:
-    UserError: the file cannot be read as text, or has one distinct character only.
+    UserError: the file cannot be read as text, it has one distinct character only, or no more
+      words than `num_words`.
   """
   text = text_files.read(path)
   if len(set(text)) < 2:
     raise UserError(f"{path} has only one distinct character; expected at least two")
-  return from_text(str(path), text)
+  if num_words is None:
+    return from_text(str(path), text)
+  ends = [match.end() for match in re.finditer(r"\S+", text)]
+  train, validation = num_words
+  if train + validation >= len(ends):
+    raise UserError(
+        f"{path} has {len(ends)} words; {train} for training and {validation} for validation leave "
+        f"none for test"
+    )
+  first, second = ends[train - 1], ends[train + validation - 1]
+  return Corpus(str(path), text[:first], text[first:second], text[second:])
 
 
 def tiny_shakespeare() -> Corpus:

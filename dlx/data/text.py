@@ -1,11 +1,9 @@
-"""Text files, and their characters as ids."""
+"""Text files."""
 
 import codecs
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 import io
 import pathlib
-
-import numpy as np
 
 from dlx.data import files
 from dlx.errors import UserError
@@ -82,42 +80,3 @@ def lines(path: str | pathlib.Path) -> Iterator[str]:
 
 def _encoding(content: bytes) -> str:
   return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
-
-
-class Vocabulary:
-  """The characters of a corpus in sorted order; an id is an index into them."""
-
-  def __init__(self, characters: Iterable[str]):
-    self.characters = "".join(sorted(set(characters)))
-    self._code_points = np.array([ord(c) for c in self.characters], np.uint32)
-
-  def __len__(self) -> int:
-    return len(self.characters)
-
-  @property
-  def first(self) -> str:
-    """A character to start a sample with: the newline if there is one, else the first."""
-    return "\n" if "\n" in self.characters else self.characters[0]
-
-  def encode(self, text: str) -> np.ndarray:
-    """int32 ids of `text`.
-
-    Raises:
-      UserError: a character is not in the vocabulary.
-    """
-    # A byte of the command line that is not UTF-8 is a surrogate, which no vocabulary has.
-    code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    ids = np.searchsorted(self._code_points, code_points)
-    ids = np.minimum(ids, len(self) - 1)
-    unseen = self._code_points[ids] != code_points
-    if unseen.any():
-      character = text[int(unseen.argmax())]
-      raise UserError(
-          f"the character {character!r} (U+{ord(character):04X}) is not among the "
-          f"{len(self)} characters of the training text; leave it out"
-      )
-    return ids.astype(np.int32)
-
-  def decode(self, ids: Iterable[int]) -> str:
-    """The text of ids."""
-    return "".join(self.characters[i] for i in ids)

@@ -136,6 +136,8 @@ def pieces(
     length: int,
     *,
     piece: int = 250,
+    room: int | None = None,
+    reread: Callable | None = None,
     **options,
 ) -> Iterator[np.ndarray]:
   """Generates `length` tokens in pieces, so that they can be shown while they are drawn.
@@ -150,6 +152,8 @@ def pieces(
     state: (carry, logits) after the prompt, as for `generate`.
     length: the number of tokens in total.
     piece: the number of tokens per piece; the last one is cut.
+    room: the number of tokens that can be drawn from `state`; None for any number.
+    reread: `reread(ids) -> (state, room)`, from all ids drawn so far, where there is no room.
     **options: temperature, top_k, top_p of `sample`.
 
   Yields:
@@ -165,6 +169,14 @@ def pieces(
   def draw(variables, state, rng):
     return generate(rng, functools.partial(step, variables), *state, piece, **options)
 
-  for start in range(0, length, piece):
+  drawn, start = [], 0
+  while start < length:
     ids, state = draw(variables, state, jax.random.fold_in(rng, start))
-    yield np.asarray(ids)[..., : length - start]
+    count = min(piece, length - start, piece if room is None else room)
+    drawn.append(np.asarray(ids)[..., :count])
+    yield drawn[-1]
+    start += count
+    if room is not None:
+      room -= count
+      if not room and start < length:
+        state, room = reread(np.concatenate(drawn, -1))

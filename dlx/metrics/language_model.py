@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from dlx.data import batches
@@ -10,17 +11,24 @@ from dlx.metrics.calibration import fit_temperature
 _STREAMS = 8  # Parts of a split that are read in parallel by a stateful evaluation.
 
 
-def make_measure(eval_fn: Callable, scaled: Callable, stream_fn: Callable | None = None):
+def scale_output(variables: dict, temperature: float) -> dict:
+  """The variables of a model with logits divided by the temperature."""
+  output = jax.tree.map(lambda p: p / temperature, variables["params"]["output"])
+  return {**variables, "params": {**variables["params"], "output": output}}
+
+
+def make_measure(eval_fn: Callable, vocabulary, stream_fn: Callable | None = None) -> Callable:
   """`measure_fn` of a language model's Task.
 
   Stateless evaluation starts every sequence of a split from a zero state; stateful evaluation
   carries the state through the text, in a few parallel streams. The temperature is fitted on
-  the validation split.
+  the validation split. Perplexity per word and nats per character count the words and the
+  characters of the text itself, so they compare models with different vocabularies.
 
   Args:
-    eval_fn: `eval_fn(variables, batch, rng) -> {"loss": (B,)}` of sequences (B, T).
-    scaled: `scaled(variables, temperature)`: the variables of the model with logits divided by
-      the temperature.
+    eval_fn: `eval_fn(variables, batch, rng) -> {"loss": (B,)}` of sequences (B, T), the mean
+      over their tokens, by a model whose parameter "output" is its last linear layer.
+    vocabulary: of dlx.data.vocabulary.
     stream_fn: `stream_fn(variables, batch, rng) -> (B,)`: the mean loss of streams (B, S, T),
       for a model with a state.
   """
@@ -30,11 +38,12 @@ def make_measure(eval_fn: Callable, scaled: Callable, stream_fn: Callable | None
       return float(apply(eval_fn, data.split(split), variables=variables)["loss"].mean())
 
     examples = data.split(split)
-    temperature = fit_temperature(lambda t: stateless(scaled(variables, t), "validation"))
-    calibrated = scaled(variables, temperature)
+    temperature = fit_temperature(lambda t: stateless(scale_output(variables, t), "validation"))
+    calibrated = scale_output(variables, temperature)
+    loss = stateless(variables, split)
     metrics = {
-        "tokens": examples["targets"].size,
-        "perplexity": np.exp(stateless(variables, split)),
+        **per_unit(loss, examples, vocabulary),
+        "perplexity": np.exp(loss),
         "temperature": temperature,
         "loss at the temperature": stateless(calibrated, split),
     }
@@ -48,3 +57,21 @@ def make_measure(eval_fn: Callable, scaled: Callable, stream_fn: Callable | None
     return metrics
 
   return measure_fn
+
+
+def per_unit(loss: float, examples: dict[str, np.ndarray], vocabulary) -> dict[str, float]:
+  """The loss per token in units that do not depend on the vocabulary.
+
+  exp(L n_tokens / n_words), words being separated by white space, and L n_tokens / n_characters.
+
+  Args:
+    loss: L, nats per token.
+    examples: "targets" (W, T), and "characters" (W, T) unless each is one character.
+    vocabulary: of dlx.data.vocabulary.
+  """
+  targets = examples["targets"]
+  words = len(vocabulary.decode(targets.ravel()).split())
+  found = {"tokens": targets.size, "perplexity per word": np.exp(loss * targets.size / words)}
+  if "characters" in examples:
+    found["nats per character"] = loss * targets.size / examples["characters"].sum()
+  return found

@@ -1,167 +1,21 @@
-"""Transformers: blocks of attention and feed-forward layers, stacked as encoder or decoder.
-
-  x -> x + attention(norm(x)) -> x + cross_attention(norm(x), context) -> x + f(norm(x))
-
-Cross-attention is used only with a context. With `norm_first=False` the norm follows the
-sum, norm(x + f(x)), as in the original transformer and in BERT; such a network needs a
-warm-up of the learning rate. f is W2 gelu(W1 x), or gated, W2 (silu(W3 x) * W1 x).
-
-With `conv_width=w > 1` a block starts with a convolution over tokens, x -> x + gelu(W y),
-where y_t concatenates norm(x) at the w positions from t - w // 2 on. It encodes the order of
-neighbouring tokens, so that the network works without position embeddings.
-
-With an adapter, each residual f(x) becomes f(x) + U gelu(V f(x)), a bottleneck whose output
-starts at 0. Training only the adapters fine-tunes a pretrained network for another task.
+"""Transformers: an embedding with positions, then a stack of blocks, as encoder or decoder.
 
 A mask of valid tokens excludes padding from every attention, so that a sequence's result
 does not depend on its padding.
 
-Source: Vaswani et al., "Attention is all you need" (2017); Xiong et al., "On layer
-  normalization in the transformer architecture" (2020) for the norm that comes first;
-  Devlin et al., "BERT" (2019); Shazeer, "GLU variants improve transformer" (2020);
-  Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019) for adapters.
+Source: Vaswani et al., "Attention is all you need" (2017).
 """
 
 import flax.linen as nn
-import jax
+from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.layers import activations, attention, embedding, linear, norm, positional
+from dlx.layers import embedding, kv_cache, norm, positional
 from dlx.layers.dropout import dropout
+from dlx.models.transformer_block import Block
 
 POSITIONS = ("sinusoidal", "learned", "rotary", "none")
-
-
-class Block(nn.Module):
-  """Self-attention, cross-attention if there is a context, and a feed-forward layer.
-
-  Attributes:
-    num_heads: N.
-    d_ff: number of hidden features of the feed-forward layer.
-    norm_first: apply the norm before each layer, or else after the sum.
-    gated: use silu(W3 x) * W1 x instead of gelu(W1 x).
-    rotary: use rotary position embeddings in the self-attention.
-    is_causal: token t attends to tokens 0 to t only.
-    dropout_rate: of each residual branch.
-    eps: of the norms.
-    adapter_size: number of features of the adapters' bottleneck, 0 for no adapters.
-    conv_width: kernel size of the token convolution, which reads only tokens up to t if
-      is_causal; 1 for no convolution.
-  """
-
-  num_heads: int
-  d_ff: int
-  norm_first: bool = True
-  gated: bool = False
-  rotary: bool = False
-  is_causal: bool = False
-  dropout_rate: float = 0.0
-  eps: float = 1e-5
-  adapter_size: int = 0
-  conv_width: int = 1
-
-  @nn.compact
-  def __call__(
-      self,
-      x: Float[Array, "... T D"],
-      mask: Bool[Array, "..."] | None = None,
-      context: Float[Array, "... T_context D_context"] | None = None,
-      context_mask: Bool[Array, "..."] | None = None,
-      *,
-      train: bool = False,
-  ) -> Float[Array, "... T D"]:
-    """Maps x to the same shape.
-
-    If the collection "attention" is mutable, it receives the attention weights of each head
-    as "weights".
-
-    Args:
-      x: `(..., T, D)`.
-      mask: True at valid tokens, `(..., T)`.
-      context: input of the cross-attention, `(..., T_context, D_context)`.
-      context_mask: True at valid tokens of the context, `(..., T_context)`.
-      train: draw dropout masks, from the key "dropout".
-    """
-    d = x.shape[-1]
-    params = self._param(x, "attention", attention.init, d)
-    keys = None if mask is None else mask[..., None, None, :]
-
-    def attend(x):
-      heads = {"num_heads": self.num_heads, "rotary": self.rotary}
-      options = {"mask": keys, "is_causal": self.is_causal}
-      if self.is_mutable_collection("attention") and not self.is_initializing():
-        query, key, _ = attention.project(params, x, **heads)
-        self.sow("attention", "weights", attention.weights(query, key, **options))
-      return attention.multi_head(params, x, **heads, **options)
-
-    if self.conv_width > 1:
-      x = self._add("window_norm", x, lambda x: self._convolve(x, mask), train)
-    x = self._add("attention_norm", x, attend, train)
-    if context is not None:
-      d_context = context.shape[-1]
-      cross = self._param(
-          x, "cross_attention", lambda r: attention.init(r, d, d_context=d_context)
-      )
-      valid = None if context_mask is None else context_mask[..., None, None, :]
-      x = self._add(
-          "cross_norm",
-          x,
-          lambda x: attention.multi_head(
-              cross, x, context, num_heads=self.num_heads, mask=valid
-          ),
-          train,
-      )
-    return self._add("feed_forward_norm", x, self._feed_forward, train)
-
-  def _param(self, x, *args):
-    """Parameters in the dtype of x."""
-    return jax.tree.map(lambda p: p.astype(x.dtype), self.param(*args))
-
-  def _add(self, name, x, f, train):
-    """x + f(norm(x)), or norm(x + f(x))."""
-    params = self._param(x, name, norm.init, x.shape[-1])
-    y = f(norm.layer_norm(params, x, eps=self.eps) if self.norm_first else x)
-    if self.adapter_size:
-      y = self._adapt(name.replace("norm", "adapter"), y)
-    if train:
-      y = dropout(self.make_rng("dropout"), y, rate=self.dropout_rate)
-    return x + y if self.norm_first else norm.layer_norm(params, x + y, eps=self.eps)
-
-  def _adapt(self, name, y):
-    """y + U gelu(V y), with U = 0 before training."""
-    d = y.shape[-1]
-    size = self.adapter_size
-    down = self._param(y, f"{name}_in", linear.init, d, size)
-    up = self._param(
-        y, f"{name}_out", lambda r: jax.tree.map(jnp.zeros_like, linear.init(r, size, d))
-    )
-    inner = activations.gelu(linear.apply(down, y), approximate=False)
-    return y + linear.apply(up, inner)
-
-  def _convolve(self, x, mask):
-    """gelu(W y), y_t the tokens in the window around t, with zeros beyond both ends."""
-    if mask is not None:
-      x = jnp.where(mask[..., None], x, 0)
-    length, d = x.shape[-2:]
-    before = self.conv_width - 1 if self.is_causal else self.conv_width // 2
-    ends = [(0, 0)] * (x.ndim - 2) + [(before, self.conv_width - 1 - before), (0, 0)]
-    x = jnp.pad(x, ends)
-    windows = jnp.concatenate([x[..., i : i + length, :] for i in range(self.conv_width)], -1)
-    params = self._param(x, "window", linear.init, self.conv_width * d, d)
-    return activations.gelu(linear.apply(params, windows), approximate=False)
-
-  def _feed_forward(self, x):
-    shape, d = x.shape, x.shape[-1]
-    x = x.reshape(-1, d)  # As in linear.apply, and for the activation in between, too.
-    y = linear.apply(self._param(x, "feed_forward_in", linear.init, d, self.d_ff), x)
-    if self.gated:
-      gate = self._param(x, "feed_forward_gate", linear.init, d, self.d_ff)
-      y = nn.silu(linear.apply(gate, x)) * y
-    else:
-      y = activations.gelu(y, approximate=False)
-    y = linear.apply(self._param(x, "feed_forward_out", linear.init, self.d_ff, d), y)
-    return y.reshape(shape)
 
 
 class Transformer(nn.Module):
@@ -174,7 +28,7 @@ class Transformer(nn.Module):
     num_heads, d_ff: see Block.
     positions: "sinusoidal" and "learned" embeddings are added to the token embedding,
       "rotary" ones are applied to queries and keys, "none" encodes no positions.
-    max_length: number of learned positions.
+    max_length: number of learned positions, and of tokens in a cache.
     num_segments: size of BERT's segment embedding, 0 for none.
     norm_first, gated, is_causal, dropout_rate, eps, adapter_size, conv_width: see Block.
     dtype: the dtype that the blocks compute in, such as "bfloat16"; the embedding's if None.
@@ -205,14 +59,16 @@ class Transformer(nn.Module):
       context: Float[Array, "... T_context D_context"] | None = None,
       context_mask: Bool[Array, "... T_context"] | None = None,
       *,
+      cache: dict | None = None,
       train: bool = False,
-  ) -> Float[Array, "... T D"]:
+  ) -> Float[Array, "... T D"] | tuple[Float[Array, "... T D"], dict]:
     """Maps ids `(..., T)` to hidden states `(..., T, D)`, at least float32.
 
     Args:
       ids: token ids.
       mask: True at valid tokens, `(..., T)`; invalid positions do not affect valid ones.
       context, context_mask: for the blocks' cross-attention.
+      cache: of the tokens before ids, see `init_cache`; returned with ids added.
       train: draw dropout masks, from the key "dropout".
 
     Raises:
@@ -221,7 +77,8 @@ class Transformer(nn.Module):
     """
     if self.positions not in POSITIONS:
       raise ValueError(f"positions: expected {', '.join(POSITIONS)}, got {self.positions!r}")
-    x = self._embed(ids)
+    position = 0 if cache is None else cache["position"]
+    x, caches = self._embed(ids, position), []
     if not self.norm_first:
       x = norm.layer_norm(self.param("embedding_norm", norm.init, self.d_model), x, eps=self.eps)
     if train:
@@ -242,24 +99,48 @@ class Transformer(nn.Module):
           self.conv_width,
           name=f"block{i}",
       )
-      x = block(x, mask, context, context_mask, train=train)
+      if cache is None:
+        x = block(x, mask, context, context_mask, train=train)
+      else:
+        x, blocks = block(x, cache=cache["blocks"][i], position=position)
+        caches.append(blocks)
     x = x.astype(wide)
     if self.norm_first:
       x = norm.layer_norm(self.param("final_norm", norm.init, self.d_model), x, eps=self.eps)
-    return x
+    if cache is None:
+      return x
+    return x, {"position": position + ids.shape[-1], "blocks": caches}
 
-  def _embed(self, ids):
+  def init_cache(self, batch_shape: tuple[int, ...] = ()) -> dict:
+    """An empty cache for max_length tokens of a causal transformer; see dlx.layers.kv_cache."""
+    if not self.is_causal:
+      raise ValueError("is_causal: expected True, since other tokens change with those after them")
+    dtype = self.dtype or jnp.float32
+    heads = {"num_heads": self.num_heads, "d_model": self.d_model, "dtype": dtype}
+
+    def of_block():
+      cache = {"attention": kv_cache.init(batch_shape, self.max_length, **heads)}
+      if self.conv_width > 1:
+        window = (*batch_shape, self.conv_width - 1, self.d_model)
+        cache["window"] = jnp.zeros(window, dtype)
+      return cache
+
+    blocks = [of_block() for _ in range(self.num_layers)]
+    return {"position": jnp.zeros((), jnp.int32), "blocks": blocks}
+
+  def _embed(self, ids, position):
     table = self.param("embedding", embedding.init, self.vocab_size, self.d_model)
     x = embedding.lookup(table, ids)
     if self.positions == "sinusoidal":
-      x = positional.add_sinusoidal(x, scale=self.d_model**0.5)
+      positions = position + jnp.arange(ids.shape[-1])
+      x = positional.add_sinusoidal(x, positions, scale=self.d_model**0.5)
     elif self.positions == "learned":
       if ids.shape[-1] > self.max_length:
         raise ValueError(
             f"ids: expected at most max_length={self.max_length} tokens, got {ids.shape[-1]}"
         )
       rows = self.param("positions", embedding.init, self.max_length, self.d_model)
-      x = x + rows["embedding"][: ids.shape[-1]]
+      x = x + lax.dynamic_slice_in_dim(rows["embedding"], position, ids.shape[-1])
     if self.num_segments:  # All tokens belong to the first segment.
       segments = self.param("segments", embedding.init, self.num_segments, self.d_model)
       x = x + segments["embedding"][0]

@@ -132,7 +132,7 @@ def muon(
     *, momentum: float = 0.95, weight_decay: float = 0.0, clip_norm: float | None = None,
     adam_learning_rate: float, learning_rate: float, **rate,
 ) -> optax.GradientTransformation:  # fmt: skip
-  """Momentum with orthogonalized matrix updates; NAdam for biases and scales.
+  """Momentum with orthogonalized matrix updates; NAdam for biases, scales and embeddings.
 
   An update M = U S V^T becomes approximately U V^T by five Newton-Schulz iterations. A kernel
   (h, w, c_in, c_out) is reshaped to the matrix (h w c_in, c_out).
@@ -141,7 +141,7 @@ def muon(
     momentum: of the matrices.
     weight_decay: times the learning rate.
     clip_norm: None for no clipping.
-    adam_learning_rate: the peak rate for non-matrix parameters.
+    adam_learning_rate: the peak rate for all other parameters.
     learning_rate: the peak rate for matrices.
     **rate: as for `schedule`.
 
@@ -149,13 +149,13 @@ def muon(
   """
 
   def dimensions(params):
-    def of(p):
-      if p.ndim < 2:
+    def of(path, p):
+      if p.ndim < 2 or getattr(path[-1], "key", None) == "embedding":  # A table is no map.
         return None
       inputs = tuple(range(p.ndim - 1))
       return optax.contrib.MuonDimensionNumbers(reduction_axis=inputs, output_axis=p.ndim - 1)
 
-    return jax.tree.map(of, params)
+    return jax.tree.map_with_path(of, params)
 
   return optax.chain(
       _clip(clip_norm),

@@ -12,16 +12,11 @@ debug_stream       debug with the state carried from batch to batch
 """
 
 from dlx import presets, settings
-from dlx.settings import count, flag, one_of, rate, text
+from dlx.settings import count, flag, one_of, rate
 
 SETTINGS = {
-    "data.text": text(),  # A text file, which replaces the dataset.
-    "data.dataset": one_of("python_source", "tiny_shakespeare"),
-    "data.max_characters": count(4_000_000),  # Of python_source.
-    "data.batch_size": count(32),
-    "data.seq_len": count(128),
+    **settings.language_data("python_source", "tiny_shakespeare"),
     "data.stream": flag(False),  # Sequences continue those of the previous batch, and the state.
-    "data.eval_seq_len": count(256),
     "model.cell": one_of("gru", "rnn", "lstm"),
     "model.reset_after": flag(True),  # The form of the GRU; see dlx.layers.gru.
     "model.d_embed": count(64),
@@ -63,4 +58,4 @@ PRESETS = {
     },
     "debug_stream": {"base": "debug", "data.stream": True},
 }  # fmt: skip
-get_config = presets.make("experiments.gru_lm", SETTINGS, PRESETS)
+get_config = presets.make("experiments.gru_lm", SETTINGS, PRESETS, settings.LANGUAGE_RULES)

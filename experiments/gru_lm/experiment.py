@@ -1,36 +1,29 @@
-"""A language model of characters: a stack of GRU layers (or LSTM, or simple RNN).
+"""A language model: a stack of GRU layers (or LSTM, or simple RNN).
 
-  loss = -1/T sum_t log p(x_{t+1} | x_1 ... x_t), in nats per character
+  loss = -1/T sum_t log p(x_{t+1} | x_1 ... x_t), in nats per character, word or byte pair
 """
 
 import jax
 import jax.numpy as jnp
 
-from dlx.data import batches, corpus
-from dlx.data.text import Vocabulary
+from dlx.data import batches, language
+from dlx.data import vocabulary as vocabularies
 from dlx.experiment import Data, Loss, Task
-from dlx.layers import decoding, losses
+from dlx.layers import losses
 from dlx.metrics import language_model
+from dlx.models import generation
 from dlx.models.language_model import RecurrentLanguageModel
 
 
 def load(config, assets=None) -> Data:
-  """The corpus as character ids; validation and test in non-overlapping sequences."""
+  """The corpus as ids; validation and test in non-overlapping sequences."""
   options = config.data
-  text = corpus.load(options.dataset, path=options.text, max_characters=options.max_characters)
-  assets = assets or {"characters": Vocabulary(text.characters).characters}
-  vocabulary = Vocabulary(assets["characters"])
-  ids = {split: vocabulary.encode(text.split(split)) for split in corpus.SPLITS}
-  streams = options.batch_size if options.stream else 1
-  batches.check_length("training", len(ids["train"]), options.seq_len, streams)
-  held_out = {s: batches.windows(s, ids[s], options.eval_seq_len) for s in ("validation", "test")}
-  steps = max(1, len(ids["train"]) // (options.batch_size * options.seq_len))
-  return Data({"ids": ids["train"]}, **held_out, assets=assets, steps_per_epoch=steps)
+  return language.load(options, assets, streams=options.batch_size if options.stream else 1)
 
 
 def make(config, assets) -> Task:
   """The network that config.model describes."""
-  vocabulary = Vocabulary(assets["characters"])
+  vocabulary = vocabularies.of(assets)
   model = RecurrentLanguageModel(len(vocabulary), **config.model)
   sizes = {"batch_size": config.data.batch_size, "seq_len": config.data.seq_len}
   stream = config.data.stream
@@ -78,22 +71,17 @@ def make(config, assets) -> Task:
 
     return jax.lax.scan(advance, carries, sequences)[1].mean(0)
 
-  def scaled(variables, temperature):
-    output = jax.tree.map(lambda p: p / temperature, variables["params"]["output"])
-    return {**variables, "params": {**variables["params"], "output": output}}
+  def read(variables, ids):
+    logits, carries = network(variables, ids)
+    return carries, logits[-1]
 
-  def sample(variables, rng, *, prompt="", length=1000, temperature=0.8, top_k=None, top_p=None):
-    def step(variables, carries, token):
-      logits, carries = network(variables, token[None], carries)
-      return carries, logits[-1]
-
-    logits, carries = jax.jit(network)(variables, vocabulary.encode(prompt or vocabulary.first))
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    pieces = decoding.pieces(rng, step, variables, (carries, logits[-1]), length, **options)
-    return map(vocabulary.decode, pieces)
+  def step(variables, carries, token):
+    logits, carries = network(variables, token[None], carries)
+    return carries, logits[-1]
 
   return Task(
-      init_fn, loss_fn, eval_fn, batch_fn, sample=sample, training_only=("carries",),
-      measure_fn=language_model.make_measure(eval_fn, scaled, stream_fn),
-      unit="nats per character",
+      init_fn, loss_fn, eval_fn, batch_fn, training_only=("carries",),
+      measure_fn=language_model.make_measure(eval_fn, vocabulary, stream_fn),
+      sample=generation.make_sample(vocabulary, read, step),
+      unit=f"nats per {vocabulary.unit}",
   )  # fmt: skip

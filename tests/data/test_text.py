@@ -1,17 +1,12 @@
 """Text files and vocabularies: reading, refusals, encoding and decoding."""
 
 import codecs
-import json
 import os
 import threading
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-import numpy as np
 import pytest
 
 from dlx.data import corpus, documents, text
-from dlx.data.text import Vocabulary
 from dlx.errors import UserError
 
 
@@ -113,62 +108,3 @@ def test_an_unreadable_file_is_refused_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), "read_bytes", refuse)
   with pytest.raises(UserError, match="secret.txt cannot be read: Permission denied"):
     text.read(path)
-
-
-def test_ids_follow_the_order_of_code_points():
-  vocabulary = Vocabulary("cab𝄞é")
-  assert vocabulary.characters == "abcé𝄞"
-  assert len(vocabulary) == 5
-  ids = vocabulary.encode("é𝄞abba")
-  assert ids.dtype == np.int32
-  np.testing.assert_array_equal(ids, [3, 4, 0, 1, 1, 0])
-
-
-def test_a_byte_of_the_command_line_that_is_not_utf8_is_an_unknown_character():
-  with pytest.raises(UserError, match=r"the character '\\udce9' \(U\+DCE9\) is not among the 4"):
-    Vocabulary("cafe").encode("caf\udce9")
-
-
-# All characters except UTF-16 surrogates, which UTF-8 cannot encode.
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-
-
-@settings(deadline=None)
-@given(texts)
-def test_decoding_inverts_encoding(content):
-  vocabulary = Vocabulary(content)
-  ids = vocabulary.encode(content)
-  assert len(ids) == len(content)
-  assert vocabulary.decode(ids) == content
-  assert all(vocabulary.characters[i] == c for i, c in zip(ids, content))
-
-
-@pytest.mark.parametrize("content", ["", "\U0010ffff\0", "\u2028\x85\n\r\n"])
-def test_decoding_inverts_encoding_of_unusual_characters(content):
-  vocabulary = Vocabulary(content + "a")
-  assert vocabulary.decode(vocabulary.encode(content)) == content
-
-
-@pytest.mark.parametrize(
-    "content, name",
-    [
-        ("abx", r"'x' \(U\+0078\)"),  # After the last one known.
-        ("ab\nb", r"'\\n' \(U\+000A\)"),  # Before the first.
-        ("ab🎵x", r"'🎵' \(U\+1F3B5\)"),  # The first of two.
-    ],
-)
-def test_an_unknown_character_is_named(content, name):
-  with pytest.raises(UserError, match=f"the character {name} is not among the 2 "):
-    Vocabulary("ab").encode(content)
-
-
-def test_the_first_character_is_the_newline_where_there_is_one():
-  assert Vocabulary("b\na").first == "\n" and Vocabulary("ab\t\n").first == "\n"
-  assert Vocabulary("ba").first == "a"
-
-
-def test_a_vocabulary_is_restored_from_its_characters():
-  vocabulary = Vocabulary("the \"quick\" \\ brown\n\tfox, ünïcode 𝄞🎵\x7f\u2028")
-  restored = Vocabulary(json.loads(json.dumps(vocabulary.characters)))
-  assert restored.characters == vocabulary.characters
-  np.testing.assert_array_equal(restored.encode("fox𝄞"), vocabulary.encode("fox𝄞"))

@@ -1,0 +1,65 @@
+"""Causal multi-head attention with a cache of the keys and values of earlier tokens.
+
+A token's keys and values do not depend on later tokens, so a decoder that generates text
+computes them once: the next token costs one query instead of a pass over the whole sequence.
+"""
+
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dlx.gradients import attention as gradients
+from dlx.layers import attention, linear, positional
+
+
+def init(
+    batch_shape: tuple[int, ...], length: int, *, num_heads: int, d_model: int, dtype=jnp.float32
+) -> dict[str, Float[Array, "... N S D"]]:
+  """An empty cache for S = `length` tokens: `key` and `value`, zeros (..., N, S, d_model / N)."""
+  shape = (*batch_shape, num_heads, length, d_model // num_heads)
+  return {"key": jnp.zeros(shape, dtype), "value": jnp.zeros(shape, dtype)}
+
+
+def attend(
+    params: dict[str, dict[str, Array]],
+    x: Float[Array, "... T d_model"],
+    cache: dict[str, Float[Array, "... N S D"]],
+    position: Int[Array, ""],
+    *,
+    num_heads: int,
+    rotary: bool = False,
+) -> tuple[Float[Array, "... T d_model"], dict[str, Array]]:
+  """`attention.multi_head(..., is_causal=True)` of T tokens that follow `position` cached ones.
+
+  Their keys and values are written to the rows position, ..., position + T - 1 of the cache,
+  and query t attends to the rows 0, ..., position + t. The result is that of the uncached form
+  at these tokens.
+
+  Args:
+    params: of `attention.init`.
+    x: the tokens, `(..., T, d_model)`.
+    cache: see `init`; its rows from `position` on are ignored.
+    position: p, the number of tokens before x; p + T must not exceed S.
+    num_heads: N.
+    rotary: as for `attention.multi_head`.
+
+  Returns:
+    (y (..., T, d_model), the cache with p + T tokens).
+
+  Source: Shazeer, "Fast transformer decoding: one write-head is all you need" (2019), section
+    2.4, for incremental inference.
+  """
+  query, key, value = attention.project(params, x, num_heads=num_heads)
+  positions = position + jnp.arange(x.shape[-2])
+  if rotary:
+    query, key = (positional.rotary(heads, positions) for heads in (query, key))
+
+  def write(rows, new):
+    return lax.dynamic_update_slice_in_dim(rows, new.astype(rows.dtype), position, -2)
+
+  cache = {"key": write(cache["key"], key), "value": write(cache["value"], value)}
+  allowed = jnp.arange(cache["key"].shape[-2]) <= positions[:, None]
+  heads = attention.dot_product_attention(
+      query, cache["key"], cache["value"], mask=allowed, implementation="autodiff"
+  )
+  return linear.apply(params["out"], gradients.merge_heads(heads)), cache
