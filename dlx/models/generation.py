@@ -67,7 +67,7 @@ def _decoded(vocabulary, pieces: Iterable[np.ndarray]) -> Iterator[Piece]:
   ids = []
   for piece in pieces:
     ids += piece.tolist()
-    ends = range(len(ids), max(len(ids) - _BYTES, 0), -1)
+    ends = range(len(ids), max(len(ids) - _BYTES, -1), -1)
     end = next((n for n in ends if not vocabulary.decode(ids[:n]).endswith(_PARTIAL)), len(ids))
     yield Piece(vocabulary.decode(ids[:end]), len(piece))
     ids = ids[end:]
