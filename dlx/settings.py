@@ -224,6 +224,12 @@ def language_data(*datasets: str, **changes) -> dict[str, Setting]:
   return _section("data", settings, changes)
 
 
+SAMPLED_INPUTS = {
+    # The fraction of inputs that the model draws: 0 is teacher forcing, 1 free running.
+    "sampled_inputs.rate": number(0.0, high=1.0),
+    "sampled_inputs.schedule": one_of("linear", "constant"),  # Growing over the run, or not.
+    "exposure_curve": flag(False),  # Draw the loss by position, fed the text and its own output.
+}
 LANGUAGE_RULES = (
     Rule(
         lambda c: c.data.text or not c.data.num_train_words,

@@ -25,6 +25,7 @@ SETTINGS = {
     "model.dropout_rate": rate(0.0),
     "model.recurrent_dropout_rate": rate(0.0),
     "model.residual": flag(True),
+    **settings.SAMPLED_INPUTS,
     **settings.adamw(
         learning_rate=4e-3, warmup_steps=50, end_lr_fraction=0.05, weight_decay=0.05
     ),
@@ -56,6 +57,8 @@ PRESETS = {
         "training.total_steps": 40, "training.steps_per_execution": 5,
         "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
     },
-    "debug_stream": {"base": "debug", "data.stream": True},
+    "debug_stream": {
+        "base": "debug", "data.stream": True, "sampled_inputs.rate": 0.5, "exposure_curve": True,
+    },
 }  # fmt: skip
 get_config = presets.make("experiments.gru_lm", SETTINGS, PRESETS, settings.LANGUAGE_RULES)

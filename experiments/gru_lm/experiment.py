@@ -13,6 +13,7 @@ from dlx.layers import losses
 from dlx.metrics import language_model
 from dlx.models import generation
 from dlx.models.language_model import RecurrentLanguageModel
+from dlx.reports import exposure
 
 
 def load(config, assets=None) -> Data:
@@ -24,9 +25,11 @@ def load(config, assets=None) -> Data:
 def make(config, assets) -> Task:
   """The network that config.model describes."""
   vocabulary = vocabularies.of(assets)
+  unit = f"nats per {vocabulary.unit}"
   model = RecurrentLanguageModel(len(vocabulary), **config.model)
   sizes = {"batch_size": config.data.batch_size, "seq_len": config.data.seq_len}
   stream = config.data.stream
+  schedule = generation.make_schedule(config.sampled_inputs, config.training.total_steps)
 
   def network(variables, ids, carries=None, **options):
     """(logits, carries) of ids (..., T)."""
@@ -42,17 +45,16 @@ def make(config, assets) -> Task:
   def batch_fn(train, step, rngs):
     if not stream:
       inputs, targets = batches.random_windows(train["ids"], rngs.step, **sizes)
-      return {"inputs": inputs, "targets": targets}
+      return {"inputs": inputs, "targets": targets, "step": step}
     inputs, targets, reset = batches.stream_windows(train["ids"], step, **sizes)
-    return {"inputs": inputs, "targets": targets, "reset": reset}
+    return {"inputs": inputs, "targets": targets, "reset": reset, "step": step}
 
   def loss_fn(variables, batch, rng):
     carries = None
     if stream:
       carries = jax.tree.map(lambda c: jnp.where(batch["reset"], 0, c), variables["carries"])
-    logits, carries = network(
-        variables, batch["inputs"], carries, train=True, rngs={"dropout": rng}
-    )
+    inputs = schedule(rng, network, variables, carries, batch)
+    logits, carries = network(variables, inputs, carries, train=True, rngs={"dropout": rng})
     updated = {"carries": jax.lax.stop_gradient(carries)} if stream else {}
     return Loss(losses.cross_entropy(logits, batch["targets"]), updated=updated)
 
@@ -71,17 +73,10 @@ def make(config, assets) -> Task:
 
     return jax.lax.scan(advance, carries, sequences)[1].mean(0)
 
-  def read(variables, ids):
-    logits, carries = network(variables, ids)
-    return carries, logits[-1]
-
-  def step(variables, carries, token):
-    logits, carries = network(variables, token[None], carries)
-    return carries, logits[-1]
-
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn, training_only=("carries",),
       measure_fn=language_model.make_measure(eval_fn, vocabulary, stream_fn),
-      sample=generation.make_sample(vocabulary, read, step),
-      unit=f"nats per {vocabulary.unit}",
+      sample=generation.make_sample(vocabulary, network),
+      plot=exposure.make_plot(network, unit=unit) if config.exposure_curve else None,
+      unit=unit,
   )  # fmt: skip

@@ -25,6 +25,7 @@ SETTINGS = {
     "model.conv_width": count(1),  # Tokens in a causal convolution of each block, 1 for none.
     "model.dropout_rate": rate(0.0),
     "model.dtype": one_of("float32", "bfloat16"),  # Of the blocks, not the parameters.
+    **settings.SAMPLED_INPUTS,
     **settings.optimizers(
         "muon", "adamw", learning_rate=0.02, adam_learning_rate=4e-3, warmup_steps=50,
         momentum=0.95, end_lr_fraction=0.05, weight_decay=0.1,
@@ -63,6 +64,10 @@ PRESETS = {
         "model.conv_width": 2, "model.dropout_rate": 0.1, "optimizer.warmup_steps": 5,
         "training.total_steps": 40, "training.steps_per_execution": 5,
         "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
+    },
+    "debug_words": {
+        "base": "debug", "data.tokens": "words", "data.vocab_size": 300,
+        "sampled_inputs.rate": 0.5, "exposure_curve": True,
     },
 }  # fmt: skip
 get_config = presets.make("experiments.transformer_lm", SETTINGS, PRESETS, RULES)

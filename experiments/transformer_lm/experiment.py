@@ -15,6 +15,7 @@ from dlx.layers import linear, losses
 from dlx.metrics import language_model
 from dlx.models import generation
 from dlx.models.transformer import Transformer
+from dlx.reports import exposure
 
 
 def load(config, assets=None) -> Data:
@@ -25,7 +26,9 @@ def load(config, assets=None) -> Data:
 def make(config, assets) -> Task:
   """The network that config.model describes."""
   vocabulary = vocabularies.of(assets)
+  unit = f"nats per {vocabulary.unit}"
   sizes = {"batch_size": config.data.batch_size, "seq_len": config.data.seq_len}
+  schedule = generation.make_schedule(config.sampled_inputs, config.training.total_steps)
   context = max(config.data.seq_len, config.data.eval_seq_len)
   model = Transformer(len(vocabulary), is_causal=True, max_length=context, **config.model)
 
@@ -35,36 +38,34 @@ def make(config, assets) -> Task:
     output = linear.init(output_rng, config.model.d_model, len(vocabulary))
     return {"params": {"transformer": transformer, "output": output}}
 
-  def hidden(variables, ids, **options):
-    return model.apply({"params": variables["params"]["transformer"]}, ids, **options)
+  def empty(batch_shape):
+    return model.init_cache(batch_shape)
 
-  def logits(variables, states):
-    return linear.apply(variables["params"]["output"], states)
+  def network(variables, ids, cache=None, **options):
+    """(logits, cache) of ids (..., T); the cache is None in training and evaluation."""
+    params = variables["params"]
+    states = model.apply({"params": params["transformer"]}, ids, cache=cache, **options)
+    states, cache = states if cache is not None else (states, None)
+    return linear.apply(params["output"], states), cache
 
   def batch_fn(train, step, rngs):
     inputs, targets = batches.random_windows(train["ids"], rngs.step, **sizes)
-    return {"inputs": inputs, "targets": targets}
+    return {"inputs": inputs, "targets": targets, "step": step}
 
   def loss_fn(variables, batch, rng):
-    states = hidden(variables, batch["inputs"], train=True, rngs={"dropout": rng})
-    return Loss(losses.cross_entropy(logits(variables, states), batch["targets"]))
+    cache = empty((config.data.batch_size,))
+    inputs = schedule(rng, network, variables, cache, batch)
+    logits, _ = network(variables, inputs, train=True, rngs={"dropout": rng})
+    return Loss(losses.cross_entropy(logits, batch["targets"]))
 
   def eval_fn(variables, batch, rng):
-    found = logits(variables, hidden(variables, batch["inputs"]))
-    return {"loss": jax.vmap(losses.cross_entropy)(found, batch["targets"])}
-
-  def extend(variables, cache, ids):
-    states, cache = hidden(variables, ids, cache=cache)
-    return cache, logits(variables, states[-1])
+    logits, _ = network(variables, batch["inputs"])
+    return {"loss": jax.vmap(losses.cross_entropy)(logits, batch["targets"])}
 
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn,
       measure_fn=language_model.make_measure(eval_fn, vocabulary),
-      sample=generation.make_sample(
-          vocabulary,
-          read=lambda variables, ids: extend(variables, model.init_cache(), ids),
-          step=lambda variables, cache, id: extend(variables, cache, id[None]),
-          context=context,
-      ),
-      unit=f"nats per {vocabulary.unit}",
+      sample=generation.make_sample(vocabulary, network, empty, context),
+      plot=exposure.make_plot(network, empty, unit=unit) if config.exposure_curve else None,
+      unit=unit,
   )  # fmt: skip
