@@ -15,6 +15,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
+import jax
 import ml_collections
 
 REQUIRED = ""  # The value of a preset for a word that the command line has to give.
@@ -160,7 +161,8 @@ def optimizers(*names: str, **changes) -> dict[str, Setting]:
   """
 
   def only(setting: Setting, *users: str) -> Setting:
-    return setting if set(names) <= set(users) else setting._replace(when=("optimizer.name", users))
+    where = tuple(user for user in users if user in names)
+    return setting if len(where) == len(names) else setting._replace(when=("optimizer.name", where))
 
   settings = {
       "name": one_of(*names),
@@ -230,6 +232,10 @@ SAMPLED_INPUTS = {
     "sampled_inputs.schedule": one_of("linear", "constant"),  # Growing over the run, or not.
     "exposure_curve": flag(False),  # Draw the loss by position, fed the text and its own output.
 }
+DTYPE_RULE = Rule(
+    lambda c: c.model.dtype != "float64" or jax.config.jax_enable_x64,
+    "model.dtype is float64, which jax supports only with JAX_ENABLE_X64=1",
+)
 LANGUAGE_RULES = (
     Rule(
         lambda c: c.data.text or not c.data.num_train_words,

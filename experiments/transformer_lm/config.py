@@ -24,7 +24,7 @@ SETTINGS = {
     "model.gated": flag(True),
     "model.conv_width": count(1),  # Tokens in a causal convolution of each block, 1 for none.
     "model.dropout_rate": rate(0.0),
-    "model.dtype": one_of("float32", "bfloat16"),  # Of the blocks, not the parameters.
+    "model.dtype": one_of("float32", "bfloat16", "float64"),  # Of the blocks, not the parameters.
     **settings.SAMPLED_INPUTS,
     **settings.optimizers(
         "muon", "adamw", learning_rate=0.02, adam_learning_rate=4e-3, warmup_steps=50,
@@ -33,7 +33,7 @@ SETTINGS = {
     **settings.training(total_steps=600, eval_every=100),
 }  # fmt: skip
 RULES = (
-    *settings.LANGUAGE_RULES,
+    *settings.LANGUAGE_RULES, settings.DTYPE_RULE,
     Rule(
         lambda c: c.model.d_model % (2 * c.model.num_heads) == 0,
         "model.d_model must be a multiple of 2 model.num_heads", {"model.d_model": 13},

@@ -14,8 +14,6 @@ debug_finetune        debug from a run of masked_lm:debug
 data.text_column and data.label_column. README.md has the measurements.
 """
 
-import jax
-
 from dlx import presets, settings
 from dlx.models import trainable
 from dlx.settings import Rule, count, flag, matching, one_of, positive, rate, run, text
@@ -48,10 +46,7 @@ RULES = (
         lambda c: c.encoder.d_model % (2 * c.encoder.num_heads) == 0,
         "encoder.d_model must be a multiple of 2 encoder.num_heads", {"encoder.d_model": 13},
     ),
-    Rule(
-        lambda c: c.model.dtype != "float64" or jax.config.jax_enable_x64,
-        "model.dtype is float64, which jax supports only with JAX_ENABLE_X64=1",
-    ),
+    settings.DTYPE_RULE,
 )  # fmt: skip
 CLASSIFIER_RULES = (*RULES, Rule(
     lambda c: c.trainable != "adapters" or c.model.adapter_size > 0,

@@ -27,7 +27,11 @@ NAMES = [f"experiments.{p.parent.name}" for p in sorted(ROOT.glob("experiments/*
 CONFIGS = {name: importlib.import_module(f"{name}.config") for name in NAMES}
 PRESETS = [f"{name}:{preset}" for name in NAMES for preset in CONFIGS[name].PRESETS]
 DEBUG = [preset for preset in PRESETS if preset.partition(":")[2].startswith("debug")]
+# Of each experiment, one preset is trained, exported and evaluated in the short suite.
 MAIN = [preset for preset in DEBUG if preset.endswith(":debug")]
+OTHER = [pytest.param(p, marks=pytest.mark.full) for p in DEBUG if p not in MAIN]
+# Interrupted and sharded are one with a carry through time and one with batch statistics.
+SHORT = ["experiments.gru_lm:debug", "experiments.resnet_cifar10:debug"]
 ROWS = [(name, key) for name in NAMES for key in CONFIGS[name].SETTINGS]
 RULES = [
     (name, rule) for name in NAMES for rule in CONFIGS[name].get_config.rules if rule.wrong
@@ -111,16 +115,16 @@ def test_the_docstring_describes_every_preset_for_users(name):
   assert set(described) <= set(CONFIGS[name].PRESETS)
 
 
-@pytest.mark.parametrize("preset", MAIN)
-def test_a_killed_run_equals_an_uninterrupted_one(
+@pytest.mark.parametrize("preset", SHORT)
+def test_an_interrupted_run_equals_an_uninterrupted_one(
     programs, trained, flags_of, tmp_path, preset
 ):
   # Signals are handled by the loop that all experiments share: one of them is stopped, too.
-  check_interrupted(programs, trained, flags_of, tmp_path, preset, stop=preset == MAIN[0])
+  check_interrupted(programs, trained, flags_of, tmp_path, preset, stop=preset == SHORT[0])
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("preset", DEBUG[1:])
+@pytest.mark.parametrize("preset", DEBUG)
 def test_an_interrupted_run_of_any_preset_equals_an_uninterrupted_one(
     programs, trained, flags_of, tmp_path, preset
 ):
@@ -153,7 +157,7 @@ def leaves(variables) -> dict[str, np.ndarray]:
   }
 
 
-@pytest.mark.parametrize("preset", DEBUG)
+@pytest.mark.parametrize("preset", MAIN + OTHER)
 def test_an_exported_run_is_the_run_and_neither_opens_the_data(
     programs, trained, tmp_path, preset, monkeypatch
 ):
@@ -169,7 +173,7 @@ def test_an_exported_run_is_the_run_and_neither_opens_the_data(
   assert not set(exported.variables) & set(run.task.training_only)
 
 
-@pytest.mark.parametrize("preset", DEBUG)
+@pytest.mark.parametrize("preset", MAIN + OTHER)
 def test_evaluation_of_an_export_prints_the_validation_after_training(
     programs, trained, tmp_path, preset
 ):
@@ -183,7 +187,7 @@ def test_evaluation_of_an_export_prints_the_validation_after_training(
   assert printed == {name: f"{value:.4f}" for name, value in saved.items()}
 
 
-@pytest.mark.parametrize("preset", DEBUG)
+@pytest.mark.parametrize("preset", MAIN + OTHER)
 def test_splits_differ_and_the_means_of_their_sum_lie_between(trained, preset):
   run = dlx.load_run(trained(preset))
   data = run.experiment.load(run.config, run.assets)
@@ -220,17 +224,13 @@ def check_eight_devices(programs, in_float64, workdir, preset):
   assert found == pytest.approx(expected, rel=1e-8, abs=1e-12) and expected
 
 
-# A carry through time, and batch statistics.
-SHARDED = ["experiments.gru_lm:debug", "experiments.resnet_cifar10:debug"]
-
-
-@pytest.mark.parametrize("preset", SHARDED)
+@pytest.mark.parametrize("preset", SHORT)
 def test_eight_devices_train_and_evaluate_as_one(programs, in_float64, tmp_path, preset):
   check_eight_devices(programs, in_float64, tmp_path / "run", preset)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("preset", [p for p in DEBUG if p not in SHARDED])
+@pytest.mark.parametrize("preset", [p for p in DEBUG if p not in SHORT])
 def test_eight_devices_train_other_presets_as_one(programs, in_float64, tmp_path, preset):
   check_eight_devices(programs, in_float64, tmp_path / "run", preset)
 

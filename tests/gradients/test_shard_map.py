@@ -118,7 +118,7 @@ def check(name, function, params, inputs):
     return jax.grad(total, argnums=(0, 1), allow_int=True)(params, inputs)
 
   found = jax.jit(sharded)(params, inputs)
-  expected = plain(params, inputs)
+  expected = jax.jit(plain)(params, inputs)
   if name in ("cross_entropy", "binary_cross_entropy", "squared_error"):
     found = found[0]["w"], found[1][0]
   leaves = [x for x in zip(*map(jax.tree.leaves, (found, expected))) if x[0].dtype == jnp.float64]

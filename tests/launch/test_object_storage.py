@@ -80,6 +80,7 @@ def test_a_run_in_a_bucket_equals_a_local_run(bucket, programs, tmp_path):
   assert bucket.generations("runs/one/") == before  # It wrote nothing: the run may be training.
 
 
+@pytest.mark.full
 def test_one_program_of_a_machine_at_a_time_trains_in_a_bucket(bucket, tmp_path):
   short = (DEBUG, "--config.training.total_steps=6", f"--workdir={RUN}")
   assert bucket("launch.train", *short).code == 0
