@@ -86,6 +86,11 @@ for cell in (rnn, gru, lstm):
           lambda c: jnp.broadcast_to(c, (x.shape[0], *c.shape)), p["carry"])),
       {"layer": params_of(cell.init, 3, 4), "carry": carry}, (array(16, 5, 3),),
   )
+for activation in (jax.nn.relu, jax.nn.softplus):
+  functions[f"rnn, {activation.__name__}"] = (
+      lambda p, x, f=activation: rnn.scan(p, x, activation=f), params_of(rnn.init, 3, 4),
+      (array(16, 5, 3),),
+  )
 for name, label, logits in (
     ("cross_entropy", jnp.asarray(draw.integers(0, 4, 16)), array(16, 4)),
     ("binary_cross_entropy", jnp.asarray(draw.random(16) < 0.5, float), array(16)),
