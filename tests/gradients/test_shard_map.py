@@ -48,6 +48,13 @@ functions = {
     "conv, transposed": (conv.transpose, params_of(conv.init, 3, 2, 4), (array(16, 6, 6, 2),)),
     "max_pool": (lambda p, x: pooling.max_pool(x, 2, 2), empty, (array(16, 6, 6, 2),)),
     "avg_pool": (lambda p, x: pooling.avg_pool(x, 2, 2), empty, (array(16, 6, 6, 2),)),
+    "max_pool, dilated": (
+        lambda p, x: pooling.max_pool(x, 2, 3, dilation=2, ceil_mode=True), empty,
+        (array(16, 6, 6, 2),),
+    ),
+    "avg_pool, ceil mode": (
+        lambda p, x: pooling.avg_pool(x, 2, 4, ceil_mode=True), empty, (array(16, 5, 5, 2),),
+    ),
     "gelu": (lambda p, x: activations.gelu(x), empty, (array(16, 6),)),
     "attention": (
         functools.partial(attention.multi_head, num_heads=2), params_of(attention.init, 4),

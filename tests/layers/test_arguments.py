@@ -92,6 +92,7 @@ def test_a_mixed_scan_equals_the_scan_of_the_promoted_arguments(cell):
     (lambda x: norm.layer_norm(norm.init(RNG, 2), x), ([[1.0, 2.0]],)),
     (lambda x: conv.apply(conv.init(RNG, 1, 1, 2), x), ([[[1.0], [2.0]]],)),
     (lambda x: pooling.max_pool(x, 1, 1), ([[[1.0], [2.0]]],)),
+    (lambda x: pooling.max_pool(x, 2, 2, dilation=[1, 1], ceil_mode=True), ([[[1.0]], [[2.0]]],)),
     (lambda x: embedding.lookup(embedding.init(RNG, 3, 2), x), ([0, 2],)),
     (lambda x, c: rnn.scan(rnn.init(RNG, 2, 3), x, c), ([[1.0, 2.0]], [0.0, 0.0, 1.0])),
     (lambda x: gru.scan(gru.init(RNG, 2, 3), x), ([[1.0, 2.0]],)),
