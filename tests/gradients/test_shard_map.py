@@ -33,6 +33,10 @@ functions = {
     "embedding": (embedding.lookup, params_of(embedding.init, 7, 4), (ids,)),
     "layer_norm": (norm.layer_norm, params_of(norm.init, 5), (array(16, 5),)),
     "rms_norm": (norm.rms_norm, params_of(norm.init, 5, bias=False), (array(16, 5),)),
+    "group_norm": (
+        functools.partial(norm.group_norm, groups=3), params_of(norm.init, 6),
+        (array(16, 2, 3, 6),),
+    ),
     "batch_norm, evaluation": (
         lambda p, x: norm.batch_norm(p, norm.init_stats(5), x, train=False)[0],
         params_of(norm.init, 5), (array(16, 5),),

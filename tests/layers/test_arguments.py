@@ -90,6 +90,7 @@ def test_a_mixed_scan_equals_the_scan_of_the_promoted_arguments(cell):
 @pytest.mark.parametrize("function, args", [
     (lambda x: linear.apply(linear.init(RNG, 2, 3), x), ([[1.0, 2.0]],)),
     (lambda x: norm.layer_norm(norm.init(RNG, 2), x), ([[1.0, 2.0]],)),
+    (lambda x: norm.group_norm(norm.init(RNG, 2), x, groups=1), ([[[1.0, 2.0]]],)),
     (lambda x: conv.apply(conv.init(RNG, 1, 1, 2), x), ([[[1.0], [2.0]]],)),
     (lambda x: pooling.max_pool(x, 1, 1), ([[[1.0], [2.0]]],)),
     (lambda x: pooling.max_pool(x, 2, 2, dilation=[1, 1], ceil_mode=True), ([[[1.0]], [[2.0]]],)),
@@ -141,6 +142,7 @@ def test_wrong_arguments_of_scans_are_named(cell):
 
 @pytest.mark.parametrize("layer", [
     lambda x: norm.layer_norm(norm.init(RNG, 3), x),
+    lambda x: norm.group_norm(norm.init(RNG, 3), x, groups=3, spatial=1),
     lambda x: gru.scan(gru.init(RNG, 3, 4), x)[1],
 ])  # fmt: skip
 def test_forward_mode_names_the_argument_that_has_it(layer):
