@@ -102,6 +102,7 @@ for activation in (jax.nn.relu, jax.nn.softplus):
       lambda p, x, f=activation: rnn.scan(p, x, activation=f), params_of(rnn.init, 3, 4),
       (array(16, 5, 3),),
   )
+means = set()
 for name, label, logits in (
     ("cross_entropy", jnp.asarray(draw.integers(0, 4, 16)), array(16, 4)),
     ("binary_cross_entropy", jnp.asarray(draw.random(16) < 0.5, float), array(16)),
@@ -111,6 +112,11 @@ for name, label, logits in (
       lambda p, x, y, name=name: getattr(losses, name)(x * p["w"], y)[None], {"w": array()},
       (logits, label),
   )
+  functions[f"{name}, weighted"] = (
+      lambda p, x, y, w, name=name: getattr(losses, name)(x * p["w"], y, weights=w)[None],
+      {"w": array()}, (logits, label, jnp.asarray(draw.random(16))),
+  )
+  means |= {name, f"{name}, weighted"}
 
 
 def check(name, function, params, inputs):
@@ -127,7 +133,7 @@ def check(name, function, params, inputs):
     return jax.grad(total, argnums=(0, 1), allow_int=True)(params, inputs)
 
   def plain(params, inputs):
-    if name in ("cross_entropy", "binary_cross_entropy", "squared_error"):  # Means.
+    if name in means:  # Means.
       parts = [jax.grad(total, argnums=(0, 1), allow_int=True)(
           params, jax.tree.map(lambda x: x[2 * i : 2 * i + 2], inputs)) for i in range(8)]
       return sum(p["w"] for p, _ in parts), jnp.concatenate([x[0] for _, x in parts])
@@ -135,7 +141,7 @@ def check(name, function, params, inputs):
 
   found = jax.jit(sharded)(params, inputs)
   expected = plain(params, inputs)
-  if name in ("cross_entropy", "binary_cross_entropy", "squared_error"):
+  if name in means:
     found = found[0]["w"], found[1][0]
   leaves = [x for x in zip(*map(jax.tree.leaves, (found, expected))) if x[0].dtype == jnp.float64]
   assert leaves

@@ -45,7 +45,10 @@ def test_losses_of_nothing_are_constant():
   def loss(w):
     return losses.cross_entropy(zeros((0, 3)) * w, zeros(0, int))
 
-  for f in (loss, lambda w: losses.squared_error(zeros(0) * w, zeros(0))):
+  def weighted(w):
+    return losses.masked_mean(zeros((0, 2)) * w, weights=zeros(2))
+
+  for f in (loss, lambda w: losses.squared_error(zeros(0) * w, zeros(0)), weighted):
     assert [float(g(1.0)) for g in (f, jax.grad(f), jax.grad(jax.grad(f)))] == [0, 0, 0]
 
 
@@ -104,6 +107,7 @@ def test_a_mixed_scan_equals_the_scan_of_the_promoted_arguments(cell):
     (losses.cross_entropy, ([[1.0, 2.0]], [0])),
     (losses.squared_error, ([1.0, 2.0], [1.0, 4.0])),
     (losses.masked_mean, ([1.0, 2.0],)),
+    (lambda x, w: losses.masked_mean(x, weights=w), ([1.0, 2.0], [3, 1])),
     (attention.dot_product_attention, ([[1.0, 2.0]], [[1.0, 2.0]], [[3.0]])),
 ])  # fmt: skip
 def test_lists_are_arrays(function, args):
