@@ -60,7 +60,8 @@ CASES = [
 @pytest.mark.parametrize("ceil_mode", [False, True])
 def test_sizes_values_and_gradients_are_those_of_loops(x64, compile_, ceil_mode):
   rng = np.random.default_rng(0)
-  for size, window, strides, padding, dilation in CASES:
+  few = CASES if compile_ is jax.jit else CASES[3:]  # Eager, every operation is compiled.
+  for size, window, strides, padding, dilation in few:
     x = rng.integers(-9, 0, size).astype(float)  # Below zero padding, with ties.
     largest, mean, mean_inside, first = by_loops(
         x, window, strides, padding, dilation, ceil_mode

@@ -48,11 +48,10 @@ def case(name):
 def test_a_loss_is_the_weighted_mean_of_its_terms(name, compile_):
   loss, arguments, terms = case(name)
   run = compile_(lambda arguments, mask, weights: loss(*arguments, mask, weights=weights))
-  for mask in (None, MASK):
-    for weights in (WEIGHTS, WEIGHTS[:, 1:2], WEIGHTS[0], 3.0):
-      w = np.broadcast_to(weights, (2, 3)) * (1 if mask is None else mask)
-      found = run(arguments, None if mask is None else jnp.asarray(mask), jnp.asarray(weights))
-      np.testing.assert_allclose(found, (w * terms).sum() / w.sum(), rtol=1e-12)
+  for mask, weights in ((None, WEIGHTS), (MASK, WEIGHTS[:, 1:2]), (MASK, WEIGHTS[0]), (None, 3.0)):
+    w = np.broadcast_to(weights, (2, 3)) * (1 if mask is None else mask)
+    found = run(arguments, None if mask is None else jnp.asarray(mask), jnp.asarray(weights))
+    np.testing.assert_allclose(found, (w * terms).sum() / w.sum(), rtol=1e-12)
 
 
 @eager_and_jit
