@@ -118,8 +118,13 @@ def explain(case: Case) -> None:
       print(f"  {'NOT FOUND' if mutant.what in survivors else 'found'}: {mutant.what}")
 
 
+def _named(value) -> str:
+  """A function's name, or the value as Python writes it."""
+  return getattr(value, "__name__", repr(value))
+
+
 def _show(values: dict) -> None:
   for path, leaf in jax.tree_util.tree_leaves_with_path(values, is_leaf=lambda x: x is None):
     name = jax.tree_util.keystr(path, simple=True, separator=".")
-    value = np.array2string(np.asarray(leaf)) if isinstance(leaf, jax.Array) else repr(leaf)
+    value = np.array2string(np.asarray(leaf)) if isinstance(leaf, jax.Array) else _named(leaf)
     print("  " + f"{name} = {value}".replace("\n", "\n  " + " " * (len(name) + 3)))

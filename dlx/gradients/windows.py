@@ -29,6 +29,7 @@ class Windows(NamedTuple):
     strides: the spacing of windows.
     dilation: the spacing of elements in a window.
     pads: ((low, high), (low, high)); negative numbers crop the image.
+    extra: the part of the high pads that only completes the last windows (ceil mode).
   """
 
   size: Pair
@@ -36,6 +37,7 @@ class Windows(NamedTuple):
   strides: Pair
   dilation: Pair
   pads: tuple[Pair, Pair]
+  extra: Pair = (0, 0)
 
   @property
   def out(self) -> Pair:
@@ -49,6 +51,25 @@ class Windows(NamedTuple):
   def reach(self) -> Pair:
     """The extent of a window, from its first to its last element."""
     return tuple((n - 1) * d + 1 for n, d in zip(self.window, self.dilation))
+
+  def completed(self) -> "Windows":
+    """Ceil mode: with the windows that start in the image or its low padding and end beyond.
+
+    The high padding grows by `extra`, so that they fit.
+    """
+    extra = []
+    for size, pads, reach, stride in zip(self.size, self.pads, self.reach, self.strides):
+      last = -((reach - size - sum(pads)) // stride) * stride  # The start of the last window.
+      if last >= size + pads[0]:
+        last -= stride
+      extra.append(max(last + reach - size - sum(pads), 0))
+    pads = tuple((low, high + more) for (low, high), more in zip(self.pads, extra))
+    return self._replace(pads=pads, extra=tuple(extra))
+
+  def positions(self, dim: int) -> np.ndarray:
+    """Where element i of window u is, along ROWS or COLUMNS of the padded image: (out, window)."""
+    starts = self.strides[dim] * np.arange(self.out[dim])
+    return starts[:, None] + self.dilation[dim] * np.arange(self.window[dim])
 
   def elements(self) -> Iterator[Pair]:
     """(i, j) of all elements of a window in row-major order."""
@@ -86,6 +107,26 @@ class Windows(NamedTuple):
     padded = self.pad(jnp.ones((*self.size, 1), jnp.float32))
     return sum(self.seen(padded, i, j) for i, j in self.elements())
 
+  def count(self, include_pad: bool) -> int | jax.Array:
+    """The number of elements of a window; each one's, (H_out, W_out, 1), where they differ.
+
+    Elements in `extra` do not count, those in other padding with include_pad only.
+    """
+    if not include_pad:
+      return self.inside()
+    if self.extra == (0, 0):
+      return self.window[0] * self.window[1]
+    size = tuple(
+        n + sum(pads) - more for n, pads, more in zip(self.size, self.pads, self.extra)
+    )
+    return self._replace(size=size, pads=tuple((0, more) for more in self.extra)).inside()
+
+  def separated(self, padded: jax.Array) -> tuple[jax.Array, "Windows"]:
+    """An image in which the windows of the padded one are side by side, and its windows."""
+    apart = padded.take(self.positions(ROWS).ravel(), axis=-3)
+    apart = apart.take(self.positions(COLUMNS).ravel(), axis=-2)
+    return apart, over(apart.shape[-3:-1], self.window, self.window, "VALID")
+
 
 def pair(name: str, value: int | Pair, least: int = 1) -> Pair:
   """An int for both dimensions, or a pair.
@@ -122,7 +163,7 @@ def explicit(padding) -> tuple[Pair, Pair] | None:
     ) from None
 
 
-def over(size, window, strides, padding, dilation=1) -> Windows:
+def over(size, window, strides, padding, dilation=1, ceil_mode=False) -> Windows:
   """The windows over an image of size (H, W).
 
   "VALID" does not pad. "SAME" pads to ceil(size / stride) windows, equally on both sides,
@@ -132,6 +173,7 @@ def over(size, window, strides, padding, dilation=1) -> Windows:
     size: (H, W).
     window, strides, dilation: an int or a pair.
     padding: "SAME", "VALID" or ((low, high), (low, high)).
+    ceil_mode: see `Windows.completed`.
 
   Raises:
     ValueError: an option is invalid, or no window fits.
@@ -149,6 +191,8 @@ def over(size, window, strides, padding, dilation=1) -> Windows:
     ]
     pads = tuple((total // 2, total - total // 2) for total in missing)
   windows = Windows(tuple(size), window, strides, dilation, pads)
+  if ceil_mode:
+    windows = windows.completed()
   if min(windows.out) < 1:
     raise ValueError(
         f"window: expected one that fits into {tuple(size)} with padding {padding!r}, got "
@@ -180,14 +224,23 @@ def transposed(size, window, strides, padding, dilation=1) -> Windows:
   return over(whole, window, strides, padding, dilation)
 
 
-def pooled(size, window, strides, padding) -> Windows:
+def pooled(size, window, strides, padding, dilation=1, ceil_mode=False) -> Windows:
   """The windows of a pooling; strides are the window's size if None.
 
   Raises:
-    ValueError: as for `over`, or padding is not smaller than the window, so that a window
-      could contain only padding.
+    ValueError: as for `over`, padding is not smaller than the window's extent, or a dilated
+      window has only padding.
   """
-  windows = over(size, window, window if strides is None else strides, padding)
-  if any(max(pads) >= n for pads, n in zip(windows.pads, windows.window)):
-    raise ValueError(f"padding: expected less than the window {windows.window}, got {padding!r}")
+  strides = window if strides is None else strides
+  windows = over(size, window, strides, padding, dilation, ceil_mode)
+  for (low, high), more, reach in zip(windows.pads, windows.extra, windows.reach):
+    if max(low, high - more) >= reach:
+      raise ValueError(f"padding: expected less than the window {windows.reach}, got {padding!r}")
+  for dim, (n, (low, _)) in enumerate(zip(size, windows.pads)):
+    indices = windows.positions(dim) - low
+    if not ((0 <= indices) & (indices < n)).any(-1).all():
+      raise ValueError(
+          f"dilation: expected every window to have an element of the image {tuple(size)}, got "
+          f"{windows.dilation} with window {windows.window} and padding {padding!r}"
+      )
   return windows

@@ -1,6 +1,6 @@
-"""Layer norm, RMS norm and batch norm.
+"""Layer norm, RMS norm, group norm and batch norm.
 
-All three normalize to a mean square of 1 and then apply a learned scale and bias.
+All normalize to a mean square of 1 and then apply a learned scale and bias.
 Statistics and normalization are computed in at least float32; the result has the dtype
 that x and the parameters promote to.
 """
@@ -9,7 +9,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+import numpy as np
 
+from dlx.gradients import group_norm as group_gradients
 from dlx.gradients import norm as gradients
 from dlx.gradients import varying
 from dlx.layers import shapes
@@ -135,6 +137,69 @@ def rms_norm(
   x = _checked(params, x, implementation)
   rule = _rms_norm_with_custom_vjp if implementation == "auto" else _rms_norm
   return varying.call(rule, params, x, static=(eps,))
+
+
+def _group_norm(groups, spatial, eps, params, x):
+  mean, var = group_gradients.moments(x, groups, spatial)
+  return _scale_and_shift(params, (x - mean) * lax.rsqrt(var + eps), x)
+
+
+_group_norm_with_custom_vjp = jax.custom_vjp(_group_norm, nondiff_argnums=(0, 1, 2))
+_group_norm_with_custom_vjp.defvjp(
+    lambda groups, spatial, eps, params, x: (
+        _group_norm(groups, spatial, eps, params, x),
+        (params, x),
+    ),
+    lambda groups, spatial, eps, saved, d_out: group_gradients.group_norm_vjp(
+        *saved, d_out=d_out, groups=groups, spatial=spatial, eps=eps
+    ),
+)
+
+
+def group_norm(
+    params: dict[str, Array],
+    x: Float[Array, "... H W C"],
+    *,
+    groups: int,
+    spatial: int = 2,
+    eps: float = 1e-5,
+    implementation: str = "auto",
+) -> Float[Array, "... H W C"]:
+  """Normalizes each group of channels of an image to mean 0 and variance 1, then scales channels.
+
+  y = (x - m) / sqrt(v + eps) * scale + bias
+
+  where m and v are the mean and the (biased) variance of C / groups adjacent channels at all
+  positions of one example; scale and bias belong to a channel. groups = C is instance norm;
+  groups = 1 normalizes an example as a whole, and is `layer_norm` for spatial = 0.
+
+  Args:
+    params: `scale (C,)` and, optionally, `bias (C,)`.
+    x: `(..., H, W, C)`, or with other dimensions in place of H and W; see spatial.
+    groups: the number of groups, a divisor of C.
+    spatial: the number of dimensions before the channels that a group includes: 2 for images,
+      1 for sequences `(..., T, C)`, 0 for vectors `(..., C)`.
+    eps: a small constant for numerical stability.
+    implementation: as in `layer_norm`, with dlx/gradients/group_norm.py.
+
+  Returns:
+    y, in the shape of x and the dtype that x and params promote to.
+
+  Raises:
+    ValueError: x has too few dimensions or its last is not C, groups does not divide C, spatial
+      is negative, or implementation is unknown.
+
+  Source: Wu and He, "Group normalization" (2018), equation 7; Ulyanov, Vedaldi, Lempitsky,
+    "Instance normalization" (2016).
+  """
+  x = _checked(params, x, implementation)
+  if not isinstance(spatial, (int, np.integer)) or spatial < 0:
+    raise ValueError(f"spatial: expected an int of at least 0, got {spatial!r}")
+  shapes.expect_rank("x", x, spatial + 1, f"(..., C) with {spatial} dimensions before C")
+  if not isinstance(groups, (int, np.integer)) or groups < 1 or x.shape[-1] % groups:
+    raise ValueError(f"groups: expected a divisor of {x.shape[-1]} channels, got {groups!r}")
+  rule = _group_norm_with_custom_vjp if implementation == "auto" else _group_norm
+  return varying.call(rule, params, x, static=(groups, spatial, eps))
 
 
 def _from_batch(eps, params, x):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlx.gradients.checks import expect_broadcast as expect_broadcast
 
@@ -35,6 +36,15 @@ def expect_shape(name: str, x: jax.Array, shape: tuple[int, ...]) -> None:
   """Raises ValueError unless `x.shape` is `shape`."""
   if tuple(x.shape) != tuple(shape):
     raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(x.shape)}")
+
+
+def expect_not_negative(name: str, x: jax.Array) -> None:
+  """Raises ValueError if a number is negative, where numbers are known: not under jit."""
+  if isinstance(x, jax.core.Tracer) or not x.is_fully_addressable:
+    return
+  values = np.asarray(x)
+  if (values < 0).any():
+    raise ValueError(f"{name}: expected numbers of at least 0, got {values[values < 0][0]}")
 
 
 def expect_implementation(implementation: str, choices: tuple[str, ...]) -> None:

@@ -162,20 +162,23 @@ def scan(
   return carry, zero_padding(valid, ys)
 
 
-def with_custom_vjp(gradients: ModuleType) -> Callable:
+def with_custom_vjp(gradients: ModuleType, **options) -> Callable:
   """Makes `unroll(reverse, params, xs, carry, valid) -> (last carry, ys)`.
 
   Args:
     gradients: the layer's module of dlx.gradients; its `unroll_fwd` is the function and its
       `unroll_vjp` the gradient.
+    **options: passed to both.
   """
+  forward = functools.partial(gradients.unroll_fwd, **options)
+  backward = functools.partial(gradients.unroll_vjp, **options)
 
   @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
   def unroll(reverse, *args):
-    return gradients.unroll_fwd(*args, reverse=reverse)[0]
+    return forward(*args, reverse=reverse)[0]
 
   unroll.defvjp(
-      lambda reverse, *args: gradients.unroll_fwd(*args, reverse=reverse),
-      lambda reverse, *args: (*gradients.unroll_vjp(*args, reverse=reverse), None),
+      lambda reverse, *args: forward(*args, reverse=reverse),
+      lambda reverse, *args: (*backward(*args, reverse=reverse), None),
   )
   return unroll

@@ -21,11 +21,12 @@ each_rule = pytest.mark.parametrize(
     "layer, rules, options",
     [
         (rnn, rnn_gradients, {}),
+        (rnn, rnn_gradients, {"activation": jax.nn.relu}),
         (gru, gru_gradients, {"reset_after": False}),
         (gru, gru_gradients, {"reset_after": True}),
         (lstm, lstm_gradients, {}),
     ],
-    ids=["rnn", "gru", "gru_reset_after", "lstm"],
+    ids=["rnn", "rnn_relu", "gru", "gru_reset_after", "lstm"],
 )
 
 
@@ -36,7 +37,10 @@ def draw(layer, options, steps=T):
   def noise(a):
     return jnp.asarray(rng.normal(size=a.shape))
 
-  params = jax.tree.map(noise, layer.init(jax.random.key(0), D, H, **options))
+  form = {name: value for name, value in options.items() if name != "activation"}
+  params = jax.tree.map(noise, layer.init(jax.random.key(0), D, H, **form))
+  if len(form) < len(options):
+    params["bias"] += 2  # In no step is every unit of relu inactive.
   carry = jax.tree.map(noise, layer.initial_carry(params, (B,)))
   inputs = params, noise(jnp.zeros((B, steps, D))), carry
   return inputs, (jax.tree.map(noise, carry), noise(jnp.zeros((B, steps, H))))

@@ -155,6 +155,32 @@ def test_masked_mean_by_hand(compile_):
   )
 
 
+@eager_and_jit
+def test_weights_share_the_cotangent_by_hand(compile_):
+  values, d_out = jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), jnp.asarray(12.0)
+  rule = compile_(gradients.masked_mean_vjp)
+  weights = jnp.asarray([[1.0, 2.0, 0.0], [0.0, 3.0, jnp.nan]])
+  mask = jnp.asarray([[True, True, True], [True, True, False]])
+  d_values = rule(values, d_out=d_out, mask=mask, weights=weights)
+  np.testing.assert_array_equal(d_values, [[2, 4, 0], [0, 6, 0]])
+  rows = rule(values, d_out=d_out, weights=weights[:, :1])
+  np.testing.assert_array_equal(rows, [[4, 4, 4], [0, 0, 0]])
+  nothing = rule(values, d_out=d_out, weights=jnp.zeros(3))
+  np.testing.assert_array_equal(nothing, np.zeros((2, 3)))
+
+
+@eager_and_jit
+def test_weights_of_positions_and_classes_multiply(x64, compile_):
+  # p = [1/4, 3/4] and [1/2, 1/2]; the factors w c are 2 * 5 and 3 * 1, and share 13.
+  logits = jnp.log(jnp.asarray([[1.0, 3.0], [1.0, 1.0]]))
+  d_logits = compile_(cross_entropy)(
+      logits, labels=jnp.asarray([0, 1]), weights=jnp.asarray([2.0, 3.0]),
+      class_weights=jnp.asarray([5.0, 1.0]),
+  )  # fmt: skip
+  expected = np.array([[10 * (1 / 4 - 1), 10 * 3 / 4], [3 / 2, 3 * (1 / 2 - 1)]]) / 13
+  np.testing.assert_allclose(d_logits, expected, rtol=1e-12)
+
+
 # Each rule as a function of two arrays with two entries, and of the mask.
 RULES = {
     "masked_mean": lambda x, y, mask: gradients.masked_mean_vjp(
@@ -224,6 +250,8 @@ def test_invalid_input_is_reported():
       call(d_out=one.astype(jnp.bfloat16))
     with pytest.raises(ValueError):
       call(d_out=one, mask=jnp.ones((4, 2, 3), bool))
+    with pytest.raises(ValueError, match="weights: expected a shape that broadcasts to"):
+      call(d_out=one, weights=jnp.ones((4, 2, 3)))
   with pytest.raises(ValueError, match=r"labels: expected shape \(2,\), got \(3,\)"):
     gradients.cross_entropy_vjp(x, labels=jnp.zeros(3, jnp.int32), d_out=one)
   with pytest.raises(ValueError, match=r"labels: expected shape \(2, 3\), got \(3,\)"):

@@ -1,5 +1,6 @@
 """The rule of the simple recurrent layer against known results."""
 
+import functools
 import math
 
 import jax
@@ -30,6 +31,41 @@ def test_two_steps_of_one_unit_by_hand(compile_):
   expected = [x1 * d_a1 + x2 * d_a2, h0 * d_a1 + h1 * d_a2, d_a1 + d_a2]
   expected += [d_a1 * w, d_a2 * w, d_a1 * u]
   np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@eager_and_jit
+def test_two_steps_of_two_relu_units_by_hand(compile_):
+  # a_1 = [2, -1] + [0, 0] and h_1 = [2, 0]; a_2 = [-1, 3] + [0, 2] and h_2 = [0, 5].
+  params = {"input": jnp.eye(2), "hidden": jnp.array([[0.0, 1], [1, 0]]), "bias": jnp.zeros(2)}
+  xs, d_ys = jnp.array([[2.0, -1], [-1, 3]]), jnp.array([[1.0, 10], [100, 1000]])
+  d_params, d_xs, d_carry = compile_(functools.partial(rnn.scan_vjp, activation=jax.nn.relu))(
+      params, xs, jnp.zeros(2), d_out=(jnp.zeros(2), d_ys)
+  )
+  # Only the second unit is active in step 2, and it reads the first, which is active in step 1.
+  np.testing.assert_array_equal(d_xs, [[1001, 0], [0, 1000]])
+  np.testing.assert_array_equal(d_carry, [0, 1001])
+  np.testing.assert_array_equal(d_params["bias"], [1001, 1000])
+  np.testing.assert_array_equal(d_params["input"], [[2002, -1000], [-1001, 3000]])
+  np.testing.assert_array_equal(d_params["hidden"], [[0, 2000], [0, 0]])
+
+
+@eager_and_jit
+def test_relu_has_no_gradient_at_zero_and_ignores_what_an_inactive_unit_receives(compile_):
+  params = {"input": jnp.eye(3), "hidden": jnp.zeros((3, 3)), "bias": jnp.zeros(3)}
+  d_y = jnp.array([jnp.inf, 5.0, 7.0])
+  rule = compile_(functools.partial(rnn.cell_vjp, activation=jax.nn.relu))
+  _, _, d_x = rule(params, jnp.zeros(3), jnp.array([-1.0, 0, 1]), d_out=(jnp.zeros(3), d_y))
+  np.testing.assert_array_equal(d_x, [0, 0, 7])
+
+
+def test_an_activation_without_a_rule_is_refused():
+  params = {"input": jnp.eye(2), "hidden": jnp.eye(2), "bias": jnp.zeros(2)}
+  h, xs = jnp.zeros(2), jnp.zeros((3, 2))
+  message = "activation: expected jnp.tanh or jax.nn.relu, got <.*softplus"
+  with pytest.raises(ValueError, match=message):
+    rnn.scan_vjp(params, xs, h, d_out=(h, xs), activation=jax.nn.softplus)
+  with pytest.raises(ValueError, match=message):
+    rnn.cell_vjp(params, h, xs[0], d_out=(h, h), activation=jax.nn.softplus)
 
 
 @eager_and_jit

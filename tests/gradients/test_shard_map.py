@@ -33,6 +33,10 @@ functions = {
     "embedding": (embedding.lookup, params_of(embedding.init, 7, 4), (ids,)),
     "layer_norm": (norm.layer_norm, params_of(norm.init, 5), (array(16, 5),)),
     "rms_norm": (norm.rms_norm, params_of(norm.init, 5, bias=False), (array(16, 5),)),
+    "group_norm": (
+        functools.partial(norm.group_norm, groups=3), params_of(norm.init, 6),
+        (array(16, 2, 3, 6),),
+    ),
     "batch_norm, evaluation": (
         lambda p, x: norm.batch_norm(p, norm.init_stats(5), x, train=False)[0],
         params_of(norm.init, 5), (array(16, 5),),
@@ -48,6 +52,13 @@ functions = {
     "conv, transposed": (conv.transpose, params_of(conv.init, 3, 2, 4), (array(16, 6, 6, 2),)),
     "max_pool": (lambda p, x: pooling.max_pool(x, 2, 2), empty, (array(16, 6, 6, 2),)),
     "avg_pool": (lambda p, x: pooling.avg_pool(x, 2, 2), empty, (array(16, 6, 6, 2),)),
+    "max_pool, dilated": (
+        lambda p, x: pooling.max_pool(x, 2, 3, dilation=2, ceil_mode=True), empty,
+        (array(16, 6, 6, 2),),
+    ),
+    "avg_pool, ceil mode": (
+        lambda p, x: pooling.avg_pool(x, 2, 4, ceil_mode=True), empty, (array(16, 5, 5, 2),),
+    ),
     "gelu": (lambda p, x: activations.gelu(x), empty, (array(16, 6),)),
     "attention": (
         functools.partial(attention.multi_head, num_heads=2), params_of(attention.init, 4),
@@ -86,6 +97,12 @@ for cell in (rnn, gru, lstm):
           lambda c: jnp.broadcast_to(c, (x.shape[0], *c.shape)), p["carry"])),
       {"layer": params_of(cell.init, 3, 4), "carry": carry}, (array(16, 5, 3),),
   )
+for activation in (jax.nn.relu, jax.nn.softplus):
+  functions[f"rnn, {activation.__name__}"] = (
+      lambda p, x, f=activation: rnn.scan(p, x, activation=f), params_of(rnn.init, 3, 4),
+      (array(16, 5, 3),),
+  )
+means = set()
 for name, label, logits in (
     ("cross_entropy", jnp.asarray(draw.integers(0, 4, 16)), array(16, 4)),
     ("binary_cross_entropy", jnp.asarray(draw.random(16) < 0.5, float), array(16)),
@@ -95,6 +112,11 @@ for name, label, logits in (
       lambda p, x, y, name=name: getattr(losses, name)(x * p["w"], y)[None], {"w": array()},
       (logits, label),
   )
+  functions[f"{name}, weighted"] = (
+      lambda p, x, y, w, name=name: getattr(losses, name)(x * p["w"], y, weights=w)[None],
+      {"w": array()}, (logits, label, jnp.asarray(draw.random(16))),
+  )
+  means |= {name, f"{name}, weighted"}
 
 
 def check(name, function, params, inputs):
@@ -111,7 +133,7 @@ def check(name, function, params, inputs):
     return jax.grad(total, argnums=(0, 1), allow_int=True)(params, inputs)
 
   def plain(params, inputs):
-    if name in ("cross_entropy", "binary_cross_entropy", "squared_error"):  # Means.
+    if name in means:  # Means.
       parts = [jax.grad(total, argnums=(0, 1), allow_int=True)(
           params, jax.tree.map(lambda x: x[2 * i : 2 * i + 2], inputs)) for i in range(8)]
       return sum(p["w"] for p, _ in parts), jnp.concatenate([x[0] for _, x in parts])
@@ -119,7 +141,7 @@ def check(name, function, params, inputs):
 
   found = jax.jit(sharded)(params, inputs)
   expected = jax.jit(plain)(params, inputs)
-  if name in ("cross_entropy", "binary_cross_entropy", "squared_error"):
+  if name in means:
     found = found[0]["w"], found[1][0]
   leaves = [x for x in zip(*map(jax.tree.leaves, (found, expected))) if x[0].dtype == jnp.float64]
   assert leaves

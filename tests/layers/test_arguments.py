@@ -45,7 +45,10 @@ def test_losses_of_nothing_are_constant():
   def loss(w):
     return losses.cross_entropy(zeros((0, 3)) * w, zeros(0, int))
 
-  for f in (loss, lambda w: losses.squared_error(zeros(0) * w, zeros(0))):
+  def weighted(w):
+    return losses.masked_mean(zeros((0, 2)) * w, weights=zeros(2))
+
+  for f in (loss, lambda w: losses.squared_error(zeros(0) * w, zeros(0)), weighted):
     assert [float(g(1.0)) for g in (f, jax.grad(f), jax.grad(jax.grad(f)))] == [0, 0, 0]
 
 
@@ -90,8 +93,10 @@ def test_a_mixed_scan_equals_the_scan_of_the_promoted_arguments(cell):
 @pytest.mark.parametrize("function, args", [
     (lambda x: linear.apply(linear.init(RNG, 2, 3), x), ([[1.0, 2.0]],)),
     (lambda x: norm.layer_norm(norm.init(RNG, 2), x), ([[1.0, 2.0]],)),
+    (lambda x: norm.group_norm(norm.init(RNG, 2), x, groups=1), ([[[1.0, 2.0]]],)),
     (lambda x: conv.apply(conv.init(RNG, 1, 1, 2), x), ([[[1.0], [2.0]]],)),
     (lambda x: pooling.max_pool(x, 1, 1), ([[[1.0], [2.0]]],)),
+    (lambda x: pooling.max_pool(x, 2, 2, dilation=[1, 1], ceil_mode=True), ([[[1.0]], [[2.0]]],)),
     (lambda x: embedding.lookup(embedding.init(RNG, 3, 2), x), ([0, 2],)),
     (lambda x, c: rnn.scan(rnn.init(RNG, 2, 3), x, c), ([[1.0, 2.0]], [0.0, 0.0, 1.0])),
     (lambda x: gru.scan(gru.init(RNG, 2, 3), x), ([[1.0, 2.0]],)),
@@ -102,6 +107,7 @@ def test_a_mixed_scan_equals_the_scan_of_the_promoted_arguments(cell):
     (losses.cross_entropy, ([[1.0, 2.0]], [0])),
     (losses.squared_error, ([1.0, 2.0], [1.0, 4.0])),
     (losses.masked_mean, ([1.0, 2.0],)),
+    (lambda x, w: losses.masked_mean(x, weights=w), ([1.0, 2.0], [3, 1])),
     (attention.dot_product_attention, ([[1.0, 2.0]], [[1.0, 2.0]], [[3.0]])),
 ])  # fmt: skip
 def test_lists_are_arrays(function, args):
@@ -140,6 +146,7 @@ def test_wrong_arguments_of_scans_are_named(cell):
 
 @pytest.mark.parametrize("layer", [
     lambda x: norm.layer_norm(norm.init(RNG, 3), x),
+    lambda x: norm.group_norm(norm.init(RNG, 3), x, groups=3, spatial=1),
     lambda x: gru.scan(gru.init(RNG, 3, 4), x)[1],
 ])  # fmt: skip
 def test_forward_mode_names_the_argument_that_has_it(layer):

@@ -14,8 +14,14 @@ LENGTHS = np.array([4, 2, 0])
 
 each_cell = pytest.mark.parametrize(
     "cell, options",
-    [(rnn, ()), (gru, ()), (gru, (("reset_after", True),)), (lstm, ())],
-    ids=["rnn", "gru", "gru_reset_after", "lstm"],
+    [
+        (rnn, ()),
+        (rnn, (("activation", jax.nn.relu),)),
+        (gru, ()),
+        (gru, (("reset_after", True),)),
+        (lstm, ()),
+    ],
+    ids=["rnn", "rnn_relu", "gru", "gru_reset_after", "lstm"],
 )
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -32,7 +38,10 @@ def draw(cell, options, batch=(B,)):
   def noise(a):
     return jnp.asarray(rng.normal(size=a.shape))
 
-  params = jax.tree.map(noise, cell.init(jax.random.key(0), D, H, **dict(options)))
+  form = {name: value for name, value in options if name != "activation"}  # Of the parameters.
+  params = jax.tree.map(noise, cell.init(jax.random.key(0), D, H, **form))
+  if len(form) < len(options):
+    params["bias"] += 2  # In no step is every unit of relu inactive.
   xs = jnp.asarray(rng.normal(size=(*batch, T, D)))
   return params, xs, jax.tree.map(noise, cell.initial_carry(params, batch))
 

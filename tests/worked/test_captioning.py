@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.layers import attention, decoding, embedding, linear
+from dlx.layers import attention, decoding, embedding, linear, rnn
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -45,8 +45,9 @@ def read(word, c):
 
 
 def update(h, word, c):
-  """h' = relu(W_hx x + W_hh h); dlx's rnn has tanh."""
-  return jax.nn.relu(times(W_HX, read(word, c)) + times(W_HH, h))
+  """h' = relu(W_hx x + W_hh h)."""
+  params = {"input": jnp.asarray(W_HX.T), "hidden": jnp.asarray(W_HH.T), "bias": jnp.zeros(2)}
+  return rnn.cell(params, h, read(word, c), activation=jax.nn.relu)[0]
 
 
 def caption(image_vector, length):

@@ -1,4 +1,4 @@
-"""The losses and their rules: means over the entries where a mask is True."""
+"""The losses and their rules: weighted means over the entries where a mask is True."""
 
 import functools
 
@@ -8,6 +8,7 @@ from dlx.layers import losses
 
 SHAPES = ((3,), (), (1,), (2, 3), (2, 2, 2))
 MASKS = ("none", "some", "rows", "all false")
+WEIGHTS = ("none", "each", "rows", "zeros")
 
 
 def _mask(rng, shape, mask):
@@ -23,22 +24,30 @@ def _mask(rng, shape, mask):
   return true
 
 
-def _draw_values(rng, shape, mask):
-  return (rng.normal(size=shape),), {"mask": _mask(rng, shape, mask)}
+def _means(rng, shape, mask, weights):
+  """The options of every loss; weights are None, one for each entry, or broadcast, or all 0."""
+  options = {"mask": _mask(rng, shape, mask), "weights": None}
+  if weights != "none":
+    shape = (*shape[:-1], 1) if weights == "rows" and shape else shape
+    options["weights"] = rng.uniform(0.5, 2.0, shape) * (weights != "zeros")
+  return options
 
 
-def _draw_logits(rng, shape, mask, classes, label_smoothing, weighted):
-  options = {
+def _draw_values(rng, shape, mask, weights):
+  return (rng.normal(size=shape),), _means(rng, shape, mask, weights)
+
+
+def _draw_logits(rng, shape, mask, weights, classes, label_smoothing, weighted):
+  options = _means(rng, shape, mask, weights) | {
       "labels": rng.integers(classes, size=shape),
-      "mask": _mask(rng, shape, mask),
       "label_smoothing": label_smoothing,
       "class_weights": rng.uniform(0.5, 2.0, classes) if weighted else None,
   }
   return (2 * rng.normal(size=(*shape, classes)),), options
 
 
-def _draw_pairs(rng, shape, mask):
-  return (2 * rng.normal(size=shape), rng.normal(size=shape)), {"mask": _mask(rng, shape, mask)}
+def _draw_pairs(rng, shape, mask, weights):
+  return (2 * rng.normal(size=shape), rng.normal(size=shape)), _means(rng, shape, mask, weights)
 
 
 
@@ -46,7 +55,7 @@ MASKED = {"jnp.where(mask, x, 0) -> x": "only matters where a masked input is no
 
 _case = functools.partial(
     Case,
-    sizes={"shape": SHAPES, "mask": MASKS},
+    sizes={"shape": SHAPES, "mask": MASKS, "weights": WEIGHTS},
     typical={"shape": (64, 1024), "mask": "some"},
     batched=None,  # The mean is over all examples.
 )
@@ -69,6 +78,7 @@ CASES = [
         sizes={
             "shape": SHAPES,
             "mask": MASKS,
+            "weights": WEIGHTS,
             "classes": (3, 1, 5),
             "label_smoothing": (0.0, 0.1, 1.0),
             "weighted": (False, True),

@@ -1,4 +1,4 @@
-"""Layer norm, RMS norm and batch norm, and their rules."""
+"""Layer norm, RMS norm, group norm and batch norm, and their rules."""
 
 import functools
 import math
@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from dlx.gradcheck.case import LEADING, Case
+from dlx.gradients import group_norm as group_gradients
 from dlx.gradients import norm as gradients
 from dlx.layers import norm
 
@@ -18,8 +19,6 @@ VECTORS = WIDEN | {
     "platform.choices()['sum_last'] == 'sum'": OTHER_BACKEND,
     "x.mean(-1, keepdims=True) -> ": OTHER_BACKEND,
 }
-
-
 def _groups(rng, count, n):
   """(count, n): groups to normalize, in which values are about 1 apart.
 
@@ -38,6 +37,15 @@ def _params(rng, d, bias):
 def _draw_vectors(rng, batch, d, bias, eps):
   x = _groups(rng, math.prod(batch), d).reshape(*batch, d)
   return (_params(rng, d, bias), x), {"eps": eps}
+
+
+def _draw_groups(rng, batch, size, groups, width, bias, eps):
+  """Images (or sequences, or vectors) of a size, with `width` channels in each group."""
+  x = _groups(rng, math.prod(batch) * groups, math.prod(size) * width)
+  x = x.reshape(*batch, groups, *size, width)
+  x = np.moveaxis(x, len(batch), -2).reshape(*batch, *size, groups * width)
+  options = {"groups": groups, "spatial": len(size), "eps": eps}
+  return (_params(rng, groups * width, bias), x), options
 
 
 def _draw_batch(rng, batch, c, bias, train, momentum, eps):
@@ -68,6 +76,26 @@ CASES = [
         formula="u = x / rms(x), y = scale u + bias: d_x = s (d_u - u mean(d_u u))",
         reference=functools.partial(norm.rms_norm, implementation="autodiff"),
         rule=gradients.rms_norm_vjp,
+    ),
+    Case(
+        name="norm.group_norm",
+        formula="u = (x - m) s over a group: d_x = s (d_u - mean(d_u) - u mean(d_u u))",
+        reference=functools.partial(norm.group_norm, implementation="autodiff"),
+        rule=group_gradients.group_norm_vjp,
+        draw=_draw_groups,
+        sizes={
+            "batch": LEADING,
+            "size": ((2, 3), (), (3,), (1, 2)),
+            "groups": (2, 1, 3),
+            "width": (2, 1, 3),
+            "bias": (True, False),
+            "eps": EPS,
+        },
+        typical={
+            "batch": (32,), "size": (32, 32), "groups": 32, "width": 2, "bias": True, "eps": 1e-5,
+        },
+        batched=(False, True),
+        equivalent=WIDEN | {"widen(d_out) -> d_out": FLOAT64},
     ),
     Case(
         name="norm.batch_norm",

@@ -11,8 +11,10 @@ from dlx.layers import pooling
 
 
 def _draw(rng, batch, size, window, channels, **options):
-  if options["padding"] != "SAME":  # At least one window has to fit.
-    size = tuple(max(n, w) for n, w in zip(size, windows.pair("window", window)))
+  # At least one window has to fit, and a dilated one must not lie around the image.
+  reach = windows.over((1, 1), window, 1, "SAME", options["dilation"]).reach
+  if options["padding"] != "SAME" or options["dilation"] != 1:
+    size = tuple(max(n, r) for n, r in zip(size, reach))
   shape = (*batch, *size, channels)
   # Numbers in a random order, no two closer than 0.1: small steps change no maximum.
   x = 0.1 * rng.permutation(int(np.prod(shape))).reshape(shape) - 1
@@ -26,6 +28,8 @@ SIZES = {
     "channels": (1, 2),
     "strides": (None, 1, 2, (2, 1)),
     "padding": ("VALID", "SAME", ((1, 0), (0, 1))),
+    "ceil_mode": (False, True),
+    "dilation": (1, 2, (1, 2)),
 }
 TYPICAL = {
     "batch": (32,), "size": (32, 32), "window": 3, "channels": 64, "strides": 2,
@@ -35,7 +39,7 @@ TYPICAL = {
 CASES = [
     Case(
         name="pooling.max_pool",
-        formula="y[u] = max_i x[us+i-p]: d_x[us+i-p] += d_y[u] where i is the first largest",
+        formula="y[u] = max_i x[us+ie-p]: d_x[us+ie-p] += d_y[u] where i is the first largest",
         reference=functools.partial(pooling.max_pool, implementation="autodiff"),
         rule=gradients.max_pool_vjp,
         equivalent={"best >= seen -> best > seen": "only matters at ties"},
@@ -46,7 +50,7 @@ CASES = [
     ),
     Case(
         name="pooling.avg_pool",
-        formula="y[u] = sum_i x[us+i-p] / n[u]: d_x[us+i-p] += d_y[u] / n[u]",
+        formula="y[u] = sum_i x[us+ie-p] / n[u]: d_x[us+ie-p] += d_y[u] / n[u]",
         reference=pooling.avg_pool,
         rule=gradients.avg_pool_vjp,
         draw=_draw,

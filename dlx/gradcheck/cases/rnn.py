@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlx.gradcheck.case import LEADING, Case, Mutant
 from dlx.gradients import rnn as gradients
@@ -18,6 +19,8 @@ SCAN_SIZES = {
     "ragged": (True, False),
     "reverse": (False, True),
 }
+ACTIVATIONS = {"activation": (jnp.tanh, jax.nn.relu)}
+CORNER = 0.02  # No argument of relu is closer to 0: rounding would change its derivative.
 CELL_TYPICAL = {"batch": (64,), "d": 128, "hidden": 512}
 SCAN_TYPICAL = {
     "batch": (32,), "steps": 64, "d": 64, "hidden": 256, "ragged": False, "reverse": False
@@ -39,16 +42,28 @@ def draw_options(rng, batch, steps, ragged, reverse):
   return {"lengths": lengths, "reverse": reverse}
 
 
-def _draw_cell(rng, batch, d, hidden):
-  carry = rng.normal(size=(*batch, hidden))
-  return (draw_params(rng, d, hidden, 1), carry, rng.normal(size=(*batch, d))), {}
+def _draw_steps(rng, batch, steps, d, hidden, reverse, activation):
+  """(params, xs, carry); drawn again while an argument of relu is near its corner."""
+  while True:
+    params, xs = draw_params(rng, d, hidden, 1), rng.normal(size=(*batch, steps, d))
+    carry = rng.normal(size=(*batch, hidden))
+    h, arguments = carry, []
+    for t in range(steps)[:: -1 if reverse else 1]:
+      arguments.append(xs[..., t, :] @ params["input"] + h @ params["hidden"] + params["bias"])
+      h = np.maximum(arguments[-1], 0)
+    if activation is not jax.nn.relu or np.min(np.abs(arguments)) > CORNER:
+      return params, xs, carry
 
 
-def _draw_scan(rng, batch, steps, d, hidden, ragged, reverse):
-  params, carry, _ = _draw_cell(rng, batch, d, hidden)[0]
-  xs = rng.normal(size=(*batch, steps, d))
-  return (params, xs, carry), draw_options(rng, batch, steps, ragged, reverse)
+def _draw_cell(rng, batch, d, hidden, activation):
+  params, xs, carry = _draw_steps(rng, batch, 1, d, hidden, False, activation)
+  return (params, carry, xs[..., 0, :]), {"activation": activation}
 
+
+def _draw_scan(rng, batch, steps, d, hidden, ragged, reverse, activation):
+  inputs = _draw_steps(rng, batch, steps, d, hidden, reverse, activation)
+  options = draw_options(rng, batch, steps, ragged, reverse)
+  return inputs, options | {"activation": activation}
 
 
 def mutants_in_time(rule):
@@ -79,21 +94,21 @@ def mutants_in_time(rule):
 CASES = [
     Case(
         name="rnn.cell",
-        formula="h' = tanh(a): d_a = d_h' (1 - h'^2), d_h = d_a U^T, d_U = h^T d_a",
+        formula="h' = f(a): d_a = d_h' f'(a), d_h = d_a U^T, d_U = h^T d_a",
         reference=rnn.cell,
         rule=gradients.cell_vjp,
         draw=_draw_cell,
-        sizes=CELL_SIZES,
+        sizes=CELL_SIZES | ACTIVATIONS,
         typical=CELL_TYPICAL,
         batched=(False, True, True),
     ),
     Case(
         name="rnn.scan",
-        formula="h_t = tanh(a_t): d_h_t = d_y_t + d_a_t+1 U^T, d_U = sum h_t-1^T d_a_t",
+        formula="h_t = f(a_t): d_h_t = d_y_t + d_a_t+1 U^T, d_U = sum h_t-1^T d_a_t",
         reference=functools.partial(rnn.scan, implementation="autodiff"),
         rule=gradients.scan_vjp,
         draw=_draw_scan,
-        sizes=SCAN_SIZES,
+        sizes=SCAN_SIZES | ACTIVATIONS,
         typical=SCAN_TYPICAL,
         batched=(False, True, True),
         batched_options=("lengths",),
