@@ -48,14 +48,18 @@ def load(options, assets: dict | None = None) -> Data:
         f"{window} and the target {horizon} later take {window + horizon}; give a longer series, "
         f"or a shorter window"
     )
-  assets = assets or statistics(values[: parts.train.stop])
-  scaled = ((values - assets["mean"]) / assets["std"]).astype(np.float32)
+  assets = assets or statistics(values[:count])
+  with np.errstate(over="ignore"):
+    scaled = ((values - assets["mean"]) / assets["std"]).astype(np.float32)
+  if not np.isfinite(scaled).all():
+    raise UserError(f"{values[~np.isfinite(scaled)][0]:g} is too far from the training values")
   splits = [windows(scaled, part, window, horizon) for part in parts]
   for name, split in zip(_NAMES, splits):
-    if np.ptp(split["targets"]) == 0:
+    count = len(split["targets"])
+    if count < 2 or np.ptp(split["targets"]) == 0:
       raise UserError(
-          f"the {len(split['targets'])} {name} targets of the series are equal; errors cannot be "
-          f"normalized by their standard deviation. Give another series, or larger fractions"
+          f"the {name} split has {count} targets, all of one value, so that errors cannot be "
+          f"divided by their standard deviation; give another series, or larger fractions"
       )
   return Data(*splits, assets=assets)
 
@@ -131,14 +135,14 @@ def statistics(values: np.ndarray) -> dict[str, float]:
   """{"mean", "std"} of the values of a training split.
 
   Raises:
-    UserError: the values are equal, or so large that their variance overflows.
+    UserError: the values are equal, or their variance is not a number of 64 bits.
   """
   if np.ptp(values) == 0:
     raise UserError(f"the series is constant: its {len(values)} training values are {values[0]:g}")
-  with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+  with np.errstate(all="ignore"):
     mean, std = float(values.mean()), float(values.std())
-  if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-    raise UserError("the variance of the series is not a number of 64 bits; divide it by its size")
+  if not 0 < std < math.inf:
+    raise UserError("the variance of the series overflows or underflows; give it in another unit")
   return {"mean": mean, "std": std}
 
 
@@ -155,11 +159,9 @@ def windows(values: np.ndarray, part: slice, window: int, horizon: int) -> dict[
     horizon: h, at least 1.
   """
   first = max(part.start, window + horizon - 1)
-  starts = range(first - horizon - window + 1, part.stop - horizon - window + 1)
-  if not starts:
-    return {"inputs": values[:0, None].repeat(window, 1), "targets": values[:0]}
-  inputs = np.lib.stride_tricks.sliding_window_view(values, window)[starts.start : starts.stop]
-  return {"inputs": inputs.copy(), "targets": values[first : part.stop].copy()}
+  stop, before = max(first, part.stop), window + horizon - 1
+  inputs = np.lib.stride_tricks.sliding_window_view(values, window)[first - before : stop - before]
+  return {"inputs": inputs.copy(), "targets": values[first:stop].copy()}
 
 
 def mackey_glass(num_values: int, *, tau: int = 17, interval: int = 1) -> np.ndarray:

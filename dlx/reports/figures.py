@@ -227,6 +227,7 @@ def forecasts(values: np.ndarray, panels: Mapping[str, np.ndarray]) -> Figure:
     # A forecast that diverges leaves the panel; the series stays readable.
     axes.set_ylim(values.min() - margin, values.max() + margin)
     axes.set_title(title, fontsize=10, **_LITERAL)
+    axes.set_xlabel("value of the split")
     axes.spines[["top", "right"]].set_visible(False)
   result.set_layout_engine("tight")
   return result

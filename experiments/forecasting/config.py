@@ -1,10 +1,10 @@
-"""Presets of forecasting: the next value of a series. The loss is in training variances.
+"""Presets of forecasting: the next value of a series. The loss is a squared error, standardized.
 
 python -m launch.train --config=experiments/forecasting/config.py:PRESET --workdir=runs/forecast
 
 mackey_glass              GRU, the Mackey-Glass equation every 6 units of time; two CPU cores
 mackey_glass_transformer  the same by a causal transformer
-sunspots                  yearly sunspot numbers, sunspots.csv in this folder
+sunspots                  yearly sunspot numbers, from sunspots.csv (README.md); seconds
 debug                     seconds; for tests
 
 --config.data.file=TABLE --config.data.column=NAME trains any preset on a column of a .csv, .tsv or
@@ -53,8 +53,10 @@ PRESETS = {
         "model.network": "transformer", "model.num_layers": 2, "optimizer.learning_rate": 2e-3,
     },
     "sunspots": {
-        "data.file": "sunspots.csv", "data.column": "SUNACTIVITY",
-        "model.d_hidden": 16,
+        "data.file": "sunspots.csv", "data.column": "SUNACTIVITY", "data.window": 12,
+        "data.batch_size": 16, "model.d_hidden": 16, "optimizer.warmup_steps": 10,
+        "training.total_steps": "40 epochs", "training.steps_per_execution": 12,
+        "training.eval_every": "2 epochs", "training.save_every": "2 epochs",
     },
     "debug": {
         "data.num_values": 300, "data.window": 8, "data.horizon": 2, "data.batch_size": 16,

@@ -86,5 +86,5 @@ def make(config, assets) -> Task:
 
   return Task(
       init_fn, loss_fn, eval_fn, measure_fn=measure_fn, predict=predict, plot=plot,
-      outputs_fn=forecasts, unit="training variances",
+      outputs_fn=forecasts, unit="squared error, standardized",
   )  # fmt: skip
