@@ -10,6 +10,7 @@ import numpy as np
 
 from dlx import paths
 from dlx.data import tables
+from dlx.data import text as text_files
 from dlx.data.split import Splits
 from dlx.distributed import processes
 from dlx.errors import UserError
@@ -87,9 +88,19 @@ def read(path: str | pathlib.Path, column: str) -> np.ndarray:
   if not texts:
     raise UserError(f"{path} has no rows")
   values = [_number(text, f"{path}: row {row}", column) for row, text in enumerate(texts, 1)]
+  _check_blank_lines(path, column)
   for notice in notices:
     processes.notice(notice)
   return np.array(values)
+
+
+def _check_blank_lines(path: str | pathlib.Path, column: str) -> None:
+  """A blank line is no row of a table; where the column is the only one, it is a missing value."""
+  bare = [line.strip(' "\t\r') for line in text_files.read(path).rstrip().split("\n")]
+  names = [i for i, line in enumerate(bare[:2]) if line == column]  # Or after Excel's sep=.
+  if names and "" in bare[names[0] :]:
+    row = bare.index("", names[0]) - names[0]
+    raise UserError(f"{path}: row {row} has no {column}; a series has no gaps: fill in the value")
 
 
 def _number(text: str | None, where: str, column: str) -> float:

@@ -65,6 +65,8 @@ def test_the_dataset_has_forgotten_its_start():
     ("x.tsv", "value\tyear\n0.5\t1\n-1000\t2\n7\t3\n"),
     ("x.csv", '"year";"value"\n1;"0.5"\n2;-1000\n3;7\n'),
     ("x.jsonl", '{"value": 0.5}\n{"value": -1000}\n{"value": "7"}\n'),
+    ("x.csv", "value\n0.5\n-1000\n7\n\n \n"),  # Blank lines at the end.
+    ("x.csv", "year,value\n1,0.5\n\n2,-1000\n3,7\n"),  # A blank line is no row.
 ])  # fmt: skip
 def test_a_column_of_a_table_is_read_in_order(tmp_path, name, content):
   (tmp_path / name).write_text(content)
@@ -87,6 +89,11 @@ def test_values_of_a_line(line):
     ("x.csv", "a,value\n1,1\n2, \n3,\n", "row 2 has no value"),
     ("x.csv", "value\n1\nNaN\n", "row 2 has no value"),
     ("x.csv", "value\nNA\n", "row 1 has no value"),
+    # As pandas writes a missing value of a table with one column, and as others do.
+    ("x.csv", 'value\n1\n""\n3\n', "row 2 has no value; a series has no gaps"),
+    ("x.csv", '"value"\r\n1\r\n2\r\n\r\n3\r\n', "row 3 has no value; a series has no gaps"),
+    ("x.csv", "sep=;\nvalue\n1\n \n3\n", "row 2 has no value; a series has no gaps"),
+    ("x.tsv", "value\n1\n\n3\n", "row 2 has no value; a series has no gaps"),
     ("x.jsonl", '{"value": 1}\n{"value": null}\n', "row 2 has no value"),
     ("x.jsonl", '{"value": 1}\n{"other": 1}\n', "row 2 has no value"),
     ("x.jsonl", '{"value": [1]}\n', "row 1: expected a string as value, got an array"),
