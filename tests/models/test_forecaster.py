@@ -92,6 +92,14 @@ def test_the_last_state_of_one_block_reads_the_window_in_both_transformers_alike
     assert (one == pytest.approx(other, rel=1e-12)) == equal
 
 
+@pytest.mark.parametrize("name", ["encoder", "sinusoidal"])
+def test_positions_encode_the_order_of_the_values(name):
+  model, variables = make(**NETWORKS[name])
+  window = values_of(W)
+  found, other = (model.apply(variables, x) for x in (window, window[[1, 0, *range(2, W)]]))
+  assert abs(found - other) > 1e-3
+
+
 @each_way
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_free_running_forecasts_read_their_own_forecasts(compile_, horizon):
