@@ -51,6 +51,7 @@ PRESETS = {
     "mackey_glass": {},
     "mackey_glass_transformer": {
         "model.network": "transformer", "model.num_layers": 2, "optimizer.learning_rate": 2e-3,
+        "training.total_steps": "40 epochs", "training.eval_every": "4 epochs",
     },
     "sunspots": {
         "data.file": "sunspots.csv", "data.column": "SUNACTIVITY", "data.window": 12,
