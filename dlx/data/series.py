@@ -96,7 +96,7 @@ def read(path: str | pathlib.Path, column: str) -> np.ndarray:
 
 def _check_blank_lines(path: str | pathlib.Path, column: str) -> None:
   """A blank line is no row of a table; where the column is the only one, it is a missing value."""
-  bare = [line.strip(' "\t\r') for line in text_files.read(path).rstrip().split("\n")]
+  bare = [line.strip(' "\t\r') for line in text_files.read(path).strip().split("\n")]
   names = [i for i, line in enumerate(bare[:2]) if line == column]  # Or after Excel's sep=.
   if names and "" in bare[names[0] :]:
     row = bare.index("", names[0]) - names[0]

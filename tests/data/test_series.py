@@ -93,7 +93,7 @@ def test_values_of_a_line(line):
     ("x.csv", 'value\n1\n""\n3\n', "row 2 has no value; a series has no gaps"),
     ("x.csv", '"value"\r\n1\r\n2\r\n\r\n3\r\n', "row 3 has no value; a series has no gaps"),
     ("x.csv", "sep=;\nvalue\n1\n \n3\n", "row 2 has no value; a series has no gaps"),
-    ("x.tsv", "value\n1\n\n3\n", "row 2 has no value; a series has no gaps"),
+    ("x.tsv", "\n\n\nvalue\n1\n\n3\n", "row 2 has no value; a series has no gaps"),
     ("x.jsonl", '{"value": 1}\n{"value": null}\n', "row 2 has no value"),
     ("x.jsonl", '{"value": 1}\n{"other": 1}\n', "row 2 has no value"),
     ("x.jsonl", '{"value": [1]}\n', "row 1: expected a string as value, got an array"),
