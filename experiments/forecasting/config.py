@@ -2,9 +2,10 @@
 
 python -m launch.train --config=experiments/forecasting/config.py:PRESET --workdir=runs/forecast
 
-mackey_glass              GRU, the Mackey-Glass equation every 6 units of time; two CPU cores
-mackey_glass_transformer  the same by a causal transformer
-sunspots                  yearly sunspot numbers, from sunspots.csv (README.md); seconds
+mackey_glass              GRU, the Mackey-Glass equation every 6 units of time; two CPU cores,
+                          1 minute: NRMSE 0.0020 (3 seeds)
+mackey_glass_transformer  the same by a causal transformer; 3 minutes: 0.0114
+sunspots                  yearly sunspot numbers, from sunspots.csv (README.md); 10 seconds: 0.304
 debug                     seconds; for tests
 
 --config.data.file=TABLE --config.data.column=NAME trains any preset on a column of a .csv, .tsv or
@@ -50,8 +51,7 @@ RULES = (
 PRESETS = {
     "mackey_glass": {},
     "mackey_glass_transformer": {
-        "model.network": "transformer", "model.num_layers": 2, "optimizer.learning_rate": 2e-3,
-        "training.total_steps": "40 epochs", "training.eval_every": "4 epochs",
+        "model.network": "transformer", "model.num_layers": 2, "optimizer.learning_rate": 4e-3,
     },
     "sunspots": {
         "data.file": "sunspots.csv", "data.column": "SUNACTIVITY", "data.window": 12,
