@@ -23,7 +23,7 @@ def task_of(**changes):
 
 
 def variables_of(task):
-  variables = task.init_fn(jax.random.key(0), Data())
+  variables = jax.jit(task.init_fn)(jax.random.key(0), Data())
   rng = np.random.default_rng(0)
   return jax.tree.map(lambda p: p + 0.3 * jnp.asarray(rng.normal(size=p.shape), p.dtype), variables)
 
@@ -144,12 +144,11 @@ def test_inputs_that_cannot_be_forecast_are_refused(line, message):
 def test_a_trained_run_forecasts_on_the_command_line(programs, trained, tmp_path):
   workdir = trained("experiments.forecasting:debug")
   (tmp_path / "x.csv").write_text("\n".join(["value", *map(str, range(9))]))
-  one, two = (
-      programs("launch.predict", f"--workdir={workdir}", "--json", line)
-      for line in (" ".join(map(str, range(1, 9))), tmp_path / "x.csv")
-  )
-  assert one.code == two.code == 0, (one, two)
-  assert json.loads(one.out)["forecast"] == json.loads(two.out)["forecast"]
+  lines = " ".join(map(str, range(1, 9))), str(tmp_path / "x.csv")
+  finished = programs("launch.predict", f"--workdir={workdir}", "--json", *lines)
+  assert finished.code == 0, finished
+  one, two = map(json.loads, finished.out.splitlines())
+  assert one == {"input": lines[0], "forecast": two["forecast"]}
   finished = programs("launch.predict", f"--workdir={workdir}", "1 2 3")
   assert finished.code == 2 and finished.err.count("\n") == 1 and not finished.out
   assert "expected 8 values or more, got 3" in finished.err

@@ -1,5 +1,7 @@
 """Forecasters against a loop over their cell; causality; free-running forecasts by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,14 +21,15 @@ NETWORKS = {
         "network": "transformer", "num_heads": 2, "d_ff": 7, "positions": "sinusoidal",
     },
 }  # fmt: skip
-each_network = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-each_way = pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
+each_network = pytest.mark.parametrize("name", NETWORKS)
+WAYS = (lambda f: f, jax.jit)  # Eager and compiled.
 
 
-def make(**options):
+@functools.lru_cache
+def of(name):
   """(model, variables), with noise in every parameter."""
-  model, rng = Forecaster(d_hidden=8, **options), np.random.default_rng(0)
-  variables = model.init(jax.random.key(0), jnp.zeros(W))
+  model, rng = Forecaster(d_hidden=8, **NETWORKS[name]), np.random.default_rng(0)
+  variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros(W))
   return model, jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape), variables)
 
 
@@ -35,46 +38,39 @@ def values_of(*shape):
 
 
 @pytest.mark.parametrize("network", CELLS)
-@each_way
-def test_a_recurrent_forecast_adds_the_output_of_the_last_state(network, compile_):
-  model, variables = make(network=network, num_layers=2)
-  params, windows = variables["params"], values_of(3, W)
-  expected = []
+def test_a_recurrent_forecast_adds_the_output_of_the_last_state(network):
+  model, variables = of(network)
+  params, windows, expected = variables["params"], values_of(2, W), []
+  cell = jax.jit(CELLS[network].cell)
   for window in windows:
     inputs = [jnp.array([value]) for value in window]
     for layer in params["recurrent"]:
       carry, outputs = CELLS[network].initial_carry(layer, ()), []
       for x in inputs:
-        carry, y = CELLS[network].cell(layer, carry, x)
+        carry, y = cell(layer, carry, x)
         outputs.append(y)
       inputs = outputs
     expected.append(window[-1] + inputs[-1] @ params["output"]["kernel"] + params["output"]["bias"])
-  found = compile_(model.apply)(variables, windows)
-  np.testing.assert_allclose(found, np.ravel(expected), rtol=1e-12)
+  for compile_ in WAYS:
+    found = compile_(model.apply)(variables, windows)
+    np.testing.assert_allclose(found, np.ravel(expected), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gru", "encoder"])
+def test_batches_are_examples_side_by_side(name):
+  model, variables = of(name)
+  windows, run = values_of(2, 2, W), jax.jit(model.apply)
+  one_by_one = [[run(variables, window) for window in row] for row in windows]
+  np.testing.assert_allclose(run(variables, windows), one_by_one, rtol=1e-12)
 
 
 @each_network
-@each_way
-def test_batches_are_examples_side_by_side(options, compile_):
-  model, variables = make(**options)
-  windows = values_of(2, 3, W)
-  found = compile_(model.apply)(variables, windows)
-  one_by_one = [[model.apply(variables, window) for window in row] for row in windows]
-  np.testing.assert_allclose(found, one_by_one, rtol=1e-12)
-
-
-@each_network
-@pytest.mark.parametrize(
-    "compile_, horizon", [(lambda f: f, 3), (jax.jit, 1)], ids=["eager", "jit"]
-)
-def test_a_forecast_depends_on_every_value_of_its_window_and_on_no_other(
-    options, compile_, horizon
-):
-  model, variables = make(**options)
-  count = 14
+def test_a_forecast_depends_on_every_value_of_its_window_and_on_no_other(name, horizon=3):
+  model, variables = of(name)
+  count = 10
   split = series.windows(np.arange(count), slice(0, count), W, horizon)
-  forecasts = compile_(lambda x: model.apply(variables, x[split["inputs"]]))
-  jacobian = np.asarray(compile_(jax.jacrev(forecasts))(jnp.asarray(values_of(count))))
+  forecasts = lambda x: model.apply(variables, x[split["inputs"]])  # noqa: E731
+  jacobian = np.asarray(jax.jit(jax.jacrev(forecasts))(jnp.asarray(values_of(count))))
   for row, target in zip(jacobian, split["targets"], strict=True):
     last = target - horizon
     window = np.arange(last - W + 1, last + 1)
@@ -82,33 +78,31 @@ def test_a_forecast_depends_on_every_value_of_its_window_and_on_no_other(
     assert (np.delete(row, window) == 0).all()
 
 
-def test_the_last_state_of_one_block_reads_the_window_in_both_transformers_alike():
-  window = values_of(W)
-  for num_layers, equal in ((1, True), (2, False)):
-    options = {**NETWORKS["causal"], "num_layers": num_layers}
-    causal, variables = make(**options)
-    encoder, _ = make(**options, is_causal=False)
-    one, other = (float(model.apply(variables, window)) for model in (causal, encoder))
-    assert (one == pytest.approx(other, rel=1e-12)) == equal
+def test_a_causal_mask_changes_the_last_state_of_two_blocks_but_not_of_one():
+  for name, equal in (("encoder", True), ("causal", False)):
+    model, variables = of(name)
+    other = model.copy(is_causal=not model.is_causal)
+    found = [float(jax.jit(m.apply)(variables, values_of(W))) for m in (model, other)]
+    assert (found[0] == pytest.approx(found[1], rel=1e-12)) == equal
 
 
 @pytest.mark.parametrize("name", ["encoder", "sinusoidal"])
 def test_positions_encode_the_order_of_the_values(name):
-  model, variables = make(**NETWORKS[name])
+  model, variables = of(name)
   window = values_of(W)
-  found, other = (model.apply(variables, x) for x in (window, window[[1, 0, *range(2, W)]]))
+  found, other = jax.jit(model.apply)(variables, np.stack([window, window[[1, 0, 2, 3, 4, 5]]]))
   assert abs(found - other) > 1e-3
 
 
-@each_way
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_free_running_forecasts_read_their_own_forecasts(compile_, horizon):
-  model, variables = make(network="rnn")
-  forecast = lambda window: model.apply(variables, window)  # noqa: E731
+def test_free_running_forecasts_read_their_own_forecasts(horizon):
+  model, variables = of("rnn")
+  forecast = jax.jit(lambda window: model.apply(variables, window))
   known = values_of(W + horizon - 1)
-  run = compile_(lambda x: free_running(forecast, x, W, 9))
   line = list(known)
   for _ in range(9):
     last = len(line) - horizon
     line.append(float(forecast(jnp.array(line[last - W + 1 : last + 1]))))
-  np.testing.assert_allclose(run(known), line[len(known) :], rtol=1e-12)
+  for compile_ in WAYS:
+    found = compile_(lambda x: free_running(forecast, x, W, 9))(known)
+    np.testing.assert_allclose(found, line[len(known) :], rtol=1e-12)

@@ -13,7 +13,7 @@ from dlx.models.sequence_heads import Classifier, EncoderDecoder, LanguageModel
 from dlx.models.transformer import Transformer
 
 B, V, K, D, H, F = 2, 11, 3, 8, 5, 7
-LENGTHS = (1, 4, 30)
+LENGTHS = (1, 30)
 
 
 def ids(t):
@@ -66,12 +66,11 @@ MODELS = {
 @pytest.mark.parametrize("model, inputs", MODELS.values(), ids=MODELS)
 def test_no_parameter_depends_on_the_length_of_the_sequence(model, inputs):
   shapes = [traced(model, inputs(t))[0] for t in LENGTHS]
-  assert shapes[0] == shapes[1] == shapes[2] and count(shapes[0])
+  assert shapes[0] == shapes[1] and count(shapes[0])
   # And so the same parameters take sequences of every length.
-  params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
-  for t in LENGTHS:
-    output = jax.eval_shape(lambda x: model.apply({"params": params}, x), inputs(t))
-    assert jax.tree.leaves(output)[0].shape[0] == B
+  run = lambda params, x: model.apply({"params": params}, x)  # noqa: E731
+  output = jax.eval_shape(run, shapes[0], inputs(17))
+  assert jax.tree.leaves(output)[0].shape[0] == B
 
 
 def test_learned_positions_are_the_exception():
@@ -101,8 +100,8 @@ def test_parameters_of_a_block():
     assert count(params) == V * D + 2 * count(params["block0"]) + 2 * D  # Embedding, last norm.
 
 
-@pytest.mark.parametrize("t", LENGTHS)
-def test_shapes_of_outputs(t):
+def test_shapes_of_outputs():
+  t = 6
   for model in FORECASTERS.values():
     assert traced(model, values(t))[1].shape == (B,)
   assert traced(Classifier(transformer(), K), ids(t))[1].shape == (B, K)
