@@ -15,6 +15,7 @@ from dlx.errors import UserError
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _USUAL = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (*_USUAL, ".jsonl")
 
 
 class Table(NamedTuple):
@@ -52,7 +53,7 @@ def read(path: str | pathlib.Path, names: Sequence[str]) -> Table:
   path = pathlib.Path(path)
   content = files.read_bytes(path, ".csv, .tsv or .jsonl file")
   suffix = path.suffix.lower()
-  if suffix != ".jsonl" and suffix not in _USUAL:
+  if suffix not in SUFFIXES:
     raise UserError(f"{path}: expected a .csv, .tsv or .jsonl file, got {path.suffix!r}")
   text = text_files.decode(content, path)
   if suffix == ".jsonl":

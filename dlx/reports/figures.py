@@ -1,10 +1,10 @@
-"""Figures: grids of images, first-layer filters, confusion matrices, classification errors.
+"""Figures: grids of images, first-layer filters, confusion matrices, errors, forecasts.
 
 Every function returns a matplotlib Figure and writes nothing; no pyplot state is touched. Names
 are drawn as they are: a $ starts no formula, and a name may begin with _.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import io
 import math
 import pathlib
@@ -210,3 +210,24 @@ def image_errors(
       for i in indices
   ]
   return image_grid([images[i] for i in indices], columns=6, titles=titles, side=1.5)
+
+
+def forecasts(values: np.ndarray, panels: Mapping[str, np.ndarray]) -> Figure:
+  """A series with forecasts of it, one kind in each panel.
+
+  Args:
+    values: (N,).
+    panels: for each title the forecasts, (N,).
+  """
+  result = figure(6.5 * len(panels), 3)
+  margin = 0.25 * np.ptp(values)
+  for axes, (title, found) in zip(np.atleast_1d(result.subplots(1, len(panels))), panels.items()):
+    lines = [axes.plot(values, "0.6", lw=2)[0], axes.plot(found, "C0", lw=1)[0]]
+    legend(axes, ["series", "forecast"], lines, fontsize=8, loc="upper right")
+    # A forecast that diverges leaves the panel; the series stays readable.
+    axes.set_ylim(values.min() - margin, values.max() + margin)
+    axes.set_title(title, fontsize=10, **_LITERAL)
+    axes.set_xlabel("value of the split")
+    axes.spines[["top", "right"]].set_visible(False)
+  result.set_layout_engine("tight")
+  return result

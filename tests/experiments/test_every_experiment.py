@@ -280,6 +280,8 @@ def test_every_capability_has_a_program_that_uses_it(programs, trained, tmp_path
     size = config.data.size or 28
     line = str(tmp_path / "image.png")
     Image.fromarray(np.full((size, size, 3), 99, np.uint8)).save(line)
+  if "window" in config.data:
+    line = " ".join(map(str, range(config.data.window)))
   if task.predict:
     finished = programs("launch.predict", f"--workdir={workdir}", line)
     assert finished.code == 0 and finished.out.count("\n") == 1, finished

@@ -10,6 +10,7 @@ import pytest
 import dlx
 from dlx.errors import UserError
 from dlx.runs import record
+from experiments.forecasting import config as forecasting
 from experiments.gru_lm import config as gru_lm
 from experiments.resnet_cifar10 import config as resnet
 from experiments.transformer_sentiment import config as sentiment
@@ -43,6 +44,9 @@ def folder(tmp_path):
       "one_class": "text,label\nx,a\ny,a\n",
       "broken_row": "text,label\nx,a\ny\n",
       "few_rows": "text,label\nx,a\ny,b\n",
+      "short": "value,word\n1,a\n2,b\n3,c\n",
+      "gap": "value\n1\n2\n\"\"\n3\n",
+      "constant": "value\n" + "7\n" * 100,
   }
   for name, table in tables.items():
     (tmp_path / f"{name}.csv").write_text(table)
@@ -113,6 +117,26 @@ DATA = {
     ),
     "table: validation takes all": (
         sentiment, {"data.file": "FOLDER/few_rows.csv"}, "num_validation: expected .*got 40",
+    ),
+    "series: no column": (
+        forecasting, {"data.file": "FOLDER/short.csv", "data.column": "x"},
+        "has no column 'x'; it has value, word",
+    ),
+    "series: words": (
+        forecasting, {"data.file": "FOLDER/short.csv", "data.column": "word"},
+        "row 1: expected a number as word, .* got 'a'",
+    ),
+    "series: a gap": (
+        forecasting, {"data.file": "FOLDER/gap.csv"}, "row 3 has no value; a series has no gaps",
+    ),
+    "series: shorter than a window": (
+        forecasting, {"data.file": "FOLDER/short.csv"}, "has 3 values, .* a window of 8 ",
+    ),
+    "series: constant": (
+        forecasting, {"data.file": "FOLDER/constant.csv"}, "the series is constant",
+    ),
+    "series: batch too large": (
+        forecasting, {"data.batch_size": 900}, "batch_size is 900, but there are only 201",
     ),
     "documents: batch too large": (
         sentiment, {"data.batch_size": 900}, "batch_size is 900, but there are only 360",

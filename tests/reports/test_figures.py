@@ -139,3 +139,15 @@ def test_other_warnings_of_a_figure_are_kept(tmp_path):
   figure.savefig = lambda *_, **__: warnings.warn("another", RuntimeWarning, stacklevel=1)
   with pytest.warns(RuntimeWarning, match="another"):
     figures.save(figure, tmp_path / "figure.png")
+
+
+def test_forecasts_that_diverge_leave_the_series_readable(tmp_path):
+  values = np.array([1.0, 3, 2, 1])
+  panels = {"$exact": values, "free": np.array([1, 1e30, np.inf, np.nan])}
+  figure = figures.forecasts(values, panels)
+  assert pixels_of(figure, tmp_path).std() > 0
+  assert [axes.get_title() for axes in figure.axes] == list(panels)
+  for axes, found in zip(figure.axes, panels.values(), strict=True):
+    assert axes.get_ylim() == (0.5, 3.5)
+    assert [line.get_ydata().tolist() for line in axes.lines[:1]] == [values.tolist()]
+    np.testing.assert_array_equal(axes.lines[1].get_ydata(), found)

@@ -1,0 +1,1 @@
+"""Forecasts of a series from its past values."""
