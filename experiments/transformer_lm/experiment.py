@@ -64,6 +64,7 @@ def make(config, assets) -> Task:
 
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn,
+      outputs_fn=lambda variables, batch: network(variables, batch["inputs"]),
       measure_fn=language_model.make_measure(eval_fn, vocabulary),
       sample=generation.make_sample(vocabulary, network, empty, context),
       plot=exposure.make_plot(network, empty, unit=unit) if config.exposure_curve else None,
