@@ -22,17 +22,22 @@ def load(options, assets: dict | None = None, *, streams: int = 1) -> Data:
   Raises:
     UserError: the text cannot be read, or a split is shorter than a sequence.
   """
+  encoded, assets = encode(options, assets)
+  train = encoded["train"][0]
+  batches.check_length("training", len(train), options.seq_len, streams)
+  steps = max(1, len(train) // (options.batch_size * options.seq_len))
+  held_out = {s: windows(s, *encoded[s], options.eval_seq_len) for s in ("validation", "test")}
+  return Data({"ids": train}, **held_out, assets=assets, steps_per_epoch=steps)
+
+
+def encode(options, assets: dict | None = None) -> tuple[dict[str, tuple], dict]:
+  """({split: (ids (N,), characters of each or None)}, assets); see `load`."""
   text = _corpus(options)
   if not assets:
     seen = "".join(sorted(text.characters)) if options.tokens == "characters" else text.train
     assets = vocabulary.learn(options.tokens, seen, options.get("vocab_size")).assets
   known = vocabulary.of(assets)
-  encoded = {split: known.encode(text.split(split)) for split in corpus.SPLITS}
-  train = encoded["train"][0]
-  batches.check_length("training", len(train), options.seq_len, streams)
-  steps = max(1, len(train) // (options.batch_size * options.seq_len))
-  held_out = {s: _windows(s, *encoded[s], options.eval_seq_len) for s in ("validation", "test")}
-  return Data({"ids": train}, **held_out, assets=assets, steps_per_epoch=steps)
+  return {split: known.encode(text.split(split)) for split in corpus.SPLITS}, assets
 
 
 def _corpus(options) -> corpus.Corpus:
@@ -44,9 +49,10 @@ def _corpus(options) -> corpus.Corpus:
   )
 
 
-def _windows(
+def windows(
     split: str, ids: np.ndarray, characters: np.ndarray | None, seq_len: int
 ) -> dict[str, np.ndarray]:
+  """Non-overlapping sequences of a split (W, T), with the characters of each target."""
   found = batches.windows(split, ids, seq_len)
   if characters is None:
     return found
