@@ -35,11 +35,11 @@ RULES = [
 
 
 def config_of(preset: str, **changes) -> ml_collections.ConfigDict:
-  """A preset's config, with a name for each run that it requires."""
+  """A preset's config, with a name for each run or file that it requires."""
   name, _, preset = preset.partition(":")
   for key, setting in CONFIGS[name].SETTINGS.items():
     config = CONFIGS[name].get_config(preset)
-    if setting.example and presets.get(config, key) == settings.REQUIRED:
+    if setting.wrong == settings.REQUIRED == presets.get(config, key):
       changes = {key: "runs/other", **changes}
   return CONFIGS[name].get_config(preset, changes)
 

@@ -112,7 +112,7 @@ def scores(tables, ids, method, compile_=jax.jit):
 
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("text", ["long", "short"])
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize("order", [1, 2, 4])
 @pytest.mark.parametrize("method", METHODS)
 def test_probabilities_are_those_of_the_textbook(method, order, text, compile_):
   reference = REFERENCES[method](TEXT if text == "long" else SHORT, order)
@@ -126,7 +126,7 @@ def test_probabilities_are_those_of_the_textbook(method, order, text, compile_):
 
 
 @pytest.mark.parametrize("text", ["long", "short"])
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("order", [1, 2, 4])
 @pytest.mark.parametrize("method", METHODS)
 def test_probabilities_after_every_context_sum_to_1(method, order, text):
   tables = model(method, order, text)
@@ -172,17 +172,17 @@ def test_tokens_before_the_text_are_no_context(method):
   np.testing.assert_array_equal(scores(tables, padded, method)[5:], scores(tables, ids, method))
 
 
-@pytest.mark.parametrize("order", [1, 2, 4])
+@pytest.mark.parametrize("order", [1, 4])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_next_logits_are_those_of_reading_further(method, order):
   with jax.enable_x64(True):
     tables = jax.tree.map(jnp.asarray, model(method, order))
-  for ids in (TEXT[:1], TEXT[:7], np.int32([5, 5, 0, 5])):
-    rows = np.concatenate([np.tile(ids, (V, 1)), np.arange(V, dtype=np.int32)[:, None]], 1)
-    with jax.enable_x64(True):
-      state = ngrams.read(tables, jnp.asarray(ids))
-      found = np.exp(ngrams.next_logits(tables, state, method=method))
-    np.testing.assert_allclose(found, scores(model(method, order), rows, method)[:, -1], rtol=1e-9)
+    logits = jax.jit(functools.partial(ngrams.next_logits, method=method))
+    for ids in (TEXT[:1], np.int32([1, 0, 5, 0])):
+      rows = np.concatenate([np.tile(ids, (V, 1)), np.arange(V, dtype=np.int32)[:, None]], 1)
+      found = np.exp(logits(tables, jax.jit(ngrams.read)(tables, jnp.asarray(ids))))
+      expected = scores(model(method, order), rows, method)[:, -1]
+      np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_counts_are_those_of_a_dictionary():
