@@ -24,40 +24,39 @@ def log_probabilities(
     ids: a text, or several; BEFORE where they begin later, for which the result has no meaning.
     method: of the tables.
   """
-  contexts, ngrams = _read(tables, ids)
+  contexts, ngrams = _read(tables, ids, empty(len(tables), ids.shape[:-1]))
   return jnp.log(_probabilities(tables, contexts, ngrams, method))
 
 
-def read(tables: Sequence[dict[str, Array]], ids: Int[Array, "T"]) -> Int[Array, "n-1"]:
-  """The state after a text: its last n-grams of the orders 1 to n - 1.
+def empty(order: int, batch_shape: tuple[int, ...] = ()) -> Int[Array, "... n-1"]:
+  """The state before the first token of a text, or of several; see `read`."""
+  return jnp.full((*batch_shape, order - 1), BEFORE, jnp.int32)
+
+
+def read(
+    tables: Sequence[dict[str, Array]], ids: Int[Array, "... T"], state: Int[Array, "... n-1"]
+) -> Int[Array, "... T n-1"]:
+  """The states after each token: the n-grams of the orders 1 to n - 1 that end there.
 
   Args:
     tables: of a model of order n.
-    ids: the text, one token or more.
-  """
-  _, ngrams = _read(tables, ids)
-  return jnp.array([x[-1] for x in ngrams[: len(tables) - 1]], jnp.int32)
-
-
-def next_ngrams(
-    tables: Sequence[dict[str, Array]], state: Int[Array, "n-1"], ids: Int[Array, "K"]
-) -> list[Int[Array, "K"]]:
-  """The n-grams of the orders 1 to n that would end in each of some tokens.
-
-  Args:
-    tables: of a model of order n.
-    state: of `read`.
     ids: the tokens.
+    state: that before the first token.
   """
-  return [ids, *(find(table, context, ids) for table, context in zip(tables[1:], state))]
+  _, ngrams = _read(tables, ids, state)
+  shorter = ngrams[: len(tables) - 1]
+  return jnp.stack(shorter, -1) if shorter else empty(1, ids.shape)
 
 
 def next_logits(
-    tables: Sequence[dict[str, Array]], state: Int[Array, "n-1"], *, method: str
-) -> Float[Array, "V"]:
+    tables: Sequence[dict[str, Array]], states: Int[Array, "... n-1"], *, method: str
+) -> Float[Array, "... V"]:
   """log p of each token of the vocabulary as the next one; arguments as above."""
   ids = jnp.arange(len(tables[0]["probabilities"]), dtype=jnp.int32)
-  return jnp.log(_probabilities(tables, state, next_ngrams(tables, state, ids), method))
+  ids = jnp.broadcast_to(ids, (*states.shape[:-1], len(ids)))
+  contexts = [context[..., None] for context in jnp.moveaxis(states, -1, 0)]
+  ngrams = [ids, *(find(table, context, ids) for table, context in zip(tables[1:], contexts))]
+  return jnp.log(_probabilities(tables, contexts, ngrams, method))
 
 
 def find(
@@ -65,9 +64,8 @@ def find(
 ) -> Int[Array, "..."]:
   """The n-grams of contexts and last tokens, which broadcast; UNSEEN, or BEFORE as the context."""
   contexts, ids = jnp.broadcast_arrays(contexts, ids)
-  words, known = table["words"], contexts >= 0
-  first = jnp.where(known, table["starts"][contexts], 0)
-  end = jnp.where(known, table["starts"][contexts + 1], 0)
+  words, starts, known = jnp.asarray(table["words"]), jnp.asarray(table["starts"]), contexts >= 0
+  first, end = (jnp.where(known, starts[contexts + i], 0) for i in (0, 1))
 
   def halve(bounds):
     low, high = bounds
@@ -83,13 +81,11 @@ def find(
   return jnp.where(found, low, jnp.where(contexts == BEFORE, BEFORE, UNSEEN))
 
 
-def _read(tables, ids):
+def _read(tables, ids, state):
   """(contexts, n-grams) of every token, one array for each order; unigrams have no context."""
   contexts, ngrams = [], [ids]
-  for table in tables[1:]:
-    shorter = ngrams[-1]
-    before = jnp.full_like(shorter[..., :1], BEFORE)
-    contexts.append(jnp.concatenate([before, shorter[..., :-1]], -1))
+  for i, table in enumerate(tables[1:]):
+    contexts.append(jnp.concatenate([state[..., i, None], ngrams[-1][..., :-1]], -1))
     ngrams.append(find(table, contexts[-1], ids))
   return contexts, ngrams
 

@@ -30,7 +30,7 @@ RULES = (
     ),
 )
 PRESETS = {
-    "quickstart": {"model.order": 8},
+    "quickstart": {"model.order": 10},
     "shakespeare": {"data.dataset": "tiny_shakespeare", "model.order": 6},
     "brown": {
         "data.text": settings.REQUIRED, "data.num_train_words": 800_000,

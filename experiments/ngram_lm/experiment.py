@@ -8,7 +8,10 @@ has the probabilities.
 Source: Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1999).
 """
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlx.data import language, ngram_counts
@@ -60,7 +63,8 @@ def tables(levels, options) -> list[dict[str, np.ndarray]]:
 
 def make(config, assets) -> Task:
   """The n-grams up to config.model.order."""
-  vocabulary, method = vocabularies.of(assets), config.model.smoothing
+  vocabulary = vocabularies.of(assets)
+  order, method = config.model.order, config.model.smoothing
 
   def init_fn(rng, data):
     del rng
@@ -70,42 +74,40 @@ def make(config, assets) -> Task:
 
   def eval_fn(variables, batch, rng):
     del rng
-    ids = jax.numpy.concatenate([batch["before"], batch["inputs"], batch["targets"][:, -1:]], -1)
+    ids = jnp.concatenate([batch["before"], batch["inputs"], batch["targets"][:, -1:]], -1)
     log_p = ngrams.log_probabilities(variables["ngrams"], ids, method=method)
-    return {"loss": -log_p[:, -batch["targets"].shape[1] :].mean(-1)}
+    losses = -log_p[:, -batch["targets"].shape[1] :]
+    return {"loss": (losses, jnp.ones_like(losses))}
 
   def measure_fn(variables, data, split, apply):
     examples = data.split(split)
-    loss = float(apply(eval_fn, examples)["loss"].mean())
+    loss = float(apply(eval_fn, examples)["loss"][0].mean())
     return {
         **language_model.per_unit(loss, examples, vocabulary),
         "perplexity": np.exp(loss),
         **size(variables),
     }
 
-  def read(variables, ids):
-    state = ngrams.read(variables["ngrams"], ids)
-    return state, ngrams.next_logits(variables["ngrams"], state, method=method)
-
-  def step(variables, state, id):
-    found = ngrams.next_ngrams(variables["ngrams"], state, id[None])
-    state = jax.numpy.concatenate([*found, id[None]])[: len(state)]
-    return state, ngrams.next_logits(variables["ngrams"], state, method=method)
+  def network(variables, ids, state):
+    """(logits, state) of ids (..., T)."""
+    states = ngrams.read(variables["ngrams"], ids, state)
+    return ngrams.next_logits(variables["ngrams"], states, method=method), states[..., -1, :]
 
   def plot(variables, data, split, apply):
     """Models of all orders, counted anew."""
     del variables
-    levels = ngram_counts.count(data.train["ids"], config.model.order, len(vocabulary))
+    levels = ngram_counts.count(data.train["ids"], order, len(vocabulary))
     measured = []
-    for order in range(1, config.model.order + 1):
-      model = {"params": {}, "ngrams": tables(levels[:order], config.model)}
-      loss = apply(eval_fn, data.split(split), variables=model)["loss"].mean()
+    for n in range(1, order + 1):
+      model = {"params": {}, "ngrams": tables(levels[:n], config.model)}
+      loss = apply(eval_fn, data.split(split), variables=model)["loss"][0].mean()
       measured.append({"perplexity": np.exp(loss), **size(model)})
     return {f"orders_{split}": by_order(measured, vocabulary.unit)}
 
   return Task(
       init_fn, eval_fn=eval_fn, measure_fn=measure_fn, plot=plot,
-      sample=generation.make_sample(vocabulary, read, step), unit=f"nats per {vocabulary.unit}",
+      sample=generation.make_sample(vocabulary, network, functools.partial(ngrams.empty, order)),
+      unit=f"nats per {vocabulary.unit}",
   )  # fmt: skip
 
 
