@@ -217,6 +217,8 @@ def language_data(*datasets: str, **changes) -> dict[str, Setting]:
       "max_characters": count(4_000_000),  # Of python_source.
       "tokens": one_of("characters", "words", "byte_pairs"),
       "vocab_size": count(10_000, low=2)._replace(when=("data.tokens", ("words", "byte_pairs"))),
+      # Whose words are counted for it; all: validation and test too, as in Bengio et al. (2003).
+      "vocab_source": one_of("train", "all")._replace(when=("data.tokens", ("words", "byte_pairs"))),
       "batch_size": count(32),
       "seq_len": count(128),
       "eval_seq_len": count(256),

@@ -12,7 +12,7 @@ def load(options, assets: dict | None = None, *, streams: int = 1) -> Data:
 
   Args:
     options: config.data, with the keys of dlx.settings.language_data.
-    assets: of a run, with its vocabulary; None to learn one from the training text.
+    assets: of a run, with its vocabulary; None to learn one.
     streams: the parts of the training text that are read side by side.
 
   Returns:
@@ -34,7 +34,9 @@ def encode(options, assets: dict | None = None) -> tuple[dict[str, tuple], dict]
   """({split: (ids (N,), characters of each or None)}, assets); see `load`."""
   text = _corpus(options)
   if not assets:
-    seen = "".join(sorted(text.characters)) if options.tokens == "characters" else text.train
+    seen = text.split("+".join(corpus.SPLITS) if options.get("vocab_source") == "all" else "train")
+    if options.tokens == "characters":
+      seen = "".join(sorted(text.characters))
     assets = vocabulary.learn(options.tokens, seen, options.get("vocab_size")).assets
   known = vocabulary.of(assets)
   return {split: known.encode(text.split(split)) for split in corpus.SPLITS}, assets

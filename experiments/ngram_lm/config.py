@@ -34,7 +34,7 @@ PRESETS = {
     "shakespeare": {"data.dataset": "tiny_shakespeare", "model.order": 6},
     "brown": {
         "data.text": settings.REQUIRED, "data.num_train_words": 800_000,
-        "data.tokens": "words", "data.vocab_size": 16_383,
+        "data.tokens": "words", "data.vocab_size": 16_383, "data.vocab_source": "all",
     },
     "debug": {"data.max_characters": 60_000, "data.eval_seq_len": 32, "model.order": 4},
 }  # fmt: skip

@@ -73,6 +73,16 @@ def test_temperature_0_continues_with_the_most_frequent_word(trained):
   assert drawn.strip() == trained.assets["words"][best]
 
 
+@pytest.mark.parametrize("source, known", [("train", False), ("all", True)])
+def test_the_vocabulary_is_that_of_the_training_text_or_of_all(tmp_path, source, known):
+  text = write(tmp_path / "text.txt", count=400)
+  (tmp_path / "text.txt").write_text((tmp_path / "text.txt").read_text() + " rare" * 40)
+  changes = {**SMALL, "data.text": text, "data.vocab_size": 30, "data.vocab_source": source}
+  data = experiment.load(configs.get_config("debug", changes))
+  assert ("rare" in data.assets["words"]) == known
+  assert (0 in data.test["targets"]) != known
+
+
 @pytest.mark.parametrize("smoothing", ["add_k", "back_off"])
 @pytest.mark.parametrize("tokens", ["characters", "byte_pairs"])
 def test_other_methods_and_tokens_evaluate_and_sample(tmp_path, smoothing, tokens):
