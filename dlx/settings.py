@@ -211,6 +211,7 @@ def language_data(*datasets: str, **changes) -> dict[str, Setting]:
     *datasets: names of dlx.data.corpus; the first is the default.
     **changes: replaces defaults.
   """
+  learned = {"when": ("data.tokens", ("words", "byte_pairs"))}
   settings = {
       "text": text(),  # A text file, which replaces the dataset.
       "num_train_words": count(None, optional=True),  # Of that file; None: the first 90 % of it.
@@ -218,7 +219,9 @@ def language_data(*datasets: str, **changes) -> dict[str, Setting]:
       "dataset": one_of(*datasets),
       "max_characters": count(4_000_000),  # Of python_source.
       "tokens": one_of("characters", "words", "byte_pairs"),
-      "vocab_size": count(10_000, low=2)._replace(when=("data.tokens", ("words", "byte_pairs"))),
+      "vocab_size": count(10_000, low=2)._replace(**learned),
+      # Whose words are counted for it; all: validation and test too, as in Bengio et al. (2003).
+      "vocab_source": one_of("train", "all")._replace(**learned),
       "batch_size": count(32),
       "seq_len": count(128),
       "eval_seq_len": count(256),

@@ -12,7 +12,7 @@ def load(options, assets: dict | None = None, *, streams: int = 1) -> Data:
 
   Args:
     options: config.data, with the keys of dlx.settings.language_data.
-    assets: of a run, with its vocabulary; None to learn one from the training text.
+    assets: of a run, with its vocabulary; None to learn one.
     streams: the parts of the training text that are read side by side.
 
   Returns:
@@ -22,17 +22,24 @@ def load(options, assets: dict | None = None, *, streams: int = 1) -> Data:
   Raises:
     UserError: the text cannot be read, or a split is shorter than a sequence.
   """
-  text = _corpus(options)
-  if not assets:
-    seen = "".join(sorted(text.characters)) if options.tokens == "characters" else text.train
-    assets = vocabulary.learn(options.tokens, seen, options.get("vocab_size")).assets
-  known = vocabulary.of(assets)
-  encoded = {split: known.encode(text.split(split)) for split in corpus.SPLITS}
+  encoded, assets = encode(options, assets)
   train = encoded["train"][0]
   batches.check_length("training", len(train), options.seq_len, streams)
   steps = max(1, len(train) // (options.batch_size * options.seq_len))
-  held_out = {s: _windows(s, *encoded[s], options.eval_seq_len) for s in ("validation", "test")}
+  held_out = {s: windows(s, *encoded[s], options.eval_seq_len) for s in ("validation", "test")}
   return Data({"ids": train}, **held_out, assets=assets, steps_per_epoch=steps)
+
+
+def encode(options, assets: dict | None = None) -> tuple[dict[str, tuple], dict]:
+  """({split: (ids (N,), characters of each or None)}, assets); see `load`."""
+  text = _corpus(options)
+  if not assets:
+    seen = text.split("+".join(corpus.SPLITS) if options.get("vocab_source") == "all" else "train")
+    if options.tokens == "characters":
+      seen = "".join(sorted(text.characters))
+    assets = vocabulary.learn(options.tokens, seen, options.get("vocab_size")).assets
+  known = vocabulary.of(assets)
+  return {split: known.encode(text.split(split)) for split in corpus.SPLITS}, assets
 
 
 def _corpus(options) -> corpus.Corpus:
@@ -44,9 +51,10 @@ def _corpus(options) -> corpus.Corpus:
   )
 
 
-def _windows(
+def windows(
     split: str, ids: np.ndarray, characters: np.ndarray | None, seq_len: int
 ) -> dict[str, np.ndarray]:
+  """Non-overlapping sequences of a split (W, T), with the characters of each target."""
   found = batches.windows(split, ids, seq_len)
   if characters is None:
     return found

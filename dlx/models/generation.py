@@ -42,6 +42,9 @@ def make_sample(
     empty: `empty(batch_shape)`: the carry before the first token.
     context: the maximum number of tokens in a carry; None if there is no limit. When it is
       full, its last half is read again, in one pass.
+
+  The attribute `network` of the result is for those who need probabilities: of tokens read
+  without a carry, None, and of mixtures (dlx.training.mixture).
   """
 
   @jax.jit
@@ -73,6 +76,7 @@ def make_sample(
         room=room(ids), reread=reread, **options,
     ))  # fmt: skip
 
+  sample.network = network
   return sample
 
 
