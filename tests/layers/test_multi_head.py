@@ -105,7 +105,10 @@ ARRAYS = {"query": (2, 5, 3), "key": (2, 6, 3), "value": (2, 6, 4)}
         ({"key": (3,)}, r"key: expected shape \(\.\.\., N, T, D\), got \(3,\)"),
         ({"value": (4,)}, r"value: expected shape \(\.\.\., N, T, D\), got \(4,\)"),
         ({"key": (2, 6, 4)}, r"key: expected shape \(2, 6, 3\), got \(2, 6, 4\)"),
-        ({"key": (1, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(1, 6, 3\)"),
+        ({"key": (3, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(3, 6, 3\)"),
+        ({"key": (0, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(0, 6, 3\)"),
+        ({"key": (1, 2, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(1, 2, 6, 3\)"),
+        ({"value": (1, 6, 4)}, r"value: expected shape \(2, 6, 4\), got \(1, 6, 4\)"),
         ({"value": (2, 5, 4)}, r"value: expected shape \(2, 6, 4\), got \(2, 5, 4\)"),
     ],
 )
