@@ -37,7 +37,6 @@ Source: Vaswani et al., "Attention is all you need" (2017), for the function;
 """
 
 import jax.numpy as jnp
-import numpy as np
 
 from dlx.gradients import checks, head_groups, linear, softmax
 
@@ -55,10 +54,8 @@ def transpose(x):
 
 def reach(is_causal, local_window_size):
   """(left, right): query t attends to keys t - left to t + right; None is no limit."""
-  if np.ndim(local_window_size):
-    left, right = local_window_size
-  else:
-    left = right = local_window_size
+  pair = isinstance(local_window_size, tuple)
+  left, right = local_window_size if pair else (local_window_size, local_window_size)
   return left, 0 if is_causal else right
 
 

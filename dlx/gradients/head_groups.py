@@ -13,7 +13,7 @@ Source: Ainslie et al., "GQA: training generalized multi-query transformer model
 
 
 def present(query, key):
-  """Whether there are more heads of queries than of keys."""
+  """Whether the heads of queries are more than those of keys."""
   return query.ndim > 2 and query.shape[-3] != key.shape[-3]
 
 
