@@ -34,9 +34,12 @@ def attend(implementation, **options):
   )
 
 
-def value_and_gradients(f, args, d_out):
-  out, vjp = jax.vjp(f, *args)
-  return out, *vjp(d_out)
+def value_and_gradients(f, args, d_out, compile_=jax.jit):
+  def both(args, d_out):
+    out, vjp = jax.vjp(f, *args)
+    return out, *vjp(d_out)
+
+  return compile_(both)(args, d_out)
 
 
 def in_window(queries, keys, window):
@@ -79,22 +82,14 @@ def test_values_and_gradients_match_an_einsum(x64, implementation, case, compile
   where = in_window(queries, keys, (99, 0) if is_causal else (99, 99))
   where &= in_window(queries, keys, window or (99, 99))
 
-  @compile_
-  def both(*args):
-    options = {"local_window_size": window, "is_causal": is_causal, "softcap": softcap}
-    return (
-        value_and_gradients(attend(implementation, **options), args, d_out),
-        attention.weights(*args[:2], args[3], **options),
-    )
-
-  def expected(*args):
-    reference = functools.partial(plain, where=where, softcap=softcap)
-    return value_and_gradients(reference, args, d_out)
-
-  (found, a), expected = both(*args), jax.jit(expected)(*args)
+  options = {"local_window_size": window, "is_causal": is_causal, "softcap": softcap}
+  found = value_and_gradients(attend(implementation, **options), args, d_out, compile_)
+  reference = functools.partial(plain, where=where, softcap=softcap)
+  expected = value_and_gradients(reference, args, d_out)
   for x, y in zip(found, expected, strict=True):
     assert x.dtype == jnp.float64
     np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13)
+  a = attention.weights(*args[:2], args[3], **options)
   value = jnp.repeat(args[2], 4 // heads, axis=-3)
   np.testing.assert_allclose(a @ value, expected[0], rtol=1e-12, atol=1e-13)
 
@@ -137,16 +132,8 @@ def test_the_narrowest_window_is_the_key_of_the_query_and_the_widest_everything(
   np.testing.assert_allclose(everything, attend(implementation)(*args), rtol=1e-13)
 
 
-@each_implementation
-def test_gradients_reach_the_window_and_nothing_else(x64, implementation):
-  query, key, value = draw((9, 2), (9, 2), (9, 2))
-  attended = attend(implementation, local_window_size=(2, 1))
-  of_value = jax.jacrev(attended, 2)(query, key, value)
-  np.testing.assert_array_equal(np.abs(of_value).max((1, 3)) > 0, in_window(9, 9, (2, 1)))
-
-
-@pytest.mark.parametrize("at, untouched", [(0, slice(8, None)), (23, slice(0, 16))])
-def test_blocks_outside_the_window_are_not_read(x64, at, untouched):
+@pytest.mark.parametrize("at, untouched, of_key", [(0, slice(8, None), 12), (23, slice(0, 16), 10)])
+def test_blocks_outside_the_window_are_not_read(x64, at, untouched, of_key):
   """A nan spreads over the blocks that are computed with it, so it shows which those are."""
   query, key, value = draw((24, 2), (24, 2), (24, 2))
   value = value.at[at].set(jnp.nan)
@@ -156,7 +143,7 @@ def test_blocks_outside_the_window_are_not_read(x64, at, untouched):
 
   total, (d_query, d_key) = jax.value_and_grad(loss, (0, 1))(query, key)
   assert np.isfinite(total) and np.isfinite(d_query[untouched]).all()
-  assert np.isfinite(d_key[12]).all()
+  assert np.isfinite(d_key[of_key]).all()
   np.testing.assert_array_equal(np.isnan(attend("blocked")(query, key, value)[:, 0]), True)
 
 
@@ -219,7 +206,8 @@ def test_the_bias_does_not_change_the_dtype(implementation, of_inputs, of_bias):
   assert out.dtype == of_inputs
   for x, dx in zip(args, d):
     assert (x.shape, x.dtype) == (dx.shape, dx.dtype)
-  assert attention.weights(*args[:2], args[3], **options).dtype == of_inputs
+  weights = jax.eval_shape(lambda *args: attention.weights(*args, **options), *args[:2], args[3])
+  assert weights.dtype == of_inputs
   wide = [np.asarray(x, np.float64) for x in args]
   expected = plain(*wide, where=in_window(9, 9, (4, 4)), softcap=2.0)
   close = {"float32": 1e-5, "bfloat16": 0.02}[of_inputs] * np.abs(expected).max()
@@ -234,7 +222,7 @@ def test_vmap_and_leading_dimensions_agree(x64, implementation):
     attended = attend(implementation, local_window_size=(3, 1), softcap=1.5)
     return jax.grad(lambda *args: jnp.sin(attended(*args)).sum(), (0, 1, 2, 3))(*args)
 
-  together, apart = gradients(*args), jax.jit(jax.vmap(jax.vmap(gradients)))(*args)
+  together, apart = jax.jit(gradients)(*args), jax.jit(jax.vmap(jax.vmap(gradients)))(*args)
   for a, b in zip(apart, together):
     np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 

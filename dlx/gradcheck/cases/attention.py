@@ -97,7 +97,7 @@ SIZES = {
 }
 TYPICAL = {"batch": (2,), "heads": 4, "queries": 512, "keys": 512, "d": 64}
 TYPICAL |= {"mask": None, "is_causal": True, "scale": None}
-SYMMETRIC = {"present(query, key) -> head_groups.present(key, query)": "whether the numbers of heads differ"}
+SYMMETRIC = {"present(query, key) -> head_groups.present(key, query)": "whether they differ"}
 VALUES, TYPICAL_VALUES = {"d_value": (3, 1)}, {"d_value": 64}
 
 CASES = [
