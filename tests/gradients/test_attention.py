@@ -3,7 +3,6 @@
 The properties of all rules (jax.vjp, differences, dtypes, vmap) are in test_rules.py.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -11,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.gradcheck import check
-from dlx.gradcheck.case import all_cases
 from dlx.gradients import attention as gradients
 from dlx.gradients import blocked_attention
 from dlx.layers import attention
@@ -107,15 +104,6 @@ def test_a_capped_score_has_no_gradient_but_its_bias_has(x64, rule, compile_):
   a = jax.nn.softmax(2 * jnp.sign(query @ key.T) + bias)
   np.testing.assert_allclose(d_bias, jax.vjp(jax.nn.softmax, jnp.log(a))[1](d_out @ value.T)[0],
                              atol=1e-14)  # fmt: skip
-
-
-@pytest.mark.parametrize("case", [c for c in all_cases() if c.name.startswith("attention.dot")],
-                         ids=lambda case: case.name)  # fmt: skip
-def test_with_all_options_eager_jit_vmap_and_leading_dimensions_agree(x64, case):
-  options = {"groups": 2, "bias": "each", "window": (1, 0), "softcap": 0.9}
-  case = dataclasses.replace(case, batched=(True,) * 4)
-  for error in (check.eager_error, check.vmap_error, check.leading_error):
-    assert error(case, np.random.default_rng(0), **options) < 1e-12
 
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["whole", "blocks"])

@@ -55,7 +55,7 @@ def plain(query, key, value, bias, *, where, softcap=None):
   scores = jnp.einsum("...td,...sd->...ts", query, key) / np.sqrt(query.shape[-1])
   if softcap is not None:
     scores = softcap * jnp.tanh(scores / softcap)
-  scores = jnp.where(where, scores + bias, -1e300)
+  scores = jnp.where(where, scores + bias, -1e30)
   return jnp.einsum("...ts,...sd->...td", jax.nn.softmax(scores, -1) * where, value)
 
 

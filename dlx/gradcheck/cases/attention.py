@@ -8,8 +8,8 @@ from dlx.gradients import blocked_attention
 from dlx.layers import attention
 
 MASKS = ("each", None, "keys")
-BIASES = (None, "each", "keys", "pairs", "rows")
-WINDOWS = (None, 1, (1, 0), (0, 2))
+BIASES = ("each", None, "keys", "pairs", "rows")
+WINDOWS = (1, None, (1, 0), (0, 2))
 
 
 def _mask(rng, kind, batch, heads, queries, keys):
@@ -83,8 +83,8 @@ def _reference(*inputs, sizes=None, **options):
 
 SIZES = {
     "batch": LEADING,
-    "heads": (2, 1),
-    "groups": (1, 2),
+    "heads": (1, 2),
+    "groups": (2, 1),
     "queries": (3, 1, 4),
     "keys": (4, 1, 2),
     "d": (2, 1, 3),
@@ -93,10 +93,11 @@ SIZES = {
     "scale": (None, 0.7),
     "bias": BIASES,
     "window": WINDOWS,
-    "softcap": (None, 0.9),
+    "softcap": (0.9, None),
 }
 TYPICAL = {"batch": (2,), "heads": 4, "queries": 512, "keys": 512, "d": 64}
-TYPICAL |= {"mask": None, "is_causal": True, "scale": None}
+PLAIN = {"groups": 1, "bias": None, "window": None, "softcap": None}
+TYPICAL |= {"mask": None, "is_causal": True, "scale": None} | PLAIN
 SYMMETRIC = {"present(query, key) -> head_groups.present(key, query)": "whether they differ"}
 VALUES, TYPICAL_VALUES = {"d_value": (3, 1)}, {"d_value": 64}
 
@@ -109,7 +110,7 @@ CASES = [
         draw=_draw_weights,
         sizes=SIZES,
         typical=TYPICAL,
-        batched=(True, True),
+        batched=(True, True, True),
         batched_options=("mask",),
         equivalent=SYMMETRIC,
     ),
@@ -121,7 +122,7 @@ CASES = [
         draw=_draw,
         sizes=SIZES | VALUES,
         typical=TYPICAL | TYPICAL_VALUES,
-        batched=(True, True, True),
+        batched=(True, True, True, True),
         batched_options=("mask",),
         equivalent=SYMMETRIC,
     ),
@@ -137,7 +138,7 @@ CASES = [
             "sizes": ((2, 3), (3, 2), (1, 1), (8, 8)),
         },
         typical=TYPICAL | TYPICAL_VALUES | {"sizes": (128, 128)},
-        batched=(True, True, True),
+        batched=(True, True, True, True),
         batched_options=("mask",),
         equivalent=SYMMETRIC | {
             # The layer's second derivative needs it (tests/gradients/test_attention.py).
@@ -160,8 +161,8 @@ CASES = [
         draw=_draw_multi_head,
         sizes={
             "batch": LEADING,
-            "heads": (2, 1),
-            "groups": (1, 2),
+            "heads": (1, 2),
+            "groups": (2, 1),
             "queries": (3, 1),
             "keys": (2, 1, None),
             "d": (2, 1),
@@ -171,7 +172,7 @@ CASES = [
             "is_causal": (False, True),
             "bias": BIASES,
             "window": WINDOWS,
-            "softcap": (None, 0.9),
+            "softcap": (0.9, None),
         },
         typical={
             "batch": (2,),
@@ -183,8 +184,8 @@ CASES = [
             "linear_bias": True,
             "mask": None,
             "is_causal": True,
-        },
-        batched=(False, True, True),
+        } | PLAIN,
+        batched=(False, True, True, True),
         batched_options=("mask",),
         equivalent=SYMMETRIC | {
             "scale=scale) -> weights(query, key, mask=mask, is_causal=is_causal, scale=None)":
