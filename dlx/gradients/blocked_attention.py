@@ -20,8 +20,10 @@ L is an output too (second derivatives need its cotangent), with dL/dS = A, so
 
   d_S = A * (d_O V^T - delta + d_L),   d_Q += d_S K,   d_K += d_S^T Q,   d_V += A^T d_O
 
-over all pairs of blocks. If causal, blocks above the diagonal are skipped, and a mask is
-applied only to blocks that intersect the diagonal, the end of the keys or a given mask.
+over all pairs of blocks. With a bias d_B += d_S, summed over the axes along which it was
+repeated, and with a soft cap d_S times 1 - tanh^2 is d_S in d_Q and d_K, as there. Blocks
+without a key that causality and the window allow are skipped (attention_grid.py), and a mask
+is applied only to blocks that intersect the diagonal, the end of the keys or a given mask.
 
 The loops slice the time axes only and keep leading dimensions whole, so that a batch that is
 sharded over devices stays sharded. XLA's matrix products on CPU are three times slower with
@@ -32,71 +34,13 @@ Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (201
   the forward pass; Dao et al., "FlashAttention" (2022), appendix B, for the backward.
 """
 
-import dataclasses
 import functools
 
-import jax
 from jax import lax
 import jax.numpy as jnp
 
-from dlx.gradients import checks, varying
-from dlx.gradients.attention import allowed, transpose
-
-
-@dataclasses.dataclass(frozen=True)
-class _Blocks:
-  """The grid of blocks, and the mask of each."""
-
-  mask: jax.Array | None
-  is_causal: bool
-  num_queries: int
-  num_keys: int
-  q: int  # Queries in a block.
-  k: int  # Keys in a block.
-
-  @property
-  def rows(self):
-    return -(-self.num_queries // self.q)
-
-  @property
-  def columns(self):
-    return -(-self.num_keys // self.k)
-
-  def of_row(self, i):
-    """(full, end): blocks 0 to full - 1 are not masked, full to end - 1 partially."""
-    full, end = self.num_keys // self.k, self.columns
-    if self.is_causal:  # Unmasked up to the block's first query, partially up to its last.
-      full = jnp.minimum(full, (i * self.q + 1) // self.k)
-      end = jnp.minimum(end, -(-(i + 1) * self.q // self.k))
-    return (0 if self.mask is not None else full), end
-
-  def of_column(self, j):
-    """(start, full): blocks start to full - 1 are partially masked, later ones not at all."""
-    start, full = 0, 0
-    if self.is_causal:
-      start = jnp.minimum(self.rows, j * self.k // self.q)
-      full = jnp.minimum(self.rows, -(-((j + 1) * self.k - 1) // self.q))
-    if self.mask is not None:
-      full = self.rows
-    elif self.num_keys % self.k:
-      full = jnp.where(j == self.columns - 1, self.rows, full)
-    return start, full
-
-  def allowed(self, i, j):
-    """Where query block i may attend in key block j; broadcasts to (..., q, k)."""
-    queries = (i * self.q + jnp.arange(self.q))[:, None]
-    keys = (j * self.k + jnp.arange(self.k))[None, :]
-    where = keys < self.num_keys
-    if self.is_causal:
-      where &= keys <= queries
-    if self.mask is not None:
-      mask = self.mask
-      if mask.shape[-2] > 1:
-        mask = lax.dynamic_slice_in_dim(mask, i * self.q, self.q, -2)
-      if mask.shape[-1] > 1:
-        mask = lax.dynamic_slice_in_dim(mask, j * self.k, self.k, -1)
-      where &= mask
-    return where
+from dlx.gradients import attention_grid, checks, head_groups, varying
+from dlx.gradients.attention import allowed, capped, reach, transpose
 
 
 def _at(x, i, size, axis=-2):
@@ -116,32 +60,49 @@ def _pad(x, size, axis=-2, value=0):
   return jnp.pad(x, widths, constant_values=value) if any(widths[axis]) else x
 
 
-def _make_blocks(query, key, mask, is_causal, sizes):
+def _make_grid(query, key, mask, bias, is_causal, local_window_size, sizes):
   q, k = sizes
-  if mask is not None:
-    mask = jnp.atleast_2d(mask)
-    mask = _pad(mask, q, -2) if mask.shape[-2] > 1 else mask
-    mask = _pad(mask, k, -1) if mask.shape[-1] > 1 else mask
-  return _Blocks(mask, is_causal, query.shape[-2], key.shape[-2], q, k)
+
+  def padded(x):
+    if x is None:
+      return None
+    x = jnp.atleast_2d(x)
+    x = _pad(x, q, -2) if x.shape[-2] > 1 else x
+    return _pad(x, k, -1) if x.shape[-1] > 1 else x
+
+  limits = reach(is_causal, local_window_size)
+  mask, bias = padded(mask), padded(bias)
+  return attention_grid.Grid(mask, bias, *limits, query.shape[-2], key.shape[-2], q, k)
 
 
-def attend(query, key, value, mask=None, *, is_causal=False, sizes):
+def _scores(x, y, bias, softcap):
+  """(S, dS/dR) of a block or its transpose, R = x y^T."""
+  s, slope = capped(x @ transpose(y), softcap)
+  return (s if bias is None else s + bias.astype(s.dtype)), slope
+
+
+def attend(
+    query, key, value, mask=None, bias=None, *, is_causal=False, local_window_size=None,
+    softcap=None, sizes,
+):  # fmt: skip
   """(O, L) as in the module's derivation, L the logsumexp of each row of scores.
 
   Args:
     query: the scale times Q, `(..., T_query, D)`.
-    key: `(..., T_key, D)`.
+    key: `(..., T_key, D)`; leading dimensions of 1 broadcast to those of query.
     value: `(..., T_key, D_value)`.
     mask: True where attention is allowed, broadcasts to (..., T_query, T_key).
+    bias: added to the scores, broadcasts as the mask.
     is_causal: mask keys later than the query.
+    local_window_size, softcap: as in the layer.
     sizes: the numbers of queries and of keys in a block.
 
   Returns:
     O, `(..., T_query, D_value)`, and L, `(..., T_query)`, in at least float32.
   """
-  blocks = _make_blocks(query, key, mask, is_causal, sizes)
+  blocks = _make_grid(query, key, mask, bias, is_causal, local_window_size, sizes)
   leading, num_queries = query.shape[:-2], query.shape[-2]
-  axes = varying.axes(query, key, value, mask)  # Of the loops' states.
+  axes = varying.axes(query, key, value, mask, bias)  # Of the loops' states.
   out_dtype = jnp.result_type(query, key, value)
   dtype = jnp.promote_types(out_dtype, jnp.float32)
   query, key, value = (x.astype(dtype) for x in (query, key, value))
@@ -152,7 +113,7 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
 
     def column(in_part, j, state):
       o, m, total = state
-      s = q_i @ transpose(_at(key, j, blocks.k))
+      s, _ = _scores(q_i, _at(key, j, blocks.k), blocks.bias_of(i, j), softcap)
       if in_part:
         s = jnp.where(blocks.allowed(i, j), s, -jnp.inf)
       new_m = jnp.maximum(m, s.max(-1, keepdims=True))
@@ -160,14 +121,14 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
       o = o * shrink + e @ _at(value, j, blocks.k)
       return o, new_m, total * shrink + e.sum(-1, keepdims=True)
 
-    full, end = blocks.of_row(i)
+    start, full, end = blocks.of_row(i)
     # The smallest finite number instead of -inf, so that m - m' is never inf - inf.
     state = varying.spread((
         jnp.zeros((*leading, blocks.q, value.shape[-1]), dtype),
         jnp.full((*leading, blocks.q, 1), jnp.finfo(dtype).min),
         jnp.zeros((*leading, blocks.q, 1), dtype),
     ), axes)  # fmt: skip
-    state = lax.fori_loop(0, full, functools.partial(column, False), state)
+    state = lax.fori_loop(start, full, functools.partial(column, False), state)
     o, m, total = lax.fori_loop(full, end, functools.partial(column, True), state)
     lse = jnp.where(total == 0, jnp.inf, m + jnp.log(total))[..., 0]
     return _put(outputs[0], o / jnp.where(total == 0, 1, total), i), _put(outputs[1], lse, i, -1)
@@ -178,21 +139,26 @@ def attend(query, key, value, mask=None, *, is_causal=False, sizes):
   return out[..., :num_queries, :], lse[..., :num_queries]
 
 
-def attend_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=False, sizes):
-  """The cotangents of query, key and value of `attend`, by the module's derivation.
+def attend_vjp(
+    query, key, value, mask, bias, out, lse, d_out, d_lse, *, is_causal=False,
+    local_window_size=None, softcap=None, sizes,
+):  # fmt: skip
+  """The cotangents of query, key, value and bias of `attend`, by the module's derivation.
 
   Args:
-    query, key, value, mask, is_causal, sizes: as for `attend`.
+    query, key, value, mask, bias: as for `attend`.
     out, lse: the outputs of `attend`.
     d_out, d_lse: their cotangents.
+    is_causal, local_window_size, softcap, sizes: as for `attend`.
 
   Returns:
-    (d_query, d_key, d_value), in the shapes and dtypes of query, key and value.
+    (d_query, d_key, d_value, d_bias), in the shapes and dtypes of query, key, value and bias;
+    d_bias is None without a bias.
   """
-  blocks = _make_blocks(query, key, mask, is_causal, sizes)
+  blocks = _make_grid(query, key, mask, bias, is_causal, local_window_size, sizes)
   num_queries, num_keys = query.shape[-2], key.shape[-2]
   dtypes = query.dtype, key.dtype, value.dtype
-  dtype, axes = lse.dtype, varying.axes(query, key, value, mask, d_out)
+  dtype, axes = lse.dtype, varying.axes(query, key, value, mask, bias, d_out)
   query, key, value, out, d_out = (x.astype(dtype) for x in (query, key, value, out, d_out))
   shift = (out * d_out).sum(-1) - d_lse
   shift, lse = _pad(shift, blocks.q, -1), _pad(lse, blocks.q, -1, jnp.inf)
@@ -205,51 +171,63 @@ def attend_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=Fal
     k_t = _at(key_t, j, blocks.k, -1)
 
     def row(in_part, i, state):
-      d_q_t, d_k, d_v = state
+      d_q_t, d_b, d_k, d_v = state
       q_i, d_o = _at(query, i, blocks.q), _at(d_out, i, blocks.q)
-      s_t = k_j @ transpose(q_i)
+      b_t = None if bias is None else transpose(blocks.bias_of(i, j))
+      s_t, slope = _scores(k_j, q_i, b_t, softcap)
       if in_part:
         s_t = jnp.where(transpose(blocks.allowed(i, j)), s_t, -jnp.inf)
       a_t = jnp.exp(s_t - _at(lse, i, blocks.q, -1)[..., None, :])
       d_s_t = a_t * (v_j @ transpose(d_o) - _at(shift, i, blocks.q, -1)[..., None, :])
-      d_q_t = _put(d_q_t, _at(d_q_t, i, blocks.q, -1) + k_t @ d_s_t, i, -1)
-      return d_q_t, d_k + d_s_t @ q_i, d_v + a_t @ d_o
+      d_b = d_b if bias is None else blocks.add(d_b, transpose(d_s_t), i, j)
+      d_r_t = d_s_t if slope is None else d_s_t * slope
+      d_q_t = _put(d_q_t, _at(d_q_t, i, blocks.q, -1) + k_t @ d_r_t, i, -1)
+      d_k += head_groups.sum_to(d_r_t @ q_i, d_k.shape)
+      return d_q_t, d_b, d_k, d_v + head_groups.sum_to(a_t @ d_o, d_v.shape)
 
-    d_q_t, d_key, d_value = cotangents
-    start, full = blocks.of_column(j)
-    state = d_q_t, *varying.spread((jnp.zeros_like(k_j), jnp.zeros_like(v_j)), axes)
+    d_q_t, d_b, d_key, d_value = cotangents
+    start, full, end = blocks.of_column(j)
+    state = d_q_t, d_b, *varying.spread((jnp.zeros_like(k_j), jnp.zeros_like(v_j)), axes)
     state = lax.fori_loop(start, full, functools.partial(row, True), state)
-    d_q_t, d_k, d_v = lax.fori_loop(full, blocks.rows, functools.partial(row, False), state)
-    return d_q_t, _put(d_key, d_k, j), _put(d_value, d_v, j)
+    d_q_t, d_b, d_k, d_v = lax.fori_loop(full, end, functools.partial(row, False), state)
+    return d_q_t, d_b, _put(d_key, d_k, j), _put(d_value, d_v, j)
 
-  zeros = jnp.zeros_like(transpose(query)), jnp.zeros_like(key), jnp.zeros_like(value)
-  zeros = varying.spread(zeros, axes)
-  d_query_t, d_key, d_value = lax.fori_loop(0, blocks.columns, column, zeros)
+  zeros = jnp.zeros_like(transpose(query)), blocks.zeros(dtype), jnp.zeros_like(key)
+  zeros = varying.spread((*zeros, jnp.zeros_like(value)), axes)
+  d_query_t, d_bias, d_key, d_value = lax.fori_loop(0, blocks.columns, column, zeros)
   d_query = transpose(d_query_t)[..., :num_queries, :]
   found = d_query, d_key[..., :num_keys, :], d_value[..., :num_keys, :]
-  return tuple(x.astype(d) for x, d in zip(found, dtypes))
+  if bias is not None:
+    d_bias = d_bias[..., :num_queries, :num_keys].reshape(bias.shape).astype(bias.dtype)
+  return *(x.astype(d) for x, d in zip(found, dtypes)), d_bias
 
 
-def saved_vjp(query, key, value, mask, out, lse, d_out, d_lse, *, is_causal=False):
+def saved_vjp(
+    query, key, value, mask, bias, out, lse, d_out, d_lse, *, is_causal=False,
+    local_window_size=None, softcap=None,
+):  # fmt: skip
   """`attend_vjp` with a single block, which jax can differentiate.
 
   It has the arguments and results of `attend_vjp`, and materializes all weights.
   """
   dtypes = query.dtype, key.dtype, value.dtype
   query, key, value, out, d_out = (x.astype(lse.dtype) for x in (query, key, value, out, d_out))
-  s = query @ transpose(key)
-  where = allowed(mask, is_causal, *s.shape[-2:])
+  s, slope = _scores(query, key, bias, softcap)
+  where = allowed(mask, is_causal, *s.shape[-2:], local_window_size)
   if where is not None:
     s = jnp.where(where, s, -jnp.inf)
   a = jnp.exp(s - lse[..., None])
   shift = (out * d_out).sum(-1) - d_lse
   d_s = a * (d_out @ transpose(value) - shift[..., None])
-  found = d_s @ key, transpose(d_s) @ query, transpose(a) @ d_out
-  return tuple(x.astype(d) for x, d in zip(found, dtypes))
+  d_bias = None if bias is None else head_groups.sum_to(d_s, bias.shape).astype(bias.dtype)
+  d_r = d_s if slope is None else d_s * slope
+  repeated = (transpose(d_r) @ query, key), (transpose(a) @ d_out, value)
+  found = d_r @ key, *(head_groups.sum_to(d, x.shape) for d, x in repeated)
+  return *(x.astype(d) for x, d in zip(found, dtypes)), d_bias
 
 
 def dot_product_attention_vjp(
-    query, key, value, *, d_out, mask=None, is_causal=False, scale=None, sizes=(128, 128)
+    query, key, value, bias=None, *, d_out, mask=None, scale=None, sizes=(128, 128), **options
 ):
   """`dlx.gradients.attention.dot_product_attention_vjp`, computed in blocks.
 
@@ -257,11 +235,13 @@ def dot_product_attention_vjp(
   its result.
 
   Args:
-    query, key, value, d_out, mask, is_causal, scale: as there.
+    query, key, value, bias, d_out, mask, scale: as there.
     sizes: the numbers of queries and of keys in a block.
+    options: is_causal, local_window_size and softcap, as there.
 
   Returns:
-    (d_query, d_key, d_value), in the shapes and dtypes of query, key and value.
+    (d_query, d_key, d_value), or with a bias (d_query, d_key, d_value, d_bias), in their
+    shapes and dtypes.
 
   Raises:
     ValueError: d_out does not have the shape or the dtype of the output.
@@ -270,11 +250,15 @@ def dot_product_attention_vjp(
   """
   shape = (*query.shape[:-1], value.shape[-1])
   checks.expect_like("d_out", d_out, shape, jnp.result_type(query, key, value))
+  given = [x.shape for x in (query, key, value, bias) if x is not None]
+  if head_groups.present(query, key):
+    arrays = query, key, value, bias, mask, d_out
+    query, key, value, bias, mask, d_out = head_groups.split(key, *arrays)
   scale = query.shape[-1] ** -0.5 if scale is None else scale
   scaled = scale * query.astype(jnp.promote_types(d_out.dtype, jnp.float32))
-  options = {"is_causal": is_causal, "sizes": sizes}
-  out, lse = attend(scaled, key, value, mask, **options)
-  d_scaled, d_key, d_value = attend_vjp(
-      scaled, key, value, mask, out, lse, d_out, jnp.zeros_like(lse), **options
+  out, lse = attend(scaled, key, value, mask, bias, **options, sizes=sizes)
+  d_scaled, *others = attend_vjp(
+      scaled, key, value, mask, bias, out, lse, d_out, jnp.zeros_like(lse), **options, sizes=sizes
   )
-  return (scale * d_scaled).astype(query.dtype), d_key, d_value
+  found = (scale * d_scaled).astype(query.dtype), *others
+  return tuple(d.reshape(shape) for d, shape in zip(found, given))

@@ -1,6 +1,5 @@
 """Dot-product attention and multi-head attention."""
 
-import functools
 import math
 
 import jax
@@ -9,8 +8,9 @@ from jaxtyping import Array, Bool, Float
 
 from dlx import platform
 from dlx.gradients import attention as gradients
-from dlx.gradients import blocked_attention, varying
-from dlx.layers import fused_attention, linear, positional, shapes
+from dlx.gradients import head_groups
+from dlx.layers import attention_arguments as arguments
+from dlx.layers import blocked_attention, fused_attention, linear, positional, shapes
 
 IMPLEMENTATIONS = ("auto", "autodiff", "blocked", "cudnn")
 
@@ -20,111 +20,126 @@ def causal_mask(t: int) -> Bool[Array, "t t"]:
   return jnp.tril(jnp.ones((t, t), bool))
 
 
-def _expect_fitting(query, key, value=None, mask=None):
-  """Raises ValueError unless all shapes fit."""
-  form = "(..., N, T, D)"
-  shapes.expect_rank("query", query, 2, form)
-  shapes.expect_rank("key", key, 2, form)
-  *leading, num_queries, d = query.shape
-  num_keys = key.shape[-2]
-  if not d:
-    raise ValueError(f"query: expected at least one feature, got shape {query.shape}")
-  shapes.expect_shape("key", key, (*leading, num_keys, d))
-  if value is not None:
-    shapes.expect_rank("value", value, 2, form)
-    shapes.expect_shape("value", value, (*leading, num_keys, value.shape[-1]))
-  if mask is not None:
-    if mask.dtype != bool:
-      raise ValueError(f"mask: expected dtype bool, got {mask.dtype}")
-    shapes.expect_broadcast("mask", mask, (*leading, num_queries, num_keys))
-
-
 def weights(
     query: Float[Array, "... T_query D"],
     key: Float[Array, "... T_key D"],
+    bias: Float[Array, "..."] | None = None,
     *,
     mask: Bool[Array, "..."] | None = None,
     is_causal: bool = False,
+    local_window_size: int | tuple[int, int] | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
 ) -> Float[Array, "... T_query T_key"]:
-  """The attention weights, A = softmax(c Q K^T) over the keys.
+  """The attention weights, A = softmax(S) over the keys, with the scores S = c Q K^T.
 
-  A_ts = e^(c q_t . k_s) / sum_u e^(c q_t . k_u), with u over the keys that are not masked;
-  a masked key has the weight 0. The product of two vectors of D standard normal numbers has
-  variance D, so c = 1/sqrt(D) gives scores of variance 1.
+  A_ts = e^S_ts / sum_u e^S_tu, with u over the keys that are not masked; a masked key has the
+  weight 0. The product of two vectors of D standard normal numbers has variance D, so
+  c = 1/sqrt(D) gives scores of variance 1. With a bias B and a soft cap g,
+
+  S = g tanh(c Q K^T / g) + B
 
   Args:
     query: `(..., N, T_query, D)`, N heads.
-    key: `(..., N, T_key, D)`.
+    key: `(..., K, T_key, D)`, K = N, or a divisor of N: query head n attends to key head
+      floor(n K / N) (grouped queries).
+    bias: added to the scores, broadcasts to `(..., N, T_query, T_key)`; -inf masks.
     mask: True where attention is allowed; broadcasts to `(..., N, T_query, T_key)`.
     is_causal: query t attends only to keys 0 to t, both counted from the start.
+    local_window_size: (l, r): query t attends only to keys t - l to t + r, both included; an
+      int is both. With is_causal, keys t - l to t.
     scale: c; 1/sqrt(D) if None.
+    softcap: g > 0, the bound of |c q_t . k_s|; unbounded if None.
 
   Returns:
-    A, `(..., N, T_query, T_key)`, in the dtype that query and key promote to; the softmax
-    is computed in at least float32. Each row sums to 1, a fully masked row to 0.
+    A, `(..., N, T_query, T_key)`, in the dtype that query and key promote to, whatever that of
+    the bias; the softmax is computed in at least float32. Each row sums to 1, a fully masked
+    row to 0.
 
   Raises:
-    ValueError: a shape or the mask's dtype does not fit; the message names the argument.
+    ValueError: a shape or a dtype does not fit, a window is negative or a softcap not
+      positive; the message names the argument.
 
-  Source: Vaswani et al., "Attention is all you need" (2017), equation 1.
+  Source: Vaswani et al., "Attention is all you need" (2017), equation 1; jax.nn for bias and
+    window, which come after the soft cap; Gemma team, "Gemma 2" (2024), section 2, for the
+    soft cap; Ainslie et al., "GQA" (2023), for grouped queries.
   """
-  query, key, mask = shapes.as_arrays(query, key, mask)
-  _expect_fitting(query, key, mask=mask)
-  a = gradients.weights(query, key, mask=mask, is_causal=is_causal, scale=scale)
-  return a.astype(jnp.result_type(query, key))
+  query, key, mask, bias = shapes.as_arrays(query, key, mask, bias)
+  arguments.expect_fitting(query, key, mask=mask, bias=bias)
+  arguments.expect_softcap(softcap)
+  shape, dtype = (*query.shape[:-1], key.shape[-2]), jnp.result_type(query, key)
+  window = arguments.window(local_window_size, *shape[-2:])
+  if head_groups.present(query, key):
+    query, key, bias, mask = head_groups.split(key, query, key, bias, mask)
+  options = {"is_causal": is_causal, "local_window_size": window, "softcap": softcap}
+  a = gradients.weights(query, key, bias, mask=mask, scale=scale, **options)
+  return a.astype(dtype).reshape(shape)
 
 
 def dot_product_attention(
     query: Float[Array, "... T_query D"],
     key: Float[Array, "... T_key D"],
     value: Float[Array, "... T_key D_value"],
+    bias: Float[Array, "..."] | None = None,
     *,
     mask: Bool[Array, "..."] | None = None,
     is_causal: bool = False,
+    local_window_size: int | tuple[int, int] | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
     implementation: str = "auto",
 ) -> Float[Array, "... T_query D_value"]:
-  """Scaled dot-product attention, O = A V with A = softmax(c Q K^T).
+  """Scaled dot-product attention, O = A V with A = softmax(S), S = g tanh(c Q K^T / g) + B.
+
+  Without a soft cap g and a bias B, S = c Q K^T.
 
   Args:
     query: `(..., N, T_query, D)`, N heads (the layout of jax.nn is (..., T, N, D)).
-    key: `(..., N, T_key, D)`.
-    value: `(..., N, T_key, D_value)`.
-    mask, is_causal, scale: as for `weights`.
+    key: `(..., K, T_key, D)`, K = N or a divisor of N.
+    value: `(..., K, T_key, D_value)`.
+    bias, mask, is_causal, local_window_size, scale, softcap: as for `weights`.
     implementation: "autodiff" materializes all weights and uses jax's gradient. "blocked"
-      computes a block of weights at a time, so that memory grows with T instead of T^2,
-      and uses the gradient of dlx/gradients/blocked_attention.py; it has no forward mode.
-      "cudnn" is NVIDIA's fused kernel. "auto" selects one of them by `choose`.
+      computes a block of weights at a time, so that memory grows with T instead of T^2, skips
+      blocks outside the window, and uses the gradient of dlx/gradients/blocked_attention.py;
+      it has no forward mode. "cudnn" is NVIDIA's fused kernel. "auto" selects one of them by
+      `choose`.
 
   Returns:
-    O, `(..., N, T_query, D_value)`; zeros for a query with all keys masked.
+    O, `(..., N, T_query, D_value)`, in the dtype that query, key and value promote to; zeros
+    for a query with all keys masked.
 
   Raises:
-    ValueError: a shape or the mask's dtype does not fit, or implementation is unknown;
-      the message names the argument.
+    ValueError: as for `weights`, or implementation is unknown or lacks an option.
 
-  Source: Vaswani et al., "Attention is all you need" (2017), equation 1; Dao et al.,
-    "FlashAttention" (2022), for the blocks.
+  Source: as for `weights`; Dao et al., "FlashAttention" (2022), for the blocks.
   """
   shapes.expect_implementation(implementation, IMPLEMENTATIONS)
-  query, key, value, mask = shapes.as_arrays(query, key, value, mask)
-  _expect_fitting(query, key, value, mask)
+  query, key, value, mask, bias = shapes.as_arrays(query, key, value, mask, bias)
+  arguments.expect_fitting(query, key, value, mask, bias)
+  arguments.expect_softcap(softcap)
+  window = arguments.window(local_window_size, query.shape[-2], key.shape[-2])
+  options = {"is_causal": is_causal, "local_window_size": window, "softcap": softcap}
+  extra = {"bias": bias, "local_window_size": window, "softcap": softcap}
+  unfused = [name for name, value in extra.items() if value is not None]
   if not query.size or not key.size:  # Without keys, or without queries: nothing to cut in blocks.
     implementation = "autodiff"
   if implementation == "auto":
     implementation = choose(query.shape, key.shape, jnp.result_type(query, key, value))
+    if implementation == "cudnn" and unfused:
+      implementation = "autodiff"
   if implementation == "cudnn":
+    if unfused:
+      raise ValueError(
+          f'implementation: "cudnn" takes no {", ".join(unfused)}; use "autodiff" or "blocked"'
+      )
     options = {"mask": mask, "is_causal": is_causal, "scale": scale}
     return fused_attention.attend(query, key, value, **options)
   if implementation == "autodiff":
-    a = weights(query, key, mask=mask, is_causal=is_causal, scale=scale)
-    return a @ value
-  scale = query.shape[-1] ** -0.5 if scale is None else scale
-  dtype = jnp.result_type(query, key, value)
-  scaled = scale * query.astype(jnp.promote_types(dtype, jnp.float32))
-  out, _ = varying.call(_blocked, scaled, key, value, mask, static=(is_causal,))
-  return out.astype(dtype)
+    return gradients.attend(query, key, value, bias, mask=mask, scale=scale, **options)
+  sizes = block_sizes(query.shape, key.shape)
+  return blocked_attention.attend(
+      query, key, value, bias, mask=mask, scale=scale, options=(sizes, *options.values())
+  )
 
 
 def choose(
@@ -161,37 +176,13 @@ def block_sizes(query_shape: tuple[int, ...], key_shape: tuple[int, ...]) -> tup
   return equal(query_shape[-2]), equal(key_shape[-2])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _blocked(is_causal, query, key, value, mask):
-  """(O, log of the row sums), in blocks, with the hand-derived gradient."""
-  sizes = block_sizes(query.shape, key.shape)
-  return blocked_attention.attend(query, key, value, mask, is_causal=is_causal, sizes=sizes)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _blocked_vjp(is_causal, query, key, *others):
-  sizes = block_sizes(query.shape, key.shape)
-  return blocked_attention.attend_vjp(query, key, *others, is_causal=is_causal, sizes=sizes)
-
-
-def _blocked_fwd(is_causal, query, key, value, mask):
-  # The function, not its body: second derivatives differentiate the residuals, too.
-  out, lse = _blocked(is_causal, query, key, value, mask)
-  return (out, lse), (query, key, value, mask, out, lse)
-
-
-def _second_vjp(is_causal, args, d_out):
-  """The second derivative, by jax from the form that materializes all weights."""
-  rule = functools.partial(blocked_attention.saved_vjp, is_causal=is_causal)
-  return jax.vjp(rule, *args)[1](d_out)
-
-
-_blocked.defvjp(_blocked_fwd, lambda c, saved, d: (*_blocked_vjp(c, *saved, *d), None))
-_blocked_vjp.defvjp(lambda c, *args: (_blocked_vjp(c, *args), args), _second_vjp)
-
-
 def init(
-    rng: jax.Array, d_model: int, *, d_context: int | None = None, bias: bool = True
+    rng: jax.Array,
+    d_model: int,
+    *,
+    d_context: int | None = None,
+    d_key: int | None = None,
+    bias: bool = True,
 ) -> dict[str, dict[str, Array]]:
   """Draws the four projections of `multi_head` by `linear.init`.
 
@@ -199,17 +190,20 @@ def init(
     rng: a typed key.
     d_model: features of x and of the output, N D for N heads.
     d_context: features of the context; d_model if None.
+    d_key: features of all keys, and of all values: K D for K heads of them (grouped queries);
+      d_model if None.
     bias: whether the projections have one.
 
   Returns:
-    `query (d_model, d_model)`, `key` and `value (d_context, d_model)` and
+    `query (d_model, d_model)`, `key` and `value (d_context, d_key)` and
     `out (d_model, d_model)`, each the params of a linear layer.
   """
   d_context = d_model if d_context is None else d_context
-  sizes = {"query": d_model, "key": d_context, "value": d_context, "out": d_model}
+  whole, shared = (d_model, d_model), (d_context, d_model if d_key is None else d_key)
+  sizes = {"query": whole, "key": shared, "value": shared, "out": whole}
   return {
-      name: linear.init(r, d_in, d_model, bias=bias)
-      for r, (name, d_in) in zip(jax.random.split(rng, 4), sizes.items())
+      name: linear.init(r, *size, bias=bias)
+      for r, (name, size) in zip(jax.random.split(rng, 4), sizes.items())
   }
 
 
@@ -221,7 +215,7 @@ def project(
     num_heads: int,
     rotary: bool = False,
 ) -> tuple[Array, Array, Array]:
-  """The queries, keys and values of `multi_head`, each `(..., N, T, d_model / N)`.
+  """The queries, keys and values of `multi_head`, `(..., N or K, T, d_model / N)`.
 
   Args:
     params, x, context, num_heads, rotary: as for `multi_head`.
@@ -240,10 +234,13 @@ def project(
   name = "x" if context is None else "context"
   shapes.expect_last(name, memory, params["key"]["kernel"].shape[0])
   shapes.expect_shape(name, memory, (*x.shape[:-2], *memory.shape[-2:]))
+  num_keys = arguments.key_heads(params, num_heads)
   query, key, value = (
-      gradients.split_heads(linear.apply(params[name], inputs), num_heads)
-      for name, inputs in (("query", x), ("key", memory), ("value", memory))
-  )
+      gradients.split_heads(linear.apply(params[name], inputs), heads)
+      for name, inputs, heads in (
+          ("query", x, num_heads), ("key", memory, num_keys), ("value", memory, num_keys)
+      )
+  )  # fmt: skip
   if rotary:
     query, key = positional.rotary(query), positional.rotary(key)
   return query, key, value
@@ -253,10 +250,13 @@ def multi_head(
     params: dict[str, dict[str, Array]],
     x: Float[Array, "... T d_model"],
     context: Float[Array, "... T_context d_context"] | None = None,
+    bias: Float[Array, "..."] | None = None,
     *,
     num_heads: int,
     mask: Bool[Array, "..."] | None = None,
     is_causal: bool = False,
+    local_window_size: int | tuple[int, int] | None = None,
+    softcap: float | None = None,
     rotary: bool = False,
     implementation: str = "auto",
 ) -> Float[Array, "... T d_model"]:
@@ -267,14 +267,18 @@ def multi_head(
 
   O^n = softmax(q^n k^n^T / sqrt(D)) v^n,   y = [O^1 ... O^N] W_o + b_o
 
+  W_k and W_v with K D columns, K a divisor of N, have K heads, of which each serves N / K heads
+  of queries (grouped queries; `init` with d_key).
+
   Args:
     params: `query`, `key`, `value`, `out`, each the params of a linear layer.
     x: `(..., T, d_model)`, the source of queries.
     context: `(..., T_context, d_context)`, the source of keys and values; x if None.
+    bias: added to the scores, broadcasts to `(..., N, T, T_context)`.
     num_heads: N; divides d_model.
     mask: True where attention is allowed; broadcasts to `(..., N, T, T_context)`, so a mask
       `(B, T, T_context)` needs an axis for N.
-    is_causal, implementation: as for `dot_product_attention`.
+    is_causal, local_window_size, softcap, implementation: as for `dot_product_attention`.
     rotary: apply `positional.rotary` to queries and keys.
 
   Returns:
@@ -288,6 +292,7 @@ def multi_head(
   """
   query, key, value = project(params, x, context, num_heads=num_heads, rotary=rotary)
   heads = dot_product_attention(
-      query, key, value, mask=mask, is_causal=is_causal, implementation=implementation
-  )
+      query, key, value, bias, mask=mask, is_causal=is_causal,
+      local_window_size=local_window_size, softcap=softcap, implementation=implementation,
+  )  # fmt: skip
   return linear.apply(params["out"], gradients.merge_heads(heads))

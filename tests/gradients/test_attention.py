@@ -81,21 +81,63 @@ def test_masked_keys_may_be_infinite(x64, rule, compile_):
     np.testing.assert_array_equal(x[3:], 0)
 
 
+@each_rule
+@pytest.mark.parametrize("shape", [(4, 5), (5,), (4, 1), (3, 1, 1, 1), (3, 2, 4, 5), ()])
+def test_a_bias_that_broadcasts_has_the_summed_gradient_of_the_whole_bias(x64, rule, shape):
+  *args, d_out, bias = draw((3, 2, 4, 2), (3, 2, 5, 2), (3, 2, 5, 3), (3, 2, 4, 3), shape)
+  rule = functools.partial(jax.jit(rule), d_out=d_out)
+  of_whole = rule(*args, jnp.broadcast_to(bias, (3, 2, 4, 5)))[3]
+  # The weights do not change when a constant is added to all scores of a row.
+  np.testing.assert_allclose(of_whole.sum(-1), 0, atol=1e-14)
+  expected = jax.linear_transpose(lambda b: jnp.broadcast_to(b, (3, 2, 4, 5)), bias)(of_whole)[0]
+  np.testing.assert_allclose(rule(*args, bias)[3], expected, atol=1e-13)
+
+
 @eager_and_jit
-@pytest.mark.parametrize("is_causal", [False, True])
+@each_rule
+def test_a_capped_score_has_no_gradient_but_its_bias_has(x64, rule, compile_):
+  query, key, value, d_out, bias = draw((4, 2), (5, 2), (5, 3), (4, 3), (4, 5))
+  rule = compile_(functools.partial(rule, d_out=d_out, softcap=2.0))
+  d_query, d_key, _, d_bias = rule(1e200 * query, key, value, bias)
+  for d in (d_query, d_key):
+    np.testing.assert_array_equal(d, 0)
+  a = jax.nn.softmax(2 * jnp.sign(query @ key.T) + bias)
+  np.testing.assert_allclose(d_bias, jax.vjp(jax.nn.softmax, jnp.log(a))[1](d_out @ value.T)[0],
+                             atol=1e-14)  # fmt: skip
+
+
+@pytest.mark.parametrize("blocked", [False, True], ids=["whole", "blocks"])
+def test_self_attention_with_a_bias(x64, blocked):
+  """multi_head's rule without a context; with one it is among the cases."""
+  params = attention.init(jax.random.key(0), 8, d_key=4)
+  x, d_out, bias = draw((2, 5, 8), (2, 5, 8), (4, 5, 5))
+  options = {"num_heads": 4, "local_window_size": (2, 1)}
+  implementation = "blocked" if blocked else "autodiff"
+  layer = functools.partial(attention.multi_head, **options, implementation=implementation)
+  found = jax.jit(functools.partial(gradients.multi_head_vjp, **options))(
+      params, x, None, bias, d_out=d_out
+  )
+  _, vjp = jax.vjp(lambda params, x, bias: layer(params, x, None, bias), params, x, bias)
+  for a, b in zip(*map(jax.tree.leaves, (found, vjp(d_out))), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # The params are float32.
+
+
+@pytest.mark.parametrize("heads, bias, options, compile_", [
+    (2, [], {}, lambda f: f), (2, [], {}, jax.jit), (2, [], {"is_causal": True}, lambda f: f),
+    (2, [], {"is_causal": True}, jax.jit),
+    (1, [(4, 5)], {"local_window_size": (2, 1), "softcap": 0.8}, jax.jit),
+])  # fmt: skip
 def test_the_blocked_layer_has_the_second_derivatives_of_the_unblocked_one(
-    x64, compile_, is_causal, monkeypatch
+    x64, heads, bias, options, compile_, monkeypatch
 ):
   monkeypatch.setattr(attention, "block_sizes", lambda query_shape, key_shape: (2, 3))
-  args = draw((2, 4, 2), (2, 5, 2), (2, 5, 3))
-  directions = draw((2, 4, 2), (2, 5, 2), (2, 5, 3), seed=1)
+  sizes = (2, 4, 2), (heads, 5, 2), (heads, 5, 3), *bias
+  args, directions = draw(*sizes), draw(*sizes, seed=1)
   (target,) = draw((2, 4, 3), seed=2)
 
   def hessian_product(implementation):
     def loss(args):
-      out = attention.dot_product_attention(
-          *args, is_causal=is_causal, implementation=implementation
-      )
+      out = attention.dot_product_attention(*args, **options, implementation=implementation)
       return ((out - target) ** 2).sum()
 
     def slope(args):

@@ -82,6 +82,15 @@ functions["attention in blocks, keys on all devices"] = (
     ),
     {"k": array(2, 40, 4), "v": array(2, 40, 3)}, (array(16, 2, 40, 4),),
 )
+grouped = {"layer": params_of(attention.init, 8, d_key=4), "bias": array(4, 6, 6)}
+for implementation in ("autodiff", "blocked"):
+  functions[f"attention with a bias, {implementation}"] = (
+      lambda p, x, implementation=implementation: attention.multi_head(
+          p["layer"], x, None, p["bias"], num_heads=4, local_window_size=(2, 1), softcap=1.5,
+          implementation=implementation,
+      ),
+      grouped, (array(16, 6, 8),),
+  )
 for cell in (rnn, gru, lstm):
   name = cell.__name__.split(".")[-1]
   scan = lambda p, x, cell=cell: cell.scan(p, x)

@@ -50,6 +50,15 @@ def test_values_and_gradients_match_the_plain_form(leading, is_causal, kind):
     assert not np.asarray(ours)[..., -1, :].any()
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_grouped_queries_match_the_plain_form(heads):
+  x, keys = draw(3, 4, 5, 8), draw(3, heads, 5, 8)
+  options = {"mask": some_keys(3, 4, 5, 5), "is_causal": True, "scale": None}
+  found = fused_attention.attend(x, keys, keys, **options, implementation="xla")
+  expected = attention.dot_product_attention(x, keys, keys, **options, implementation="autodiff")
+  np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
 @pytest.mark.parametrize("shape", [(5,), (1, 1, 5), (5, 5), (3, 1, 5, 5), (3, 2, 5, 5)])
 def test_the_kernel_gets_a_mask_over_all_pairs(monkeypatch, shape):
   seen = []

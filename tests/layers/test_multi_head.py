@@ -95,6 +95,51 @@ def test_init_has_four_linear_layers():
   assert attention.multi_head(without, jnp.ones((3, 4)), num_heads=2).shape == (3, 4)
 
 
+@each_implementation
+def test_grouped_queries_are_heads_whose_keys_and_values_are_repeated(x64, implementation):
+  params, (x, context) = attention.init(jax.random.key(0), 8, d_context=3, d_key=4), draw(
+      (2, 5, 8), (2, 7, 3)
+  )  # fmt: skip
+  assert params["key"]["kernel"].shape == params["value"]["kernel"].shape == (3, 4)
+  assert params["key"]["bias"].shape == (4,) and params["query"]["kernel"].shape == (8, 8)
+  def repeated(layer):  # Two heads of two columns, each twice.
+    return {
+        name: jnp.repeat(p.reshape(*p.shape[:-1], 2, 2), 2, -2).reshape(*p.shape[:-1], 8)
+        for name, p in layer.items()
+    }
+  whole = params | {name: repeated(params[name]) for name in ("key", "value")}
+  found, expected = (
+      attention.multi_head(p, x, context, num_heads=4, implementation=implementation)
+      for p in (params, whole)
+  )
+  np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@each_implementation
+def test_options_are_those_of_the_attention_of_the_heads(x64, implementation):
+  params, (x, bias) = draw_params(4, None), draw((2, 5, 4), (2, 1, 5), seed=1)
+  options = {"local_window_size": (2, 0), "softcap": 0.5, "implementation": implementation}
+  heads = attention.project(params, x, num_heads=2)
+  out = attention.dot_product_attention(*heads, bias, **options)
+  merged = out.swapaxes(-2, -3).reshape(2, 5, 4)
+  np.testing.assert_array_equal(
+      attention.multi_head(params, x, None, bias, num_heads=2, **options),
+      merged @ params["out"]["kernel"] + params["out"]["bias"],
+  )
+
+
+@pytest.mark.parametrize("d_key", [3, 6, 0, 16])
+def test_keys_that_have_no_divisor_of_the_heads_are_named(d_key):
+  params = attention.init(jax.random.key(0), 8, d_key=16)
+  params["key"] = {name: x[..., :d_key] for name, x in params["key"].items()}
+  message = (
+      r"params: expected key to project to 8 features, or to 2 times a divisor of num_heads=4 "
+      rf"\(grouped queries\), got {d_key}"
+  )
+  with pytest.raises(ValueError, match=message):
+    attention.multi_head(params, jnp.ones((5, 8)), num_heads=4)
+
+
 ARRAYS = {"query": (2, 5, 3), "key": (2, 6, 3), "value": (2, 6, 4)}
 
 
@@ -105,7 +150,10 @@ ARRAYS = {"query": (2, 5, 3), "key": (2, 6, 3), "value": (2, 6, 4)}
         ({"key": (3,)}, r"key: expected shape \(\.\.\., N, T, D\), got \(3,\)"),
         ({"value": (4,)}, r"value: expected shape \(\.\.\., N, T, D\), got \(4,\)"),
         ({"key": (2, 6, 4)}, r"key: expected shape \(2, 6, 3\), got \(2, 6, 4\)"),
-        ({"key": (1, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(1, 6, 3\)"),
+        ({"key": (3, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(3, 6, 3\)"),
+        ({"key": (0, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(0, 6, 3\)"),
+        ({"key": (1, 2, 6, 3)}, r"key: expected shape \(2, 6, 3\), got \(1, 2, 6, 3\)"),
+        ({"value": (1, 6, 4)}, r"value: expected shape \(2, 6, 4\), got \(1, 6, 4\)"),
         ({"value": (2, 5, 4)}, r"value: expected shape \(2, 6, 4\), got \(2, 5, 4\)"),
     ],
 )

@@ -8,6 +8,8 @@ from dlx.gradients import blocked_attention
 from dlx.layers import attention
 
 MASKS = ("each", None, "keys")
+BIASES = ("each", None, "keys", "pairs", "rows")
+WINDOWS = (1, None, (1, 0), (0, 2))
 
 
 def _mask(rng, kind, batch, heads, queries, keys):
@@ -16,41 +18,62 @@ def _mask(rng, kind, batch, heads, queries, keys):
   return None if kind is None else rng.random((*batch, *shapes[kind])) < 0.6
 
 
-def _draw(rng, batch, heads, queries, keys, d, d_value, mask, is_causal, scale, sizes=None):
-  leading = (*batch, heads)
-  sides = ((queries, d), (keys, d), (keys, d_value))
+def _bias(rng, kind, batch, heads, queries, keys):
+  """(bias,), which broadcasts along other axes for each kind; () without one."""
+  shapes = {
+      "each": (*batch, heads, queries, keys),
+      "keys": (*batch, 1, 1, keys),
+      "pairs": (queries, keys),
+      "rows": (heads, queries, 1),
+  }
+  return () if kind is None else (rng.normal(size=shapes[kind]),)
+
+
+def _draw(
+    rng, batch, heads, groups, queries, keys, d, d_value, mask, is_causal, scale, bias, window,
+    softcap, sizes=None,
+):  # fmt: skip
+  """`heads` heads of keys, each with a group of `groups` heads of queries."""
+  scores = (batch, heads * groups, queries, keys)
+  sides = (heads * groups, queries, d), (heads, keys, d), (heads, keys, d_value)
   options = {
-      "mask": _mask(rng, mask, batch, heads, queries, keys),
+      "mask": _mask(rng, mask, *scores),
       "is_causal": is_causal,
       "scale": scale,
+      "local_window_size": window,
+      "softcap": softcap,
   }
   if sizes is not None:
     options["sizes"] = sizes
-  return tuple(rng.normal(size=(*leading, *side)) for side in sides), options
+  inputs = tuple(rng.normal(size=(*batch, *side)) for side in sides)
+  return (*inputs, *_bias(rng, bias, *scores)), options
 
 
 def _draw_weights(rng, **sizes):
   inputs, options = _draw(rng, d_value=1, **sizes)
-  return inputs[:2], options
+  return inputs[:2] + inputs[3:], options
 
 
 def _draw_multi_head(
-    rng, batch, heads, queries, keys, d, d_context, bias, mask, is_causal
-):
-  """Self-attention where `keys` is None."""
-  d_model = heads * d
-  widths = {"query": d_model, "key": d_context, "value": d_context, "out": d_model}
-  if keys is None:
-    widths |= {"key": d_model, "value": d_model}
-  params = {name: {"kernel": rng.normal(size=(w, d_model))} for name, w in widths.items()}
-  if bias:
+    rng, batch, heads, groups, queries, keys, d, d_context, linear_bias, mask, is_causal, bias,
+    window, softcap,
+):  # fmt: skip
+  """Self-attention where `keys` is None, then without a bias of the scores."""
+  d_model, d_keys = heads * groups * d, heads * d
+  d_context = d_model if keys is None else d_context
+  sizes = {"query": (d_model, d_model), "key": (d_context, d_keys), "out": (d_model, d_model)}
+  sizes["value"] = sizes["key"]
+  params = {name: {"kernel": rng.normal(size=size)} for name, size in sizes.items()}
+  if linear_bias:
     for layer in params.values():
-      layer["bias"] = rng.normal(size=d_model)
+      layer["bias"] = rng.normal(size=layer["kernel"].shape[1])
+  scores = (batch, heads * groups, queries, keys or queries)
   inputs = (params, rng.normal(size=(*batch, queries, d_model)))
   if keys is not None:
-    inputs += (rng.normal(size=(*batch, keys, d_context)),)
-  mask = _mask(rng, mask, batch, heads, queries, keys or queries)
-  return inputs, {"num_heads": heads, "mask": mask, "is_causal": is_causal}
+    inputs += (rng.normal(size=(*batch, keys, d_context)), *_bias(rng, bias, *scores))
+  options = {"mask": _mask(rng, mask, *scores), "is_causal": is_causal}
+  options |= {"local_window_size": window, "softcap": softcap}
+  return inputs, {"num_heads": heads * groups, **options}
 
 
 def _reference(*inputs, sizes=None, **options):
@@ -60,16 +83,22 @@ def _reference(*inputs, sizes=None, **options):
 
 SIZES = {
     "batch": LEADING,
-    "heads": (2, 1),
+    "heads": (1, 2),
+    "groups": (2, 1),
     "queries": (3, 1, 4),
     "keys": (4, 1, 2),
     "d": (2, 1, 3),
     "mask": MASKS,
     "is_causal": (False, True),
     "scale": (None, 0.7),
+    "bias": BIASES,
+    "window": WINDOWS,
+    "softcap": (0.9, None),
 }
 TYPICAL = {"batch": (2,), "heads": 4, "queries": 512, "keys": 512, "d": 64}
-TYPICAL |= {"mask": None, "is_causal": True, "scale": None}
+PLAIN = {"groups": 1, "bias": None, "window": None, "softcap": None}
+TYPICAL |= {"mask": None, "is_causal": True, "scale": None} | PLAIN
+SYMMETRIC = {"present(query, key) -> head_groups.present(key, query)": "whether they differ"}
 VALUES, TYPICAL_VALUES = {"d_value": (3, 1)}, {"d_value": 64}
 
 CASES = [
@@ -81,8 +110,9 @@ CASES = [
         draw=_draw_weights,
         sizes=SIZES,
         typical=TYPICAL,
-        batched=(True, True),
+        batched=(True, True, True),
         batched_options=("mask",),
+        equivalent=SYMMETRIC,
     ),
     Case(
         name="attention.dot_product_attention",
@@ -92,8 +122,9 @@ CASES = [
         draw=_draw,
         sizes=SIZES | VALUES,
         typical=TYPICAL | TYPICAL_VALUES,
-        batched=(True, True, True),
+        batched=(True, True, True, True),
         batched_options=("mask",),
+        equivalent=SYMMETRIC,
     ),
     Case(
         name="attention.dot_product_attention_in_blocks",
@@ -107,16 +138,17 @@ CASES = [
             "sizes": ((2, 3), (3, 2), (1, 1), (8, 8)),
         },
         typical=TYPICAL | TYPICAL_VALUES | {"sizes": (128, 128)},
-        batched=(True, True, True),
+        batched=(True, True, True, True),
         batched_options=("mask",),
-        equivalent={
+        equivalent=SYMMETRIC | {
             # The layer's second derivative needs it (tests/gradients/test_attention.py).
             "(out * d_out).sum(-1) - d_lse -> (out * d_out).sum(-1)": "d_lse is 0 here",
-            "mask.shape[-1] > 1 -> mask.shape[-1] >= 1": "one column is padded beyond the keys",
             "key.shape[-2], k, q)": "any block sizes give the same result",
             "jnp.zeros_like(key) -> key": "every block is overwritten",
             "jnp.zeros_like(value) -> value": "every block is overwritten",
-            "jnp.atleast_2d(mask) -> mask": "no drawn mask has fewer dimensions",
+            "jnp.atleast_2d(x) -> x": "no drawn mask or bias has fewer dimensions",
+            "varying.axes(": "nothing varies outside of shard_map (test_shard_map.py)",
+            "varying.spread(": "nothing varies outside of shard_map",
             "any(widths[axis]) -> widths[axis]": "only saves a padding of width 0",
         },
         second_order=False,  # Loops as long as the diagonal says; the layer goes another way.
@@ -129,14 +161,18 @@ CASES = [
         draw=_draw_multi_head,
         sizes={
             "batch": LEADING,
-            "heads": (2, 1),
+            "heads": (1, 2),
+            "groups": (2, 1),
             "queries": (3, 1),
             "keys": (2, 1, None),
             "d": (2, 1),
             "d_context": (3, 1),
-            "bias": (True, False),
+            "linear_bias": (True, False),
             "mask": MASKS,
             "is_causal": (False, True),
+            "bias": BIASES,
+            "window": WINDOWS,
+            "softcap": (0.9, None),
         },
         typical={
             "batch": (2,),
@@ -145,13 +181,13 @@ CASES = [
             "keys": None,
             "d": 64,
             "d_context": 256,
-            "bias": True,
+            "linear_bias": True,
             "mask": None,
             "is_causal": True,
-        },
-        batched=(False, True, True),
+        } | PLAIN,
+        batched=(False, True, True, True),
         batched_options=("mask",),
-        equivalent={
+        equivalent=SYMMETRIC | {
             "scale=scale) -> weights(query, key, mask=mask, is_causal=is_causal, scale=None)":
             "multi-head attention has the default scale",
         },
