@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlx.data import batches
+from dlx.data.vocabulary import Characters
 from dlx.experiment import Data
 from dlx.metrics import calibration, language_model
 from dlx.training import sharding
@@ -27,7 +28,7 @@ def tokens_of(temperature, count, seed):
 
 def token_losses(variables, batch, bonus=0.0):
   """-log p of each target, plus a bonus that stands for a state."""
-  log_p = jax.nn.log_softmax(jnp.asarray(variables["params"])[batch["inputs"]])
+  log_p = jax.nn.log_softmax(jnp.asarray(variables["params"]["output"])[batch["inputs"]])
   return -jnp.take_along_axis(log_p, batch["targets"][..., None], -1)[..., 0] + bonus
 
 
@@ -41,8 +42,7 @@ def stream_fn(variables, batch, rng):
   return token_losses(variables, batch, bonus=count).mean((1, 2))
 
 
-def scaled(variables, temperature):
-  return {"params": variables["params"] / temperature}
+VARIABLES, VOCABULARY = {"params": {"output": LOGITS}}, Characters(" abcd")
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def measured():
       name: batches.windows(name, tokens_of(1.5, 8001 - 4000 * i, i), 10)
       for i, name in enumerate(("validation", "test"))
   }
-  data, variables = Data(**splits), {"params": LOGITS}
-  apply = make_apply(variables, sharding.make_mesh(), chunk=64)
-  measure = language_model.make_measure(eval_fn, scaled, stream_fn)
-  return data, {name: measure(variables, data, name, apply) for name in splits}
+  data = Data(**splits)
+  apply = make_apply(VARIABLES, sharding.make_mesh(), chunk=64)
+  measure = language_model.make_measure(eval_fn, VOCABULARY, stream_fn)
+  return data, {name: measure(VARIABLES, data, name, apply) for name in splits}
 
 
 def test_the_temperature_is_that_of_the_validation_split(measured):
@@ -68,18 +68,22 @@ def test_metrics_equal_loops_over_the_tokens(measured):
   data, metrics = measured
   found, test = metrics["test"], data.test
   for name, temperature in (("", 1.0), (" at the temperature", found["temperature"])):
-    losses = np.asarray(token_losses({"params": LOGITS / temperature}, test))
+    losses = np.asarray(token_losses({"params": {"output": LOGITS / temperature}}, test))
     loss = np.log(found["perplexity"]) if not name else found["loss at the temperature"]
     assert loss == pytest.approx(losses.mean(), rel=1e-5)
     # Eight streams of 50 sequences each: the state is carried from sequence to sequence.
     assert found[f"stateful loss{name}"] == pytest.approx(losses.mean() + 49 / 2, rel=1e-5)
   assert found["tokens"] == 4000
+  words = "".join(" abcd"[i] for i in test["targets"].ravel()).split()
+  expected = np.exp(np.log(found["perplexity"]) * 4000 / len(words))
+  assert found["perplexity per word"] == pytest.approx(expected)
 
 
 def test_without_a_state_there_are_no_stateful_metrics(measured):
   data, metrics = measured
-  apply = make_apply({"params": LOGITS}, sharding.make_mesh())
-  found = language_model.make_measure(eval_fn, scaled)({"params": LOGITS}, data, "test", apply)
+  apply = make_apply(VARIABLES, sharding.make_mesh())
+  measure = language_model.make_measure(eval_fn, VOCABULARY)
+  found = measure(VARIABLES, data, "test", apply)
   expected = {k: v for k, v in metrics["test"].items() if not k.startswith("stateful")}
   assert found == pytest.approx(expected, rel=1e-5)
 
