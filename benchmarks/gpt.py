@@ -62,8 +62,11 @@ def torch_loss(params: dict, model, batch):
     block = network[f"block{i}"]
     x = x + _torch_attention(block, _torch_norm(block["attention_norm"], x), model.num_heads)
     y = _torch_norm(block["feed_forward_norm"], x)
-    gate = F.silu(_torch_linear(block["feed_forward_gate"], y))
-    inner = gate * _torch_linear(block["feed_forward_in"], y)
+    inner = _torch_linear(block["feed_forward_in"], y)
+    if model.gated:
+      inner = F.silu(_torch_linear(block["feed_forward_gate"], y)) * inner
+    else:
+      inner = F.gelu(inner)
     x = x + _torch_linear(block["feed_forward_out"], inner)
   logits = _torch_linear(params["output"], _torch_norm(network["final_norm"], x))
   return F.cross_entropy(logits.flatten(0, 1), targets.flatten())

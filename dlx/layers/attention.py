@@ -147,12 +147,13 @@ def choose(
 ) -> str:
   """The implementation that "auto" selects, given the platform, the shapes and the dtype.
 
-  On CPU, long sequences are processed in blocks. On GPU, cuDNN's kernel is used where it
-  applies, which is in half precision. Everything else is the plain form.
+  On CPU, long sequences and scores that no cache holds are processed in blocks. On GPU, cuDNN's
+  kernel is used where it applies, which is in half precision. Everything else is the plain form.
   """
   implementation = platform.choices()["attention"]
   if implementation == "blocked":
-    suits = query_shape[-2] * key_shape[-2] >= 512 * 512
+    size = query_shape[-2] * key_shape[-2]
+    suits = size >= 512 * 512 or math.prod(query_shape[:-2]) * size >= 3 * 2**20
   elif implementation == "cudnn":
     suits = fused_attention.fits(query_shape, dtype)
   else:

@@ -19,9 +19,9 @@ SETTINGS = {
     "model.d_model": count(192),
     "model.num_layers": count(4),
     "model.num_heads": count(6),
-    "model.d_ff": count(512),
+    "model.d_ff": count(768),
     "model.positions": one_of("rotary", "sinusoidal", "learned", "none"),
-    "model.gated": flag(True),
+    "model.gated": flag(False),
     "model.conv_width": count(1),  # Tokens in a causal convolution of each block, 1 for none.
     "model.dropout_rate": rate(0.0),
     "model.dtype": one_of("float32", "bfloat16", "float64"),  # Of the blocks, not the parameters.
