@@ -22,7 +22,7 @@ SETTINGS = {
     "model.d_ff": count(768),
     "model.positions": one_of("rotary", "sinusoidal", "learned", "none"),
     "model.gated": flag(False),
-    "model.conv_width": count(1),  # Tokens in a causal convolution of each block, 1 for none.
+    "model.conv_width": count(3),  # Tokens in a causal convolution of each block, 1 for none.
     "model.dropout_rate": rate(0.0),
     "model.dtype": one_of("float32", "bfloat16", "float64"),  # Of the blocks, not the parameters.
     **settings.SAMPLED_INPUTS,
@@ -30,7 +30,7 @@ SETTINGS = {
         "muon", "adamw", learning_rate=0.02, adam_learning_rate=4e-3, warmup_steps=50,
         momentum=0.95, end_lr_fraction=0.05, weight_decay=0.1,
     ),
-    **settings.training(total_steps=600, eval_every=100),
+    **settings.training(total_steps=140, steps_per_execution=5, eval_every=35, save_every=35),
 }  # fmt: skip
 RULES = (
     *settings.LANGUAGE_RULES, settings.DTYPE_RULE,
@@ -47,13 +47,13 @@ RULES = (
 PRESETS = {
     "quickstart": {},
     "shakespeare": {
-        "data.dataset": "tiny_shakespeare", "model.dropout_rate": 0.2,
-        "training.total_steps": 2500, "training.steps_per_execution": 4,
-        "training.eval_every": 250, "training.ema_decay": 0.99,
+        "data.dataset": "tiny_shakespeare", "model.dropout_rate": 0.1,
+        "training.total_steps": 1850, "training.steps_per_execution": 4,
+        "training.eval_every": 200, "training.ema_decay": 0.99,
     },
     "shakespeare_large": {
         "base": "shakespeare", "data.batch_size": 64,
-        "model.d_model": 384, "model.num_layers": 6, "model.d_ff": 1024,
+        "model.d_model": 384, "model.num_layers": 6, "model.d_ff": 1536, "model.dropout_rate": 0.2,
         "training.total_steps": 5000, "training.steps_per_execution": 50,
         "training.save_every": 500,
     },
