@@ -172,6 +172,22 @@ def _is_own(name: str) -> bool:
   return pathlib.Path(first).resolve() == own and own.joinpath(*inner, "config.py").is_file()
 
 
+def completed(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """A saved config, with the defaults of settings that its experiment has gained since.
+
+  So a run stays readable when its experiment gets a new setting, whose default has to be what
+  the experiment did before.
+  """
+  result = ml_collections.ConfigDict(config)
+  for key, setting in module_of(config, "config").SETTINGS.items():
+    values = flatten(result)
+    is_used = setting.when is None or values.get(setting.when[0]) in setting.when[1]
+    section = key.partition(".")[0]  # A value in its place is an error, which `check` reports.
+    if key not in values and section not in values and is_used:
+      _set(result, key, setting, setting.default)
+  return result
+
+
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises UserError for the first value of a config that is not valid.
 

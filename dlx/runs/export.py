@@ -95,7 +95,7 @@ def load(directory: str | pathlib.Path) -> Run:
     ) from None
   if type(step) is not int:
     raise UserError(f"{directory / workdirs.CONFIG} is not that of an export: it has no step")
-  config = ml_collections.ConfigDict(config)
+  config = presets.completed(ml_collections.ConfigDict(config))
   presets.check(config)
   return Run(directory, config, step, variables, assets.load(directory))
 

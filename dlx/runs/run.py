@@ -147,7 +147,7 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
   if object_storage.is_address(workdir):
     workdir = object_storage.open_to_read(workdir)
   workdir = pathlib.Path(workdir)
-  config = workdirs.read_config(workdir)
+  config = presets.completed(workdirs.read_config(workdir))
   presets.check(config)
   folder = epath.Path(object_storage.checkpoints(workdir))
   state = None

@@ -78,7 +78,10 @@ def check(
   for name in ("checkpoints", "tensorboard", "profile"):
     if (workdir / name).is_symlink():
       raise UserError(f"{workdir / name} is a link, which is not followed; put a folder there")
-  old, new = (presets.flatten(c) for c in (read_config(workdir), config))
+  old = read_config(workdir)
+  if old.get("experiment") == config.experiment:
+    old = presets.completed(old)
+  old, new = presets.flatten(old), presets.flatten(config)
   differing = [
       key
       for key in sorted(old.keys() | new.keys())

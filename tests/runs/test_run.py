@@ -2,11 +2,16 @@
 
 import json
 import pathlib
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import dlx
+from dlx.errors import UserError
+from dlx.runs import workdir as workdirs
+from experiments.vae.config import get_config
 
 
 def test_a_run_is_shown_in_one_line(trained):
@@ -44,6 +49,23 @@ def test_a_run_is_evaluated_in_python_numbers(trained):
   assert metrics == dlx.evaluate(run, "validation") == {"examples": 96, **measured}
   assert [type(value) for value in metrics.values()] == [int, float, float, float, float]
   json.dumps(metrics)
+
+
+def test_a_run_from_before_a_setting_has_its_default(trained, tmp_path):
+  workdir = shutil.copytree(trained("experiments.vae:debug"), tmp_path / "run")
+  expected = dlx.load_run(workdir).evaluate("validation")
+  exported = pathlib.Path(dlx.export(dlx.load_run(workdir), tmp_path / "out")).parent
+  for folder in (workdir, exported):
+    config = json.loads((folder / "config.json").read_text())
+    del config["training"]["ema_decay"], config["beta"]  # The preset has their defaults.
+    workdirs.write_json(folder, "config.json", config)
+    run = dlx.load_run(folder)
+    assert run.config.beta == 1.0 and run.evaluate("validation") == expected
+  # The same command continues the run.
+  assert dlx.train(get_config("debug"), workdir) == workdir
+  workdirs.write_json(exported, "config.json", {**config, "training": 3})
+  with pytest.raises(UserError, match="config.training"):
+    dlx.load_run(exported)
 
 
 def test_a_run_predicts_lines(trained):
