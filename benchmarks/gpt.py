@@ -108,7 +108,7 @@ def _torch_rotary(x):
 
 def check_equal(task, model, variables, batch) -> dict[str, float]:
   """The loss of each library on one batch; RuntimeError unless they agree to 1e-4."""
-  dlx = task.eval_fn(variables, dict(zip(("inputs", "targets"), batch)), None)["loss"].mean()
+  dlx = task.eval_fn(variables, dict(zip(("inputs", "targets"), batch)), None)["loss"][0].mean()
   values = {"dlx": float(dlx)}
   if torch is not None:
     with torch.inference_mode():
@@ -126,7 +126,7 @@ def _measure_steps(task, model, variables, measurement, rounds, peak):
   def loss(params, batch):
     batch = {"inputs": batch[0], "targets": batch[1], "step": 0}
     if measurement == "forward":
-      return task.eval_fn({"params": params}, batch, None)["loss"].mean()
+      return task.eval_fn({"params": params}, batch, None)["loss"][0].mean()
     return task.loss_fn({"params": params}, batch, jax.random.key(0)).value
 
   calls = {"dlx": jax_call(loss, variables["params"], jnp.asarray(batches, jnp.int32), measurement)}
@@ -150,7 +150,7 @@ def uncached(task, variables, length: int):
     def one(i, state):
       ids, rng = state
       rng, draw_rng = jax.random.split(rng)
-      logits, _ = task.outputs_fn(variables, {"inputs": ids})
+      logits = task.outputs_fn(variables, {"inputs": ids})
       drawn = decoding.sample(draw_rng, logits[i], temperature=0.8)
       return ids.at[i + 1].set(drawn), rng
 

@@ -18,7 +18,7 @@ import programs as programs_lib  # noqa: E402
 # Thousands of small programs, each run once or twice: compiling is nearly all of the time. XLA's
 # older code generator for CPU compiles faster than the default one.
 OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
-QUICKLY_COMPILED = ("benchmarks", "experiments", "gradients", "models")
+COMPILED_AS_USERS_DO = ("training", "tests")  # Folders.
 
 
 def pytest_configure(config):
@@ -38,14 +38,13 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def quick_compilation(request):
-  """Leaves out LLVM's costly passes in these folders, but not in the full suite.
+  """Leaves out LLVM's costly passes in most folders, but not in the full suite.
 
-  XLA's own passes stay. Programs in forks leave them out too; tests of layers and of training
-  compile as users do.
+  XLA's own passes stay. Programs in forks leave them out too; tests of training compile as users
+  do.
   """
-  quick = request.path.parent.name in QUICKLY_COMPILED and not request.node.get_closest_marker(
-      "full"
-  )
+  users = request.path.parent.name in COMPILED_AS_USERS_DO
+  quick = not users and not request.node.get_closest_marker("full")
   jax.config.update("jax_disable_most_optimizations", quick)
   yield
   jax.config.update("jax_disable_most_optimizations", False)

@@ -3,12 +3,24 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from dlx.data import batches
+from dlx.layers import losses
 from dlx.metrics.calibration import fit_temperature
 
 _STREAMS = 8  # Parts of a split that are read in parallel by a stateful evaluation.
+
+
+def token_losses(
+    logits: Float[Array, "B T V"], targets: Int[Array, "B T"]
+) -> dict[str, tuple[Array, Array]]:
+  """`eval_fn`'s metrics of a language model: (-log p of each target, their weights), (B, T)."""
+  losses_of = jax.vmap(jax.vmap(losses.cross_entropy))
+  found = losses_of(logits, targets)
+  return {"loss": (found, jnp.ones_like(found))}
 
 
 def scale_output(variables: dict, temperature: float) -> dict:
@@ -26,8 +38,8 @@ def make_measure(eval_fn: Callable, vocabulary, stream_fn: Callable | None = Non
   characters of the text itself, so they compare models with different vocabularies.
 
   Args:
-    eval_fn: `eval_fn(variables, batch, rng) -> {"loss": (B,)}` of sequences (B, T), the mean
-      over their tokens, by a model whose parameter "output" is its last linear layer.
+    eval_fn: `eval_fn(variables, batch, rng)`, `token_losses` of sequences (B, T), by a model whose
+      parameter "output" is its last linear layer.
     vocabulary: of dlx.data.vocabulary.
     stream_fn: `stream_fn(variables, batch, rng) -> (B,)`: the mean loss of streams (B, S, T),
       for a model with a state.
@@ -35,7 +47,8 @@ def make_measure(eval_fn: Callable, vocabulary, stream_fn: Callable | None = Non
 
   def measure_fn(variables, data, split, apply):
     def stateless(variables, split):
-      return float(apply(eval_fn, data.split(split), variables=variables)["loss"].mean())
+      found, _ = apply(eval_fn, data.split(split), variables=variables)["loss"]
+      return float(found.mean())
 
     examples = data.split(split)
     temperature = fit_temperature(lambda t: stateless(scale_output(variables, t), "validation"))
@@ -52,8 +65,8 @@ def make_measure(eval_fn: Callable, vocabulary, stream_fn: Callable | None = Non
     streams = batches.in_streams(examples, _STREAMS)
     count = len(streams["inputs"])
     for name, model in (("", variables), (" at the temperature", calibrated)):
-      losses = apply(stream_fn, streams, variables=model, chunk=count)
-      metrics[f"stateful loss{name}"] = losses.mean()
+      found = apply(stream_fn, streams, variables=model, chunk=count)
+      metrics[f"stateful loss{name}"] = found.mean()
     return metrics
 
   return measure_fn

@@ -76,7 +76,6 @@ def make_sample(
         room=room(ids), reread=reread, **options,
     ))  # fmt: skip
 
-  sample.network = network
   return sample
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlx.data import vocabulary
 from dlx.errors import UserError
-from dlx.experiment import Data
+from dlx.experiment import Data, Task, numeric
 from dlx.metrics import language_model, mixture
 from dlx.runs import workdir as workdirs
 from dlx.runs.run import Run
@@ -51,7 +50,7 @@ def evaluate(runs: Sequence[Run], split: str = "test") -> list[dict]:
 
 
 def _check(run: Run, data: Data, other: Run, expected: Data, splits: Sequence[str]) -> None:
-  if _make_log_p(run) is None or "targets" not in data.validation:
+  if not _is_language_model(run, data):
     raise UserError(f"the run in {run.workdir} is not a language model; leave it out")
   if run.assets != other.assets:
     raise UserError(
@@ -78,23 +77,20 @@ def _log_probabilities(runs: Sequence[Run], data: Sequence[Data], split: str) ->
     variables = jax.device_get(run.eval_variables)
     chunk = run.config.training.eval_batch_size
     apply = make_apply(variables, sharding.make_mesh(), chunk=chunk, show_progress=True)
-    found.append(apply(_make_log_p(run), loaded.split(split)).ravel())
+    found.append(apply(_log_p(run.task), loaded.split(split)).ravel())
   return np.stack(found, -1)
 
 
-def _make_log_p(run: Run) -> Callable | None:
-  """`log_p(variables, batch, rng) -> (B, T)`: of every target; None if a run has none."""
-  task = run.task
-  network = getattr(task.sample, "network", None)  # See dlx.models.generation.make_sample.
-  if network is None:
-    return None
+def _is_language_model(run: Run, data: Data) -> bool:
+  """Whether eval_fn gives the loss of every target token."""
+  if run.task.eval_fn is None or "targets" not in data.validation:
+    return False
+  batch = {name: x[:2] for name, x in numeric(data.validation).items()}
+  found = jax.eval_shape(run.task.eval_fn, run.eval_variables, batch, jax.random.key(0))
+  loss = found.get("loss")
+  return isinstance(loss, tuple) and loss[0].shape == batch["targets"].shape
 
-  def log_p(variables, batch, rng):
-    loss = task.eval_fn(variables, batch, rng)["loss"]
-    if isinstance(loss, tuple):  # Of every token, which costs less than the whole vocabulary.
-      return -loss[0]
-    logits, _ = network(variables, batch["inputs"], None)
-    found = jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
-    return jnp.take_along_axis(found, batch["targets"][..., None], -1)[..., 0]
 
-  return log_p
+def _log_p(task: Task) -> Callable:
+  """`log_p(variables, batch, rng) -> (B, T)`: of every target."""
+  return lambda variables, batch, rng: -task.eval_fn(variables, batch, rng)["loss"][0]

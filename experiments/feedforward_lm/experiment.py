@@ -82,7 +82,7 @@ def make(config, assets) -> Task:
 
   def eval_fn(variables, batch, rng):
     logits, _ = network(variables, batch["inputs"])
-    return {"loss": jax.vmap(losses.cross_entropy)(logits, batch["targets"])}
+    return language_model.token_losses(logits, batch["targets"])
 
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn,

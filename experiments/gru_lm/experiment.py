@@ -60,7 +60,7 @@ def make(config, assets) -> Task:
 
   def eval_fn(variables, batch, rng):
     logits, _ = network(variables, batch["inputs"])
-    return {"loss": jax.vmap(losses.cross_entropy)(logits, batch["targets"])}
+    return language_model.token_losses(logits, batch["targets"])
 
   def stream_fn(variables, batch, rng):
     """The loss of streams (B, S, T), with the state carried from sequence to sequence."""

@@ -60,11 +60,11 @@ def make(config, assets) -> Task:
 
   def eval_fn(variables, batch, rng):
     logits, _ = network(variables, batch["inputs"])
-    return {"loss": jax.vmap(losses.cross_entropy)(logits, batch["targets"])}
+    return language_model.token_losses(logits, batch["targets"])
 
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn,
-      outputs_fn=lambda variables, batch: network(variables, batch["inputs"]),
+      outputs_fn=lambda variables, batch: network(variables, batch["inputs"])[0],
       measure_fn=language_model.make_measure(eval_fn, vocabulary),
       sample=generation.make_sample(vocabulary, network, empty, context),
       plot=exposure.make_plot(network, empty, unit=unit) if config.exposure_curve else None,

@@ -78,11 +78,13 @@ def test_the_number_of_parameters_of_shakespeare_is_that_of_the_formula():
   assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == expected
 
 
-def test_eval_fn_is_the_mean_loss_of_each_sequence(variables):
+def test_eval_fn_is_the_loss_of_each_token(variables):
   inputs, targets = ids_of(5, 4), ids_of(5, 4, seed=2)
-  found = task_of().eval_fn(variables, {"inputs": inputs, "targets": targets}, None)["loss"]
-  expected = losses_in_numpy(variables, inputs, targets)[0].mean(-1)
-  np.testing.assert_allclose(found, expected, rtol=2e-6)
+  batch = {"inputs": inputs, "targets": targets}
+  found, weights = task_of().eval_fn(variables, batch, None)["loss"]
+  expected = losses_in_numpy(variables, inputs, targets)[0]
+  np.testing.assert_allclose(found, expected, rtol=5e-6)
+  np.testing.assert_array_equal(weights, np.ones((5, 4)))
 
 
 def test_evaluation_measures_with_and_without_a_carried_state(variables):

@@ -62,13 +62,6 @@ def test_a_cache_needs_a_causal_model():
 
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_no_token_depends_on_later_ones(positions):
-  changes = {"model.positions": positions, "model.conv_width": 3}
-  task = task_of(**changes)
-  variables = variables_of(task)
-  batch = {"inputs": IDS[None], "targets": IDS[None]}
-  loss_of = jax.jit(lambda inputs: task.eval_fn(variables, {**batch, "inputs": inputs}, None))
-  before = loss_of(IDS[None])
-  # The last input changes only the last prediction, the first one changes all.
   model = Transformer(
       8, 12, 2, 2, 16, positions=positions, max_length=8, is_causal=True, conv_width=3
   )
@@ -79,7 +72,6 @@ def test_no_token_depends_on_later_ones(positions):
     changed[t] = (changed[t] + 1) % 8
     differs = (states(changed) != states(IDS)).any(-1)
     assert not differs[:t].any() and differs[t:].all()
-  assert loss_of(np.where(np.arange(8) == 7, 0, IDS)[None]) != before
 
 
 def uncached(task, variables, prompt, length, context):

@@ -67,25 +67,25 @@ def test_every_cotangent_equals_central_differences(case, examples):
   for_drawn_sizes(case, examples, test)
 
 
+@pytest.mark.full
 @each_case
-@shapes(1, 20)
-def test_second_derivatives_equal_those_of_jax(case, examples):
+def test_second_derivatives_equal_those_of_jax(case):
   def test(rng, **sizes):
     assert check.second_order_error(case, rng, **sizes) < 1e-10
 
   if not case.second_order:
     pytest.skip("the case says why")
-  for_drawn_sizes(case, examples, test)
+  for_drawn_sizes(case, 20, test)
 
 
+@pytest.mark.full
 @each_case
-@shapes(1, 20)
-def test_float32_and_bfloat16_are_close_to_float64(case, examples):
+def test_float32_and_bfloat16_are_close_to_float64(case):
   def test(rng, **sizes):
     assert check.low_precision_error(case, rng, jnp.float32, **sizes) < 1e-5
     assert check.low_precision_error(case, rng, jnp.bfloat16, **sizes) < case.bfloat16
 
-  for_drawn_sizes(case, examples, test)
+  for_drawn_sizes(case, 20, test)
 
 
 @each_case

@@ -193,7 +193,9 @@ def test_words_reach_the_training_as_they_are_written(write, name):
   assert tuple(shown.stdout.splitlines()[-2:]) == words
 
 
-@pytest.mark.parametrize("program", ["slurm", "kubernetes"])
+@pytest.mark.parametrize(
+    "program", ["slurm", pytest.param("kubernetes", marks=pytest.mark.full)]
+)
 def test_files_are_utf8_whatever_the_locale(programs, tmp_path, program):
   command = [
       sys.executable, "-m", f"launch.clusters.{program}", "--name=x", "--output=job",

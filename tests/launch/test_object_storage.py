@@ -4,6 +4,7 @@ import fcntl
 import json
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,8 +32,8 @@ class Bucket:
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
 
-  def __call__(self, *args):
-    return self._programs(*args, timeout=240, **self.environment)
+  def __call__(self, *args, **options):
+    return self._programs(*args, timeout=240, **self.environment, **options)
 
   def generations(self, prefix=""):
     """{name of an object: its generation, which changes with every write}."""
@@ -54,17 +55,16 @@ def bucket(request, programs, tmp_path):
   server.wait()
 
 
-def test_a_run_in_a_bucket_equals_a_local_run(bucket, programs, tmp_path):
-  half = "--config.training.total_steps=20"
-  finished = bucket("launch.train", DEBUG, half, f"--workdir={RUN}")
-  assert finished.code == 0 and f"trained: {RUN}" in finished.out, finished
+def test_a_run_in_a_bucket_equals_a_local_run(bucket, programs, trained, tmp_path):
+  command = ("launch.train", DEBUG, f"--workdir={RUN}")
+  stopped = bucket(*command, signal_at=(20, signal.SIGTERM))
+  assert stopped.code == 128 + signal.SIGTERM and "saved at step 20" in stopped.err, stopped
   # Another machine, which has no local files of the run, resumes it.
   bucket.environment["XDG_CACHE_HOME"] = str(tmp_path / "other")
-  finished = bucket("launch.train", DEBUG, f"--workdir={RUN}", "--override")
+  finished = bucket(*command)
   assert finished.code == 0 and "resuming from step 20" in finished.err, finished
-  alone = tmp_path / "alone"
-  assert programs("launch.train", DEBUG, half, f"--workdir={alone}").code == 0
-  assert programs("launch.train", DEBUG, f"--workdir={alone}", "--override").code == 0
+  assert f"trained: {RUN}" in finished.out
+  alone = shutil.copytree(trained("experiments.gru_lm:debug"), tmp_path / "alone")
   for name in ("metrics.jsonl", "config.json", "samples.txt", "curves.png"):
     assert bucket.read(f"runs/one/{name}".replace("/", "%2F")) == (alone / name).read_bytes(), name
   before = names = bucket.generations("runs/one/")

@@ -33,7 +33,8 @@ def token_losses(variables, batch, bonus=0.0):
 
 
 def eval_fn(variables, batch, rng):
-  return {"loss": token_losses(variables, batch).mean(-1)}
+  found = token_losses(variables, batch)
+  return {"loss": (found, jnp.ones_like(found))}
 
 
 def stream_fn(variables, batch, rng):
