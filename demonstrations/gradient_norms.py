@@ -11,7 +11,9 @@ GRU and 0.8 in an LSTM, whose forget gates start near sigmoid(1) = 0.73. The rig
 with a hidden kernel of 1.6 times the initial size, the gradient of the relu network's parameters
 grows with the length. Clipping bounds it; a gradient that has vanished it does not bring back.
 
-For trained parameters, call `norms` with those of a run: `dlx.load_run(DIR).params` has them.
+`norms` takes trained parameters too: those of the first layer of a run of experiments/gru_lm are
+`dlx.load_run(DIR).params["recurrent"][0]`, its inputs rows of `params["embedding"]["embedding"]`,
+and its cell `functools.partial(gru.cell, reset_after=True)`.
 
 Source: Bengio, Simard, Frasconi, "Learning long-term dependencies with gradient descent is
   difficult" (1994); Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural

@@ -18,6 +18,7 @@ from dlx.errors import UserError
 from launch.cli import paths, program
 
 FLAGS = flags.FLAGS
+_NODES = 1000  # Nobody reads a larger drawing.
 
 
 def define_flags() -> None:
@@ -37,6 +38,9 @@ def main() -> None:
 
   if (FLAGS.network is None) == (FLAGS.function is None):
     raise UserError("name one of --network=lstm and --function=MODULE:NAME")
+  for name in ("shapes",) if FLAGS.network else ("steps", "layers"):
+    if FLAGS[name].present:
+      raise UserError(f"--{name} belongs to --{'function' if FLAGS.network else 'network'}")
   output = pathlib.Path(FLAGS.output)
   if output.suffix != ".svg":
     raise UserError(f"--output={output}: expected a name that ends in .svg")
@@ -57,19 +61,25 @@ def traced(name: str, shapes: str):
   """The graph of the function MODULE:NAME for arguments of these shapes.
 
   Raises:
-    UserError: the module cannot be imported, it has no such function, a shape is not valid, or
-      the function cannot be traced with the shapes.
+    UserError: the module cannot be imported, it has no such function, a shape is not valid, the
+      function cannot be traced with the shapes, or it has too many operations for a drawing.
   """
   from dlx.reports import graph
 
   arguments = [_argument(shape) for shape in shapes.split(",")]
   function = _imported(name)
   try:
-    return graph.of_function(function, *arguments)
+    drawn = graph.of_function(function, *arguments)
   except Exception as e:  # Whatever the function raises.
     raise UserError(
         f"--function={name} cannot be traced with --shapes={shapes}: {_first_line(e)}"
     ) from None
+  if len(drawn.nodes) > _NODES:
+    raise UserError(
+        f"--function={name} has {len(drawn.nodes):,} arrays and operations; a drawing has at most "
+        f"{_NODES:,}: draw a part of it, or write its steps as a loop (jax.lax.scan)"
+    )
+  return drawn
 
 
 def _argument(shape: str):
@@ -92,7 +102,7 @@ def _imported(name: str):
     raise UserError(f"--function={name}: expected MODULE:NAME, such as jax.nn:softmax")
   try:
     found = importlib.import_module(module)
-  except Exception as e:  # Whatever the module's code raises.
+  except (Exception, SystemExit) as e:  # Whatever the module's code raises; a script may exit.
     raise UserError(
         f"--function={name}: the module {module} cannot be imported: {_first_line(e)}"
     ) from None

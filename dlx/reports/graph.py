@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Literal
+import numpy as np
 
 from dlx.reports import jaxprs
 
@@ -144,7 +145,7 @@ def _add_equations(jaxpr, known, nodes, edges) -> None:
 
 
 def _source(variable, known) -> int | str:
-  return str(variable.val) if isinstance(variable, Literal) else known[variable]
+  return str(np.asarray(variable.val)) if isinstance(variable, Literal) else known[variable]
 
 
 def _connect(variables, known, nodes, edges) -> None:

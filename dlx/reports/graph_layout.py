@@ -1,6 +1,5 @@
 """Places of a graph's nodes, in layers by depth, and the routes of its edges."""
 
-import statistics
 from typing import NamedTuple
 
 from dlx.reports.graph import Edge, Graph
@@ -25,9 +24,10 @@ class Layout(NamedTuple):
 def of(graph: Graph) -> Layout:
   """The places that the nodes have, or layers.
 
-  A node's row is its depth: 1 + the largest of its inputs'. An input is in the row above its
-  first use. Edges that pass through rows bend there once, edges of one source together. The
-  order within rows, and then the columns, follow the mean of the neighbours.
+  A node's row is its depth: 1 + the largest of its inputs'. One with a single input, or none,
+  is moved to the row above its first use. Edges that pass through rows bend there once, edges of
+  one source together. The order within rows, and then the columns, follow the mean of the
+  neighbours.
 
   Source: Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system
     structures" (1981).
@@ -44,14 +44,22 @@ def of(graph: Graph) -> Layout:
 
 
 def depths(graph: Graph) -> list[int]:
-  """The row of each node; edges lead from earlier nodes to later ones."""
-  depth = [0] * len(graph.nodes)
-  for source, target, _ in sorted(graph.edges, key=lambda edge: edge.target):
-    depth[target] = max(depth[target], depth[source] + 1)
-  for i, node in enumerate(graph.nodes):
-    used = [depth[edge.target] for edge in graph.edges if edge.source == i]
-    if node.kind == "input" and used:
-      depth[i] = min(used) - 1
+  """The row of each node."""
+  above, below = ([set() for _ in graph.nodes] for _ in range(2))
+  for source, target, _ in graph.edges:
+    above[target].add(source)
+    below[source].add(target)
+  depth, waiting = [0] * len(graph.nodes), [len(sources) for sources in above]
+  order = [i for i, count in enumerate(waiting) if not count]
+  for i in order:  # Grows: a node follows all its sources.
+    for target in below[i]:
+      depth[target] = max(depth[target], depth[i] + 1)
+      waiting[target] -= 1
+      if not waiting[target]:
+        order.append(target)
+  for i in reversed(order):
+    if below[i] and len(above[i]) <= 1:
+      depth[i] = min(depth[target] for target in below[i]) - 1
   return depth
 
 
@@ -80,7 +88,7 @@ def _columns(rows, links, num_nodes) -> dict[int, float]:
 
   def wished(i, *sides):
     near = [column[j] for side in sides for j in side.get(i, ())]
-    return statistics.fmean(near) if near else column[i]
+    return sum(near) / len(near) if near else column[i]
 
   for sweep in range(_SWEEPS):
     down = sweep % 2 == 0

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from demonstrations import gradient_norms
+import dlx
 from dlx.layers import gru, lstm, rnn
 
-pytestmark = pytest.mark.usefixtures("x64")
 STEPS, WIDTH = 6, 3
 
 
@@ -28,6 +28,7 @@ def run(request):
   return jax.jit if request.param == "jit" else lambda function: function
 
 
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("activation, derivative", [
     (jnp.tanh, lambda a: 1 - np.tanh(a) ** 2), (jax.nn.relu, lambda a: (a > 0).astype(float)),
 ])  # fmt: skip
@@ -48,6 +49,7 @@ def test_a_simple_network_agrees_with_the_product_of_its_jacobians(run, activati
   np.testing.assert_allclose(found, [np.linalg.norm(d) for d in expected[::-1]], rtol=1e-12)
 
 
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("module", [gru, lstm])
 def test_a_gated_network_agrees_with_the_product_of_its_jacobians(run, module):
   """The Jacobian of each step by central differences of the cell's own values."""
@@ -70,6 +72,17 @@ def test_a_gated_network_agrees_with_the_product_of_its_jacobians(run, module):
   d_last = tuple(np.split(expected[0], 2)) if two else expected[0]
   found = norms(module, module.cell, params, xs, d_last, run)
   np.testing.assert_allclose(found, [np.linalg.norm(d) for d in expected[::-1]], rtol=1e-7)
+
+
+def test_a_trained_network_agrees_with_the_gradient_of_its_last_state(trained):
+  params = dlx.load_run(trained("experiments.gru_lm:debug")).params
+  layer, xs = params["recurrent"][0], params["embedding"]["embedding"][:9]
+  carry = gru.initial_carry(layer, ())
+  cell = functools.partial(gru.cell, reset_after=True)
+  found = gradient_norms.norms(cell, layer, carry, xs, jnp.ones_like(carry))
+  first, _ = cell(layer, carry, xs[0])
+  d_first = jax.grad(lambda h: gru.scan(layer, xs[1:], h, reset_after=True)[0].sum())(first)
+  assert float(found[0]) == pytest.approx(float(jnp.linalg.norm(d_first)), rel=1e-5)
 
 
 def test_the_rates_of_the_page_at_initialization():

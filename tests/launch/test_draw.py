@@ -18,6 +18,11 @@ def layer(x, w):
 
 def branch(x):
   return x if x > 0 else -x
+
+def deep(x):
+  for _ in range(999):
+    x = jnp.sin(x)
+  return x
 """
 _numbers = itertools.count()
 
@@ -29,6 +34,7 @@ def module(tmp_path, monkeypatch):
   (tmp_path / f"{name}.py").write_text(MODULE)
   (tmp_path / "broken.py").write_text("def f(:\n")
   (tmp_path / "raises.py").write_text("raise RuntimeError('not today')\n")
+  (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
   monkeypatch.syspath_prepend(tmp_path)
   return name
 
@@ -54,6 +60,8 @@ def test_numbers_and_integers_are_shapes_too(module):
     ("..relative:f", "3", "cannot be imported: TypeError"),
     ("broken:f", "3", "broken cannot be imported: SyntaxError"),
     ("raises:f", "3", "raises cannot be imported: RuntimeError: not today"),
+    ("script:f", "3", "script cannot be imported: SystemExit"),
+    ("MODULE:deep", "3", "has 1,001 arrays and operations; a drawing has at most 1,000"),
     ("MODULE:lair", "3", "has no function 'lair'"),
     ("MODULE:NUMBER", "3", "has no function 'NUMBER'"),
     ("MODULE:layer", "2x3", "cannot be traced with --shapes=2x3: TypeError"),
@@ -84,6 +92,8 @@ def test_the_program_writes_a_drawing_or_nothing(programs, module, tmp_path):
       (["--network=gur"], "gur"),
       (["--network=gru", "--steps=0"], "steps"),
       (["--function=no_such_module:f", "--shapes=3"], "cannot be imported"),
+      (["--network=gru", "--shapes=3"], "--shapes belongs to --function"),
+      (["--function=jax.nn:relu", "--shapes=3", "--layers=2"], "--layers belongs to --network"),
       (["--function=jax.nn:relu"], "--shapes is missing"),
       (["--network=gru", f"--output={tmp_path}/out/a.png"], "ends in .svg"),
       (["--network=gru", f"--output={tmp_path}/none/a.svg"], "cannot be written"),

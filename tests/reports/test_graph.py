@@ -4,6 +4,7 @@ import functools
 from xml.etree import ElementTree as xml
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,6 +50,12 @@ FUNCTIONS = {
         lambda x: jax.jit(lambda x, y: x * y)(x, np.float32(3)), (F32((2,)),),
         ["x", "mul 3.0", "output"],
         {("x", "mul 3.0", "x"), ("mul 3.0", "output", "")},
+    ),
+    "a number without an array": (
+        lambda x: x + lax.broadcast(1, (2,)).astype(float), (F32((2,)),),
+        ["x", "broadcast_in_dim 1", "convert_element_type", "add", "output"],
+        {("broadcast_in_dim 1", "convert_element_type", ""), ("x", "add", "x"),
+         ("convert_element_type", "add", ""), ("add", "output", "")},
     ),
     "a dict": (
         linear.apply, ({"kernel": F32((3, 2)), "bias": F32((2,))}, F32((5, 3))), None,
@@ -120,6 +127,13 @@ def test_arrows_point_down_and_no_two_nodes_overlap():
   for i, (x, row) in enumerate(layout.nodes):
     for other, other_row in layout.nodes[:i]:
       assert row != other_row or abs(x - other) >= 1 - 1e-9
+
+
+def test_what_has_one_source_or_none_is_above_its_first_use():
+  """x and the late weight w: the row of w is not the first."""
+  drawn = graph.of_function(lambda x, w: jnp.exp(jnp.sin(jnp.cos(x))) * -w, F32(()), F32(()))
+  rows = dict(zip((n.label.partition("\n")[0] for n in drawn.nodes), graph_layout.depths(drawn)))
+  assert rows == {"x": 0, "cos": 1, "sin": 2, "exp": 3, "w": 2, "neg": 3, "mul": 4, "output": 5}
 
 
 def elements(text, name):
