@@ -89,16 +89,19 @@ def _scan(equation, before):
 
 
 def _while(equation, before):
-  params, total = equation.params, 0
-  first, second = params["cond_nconsts"], params["body_nconsts"]
+  test, body = (getattr(equation.params[name], "jaxpr", equation.params[name])
+                for name in ("cond_jaxpr", "body_jaxpr"))  # fmt: skip
+  # The arguments are the constants of the test, those of the body, and the state.
+  first, second = (len(part.invars) - len(equation.outvars) for part in (test, body))
   of_test, of_body, state = before[:first], before[first : first + second], before[first + second :]
+  total = 0
   while True:
-    _, (test,) = _walk(params["cond_jaxpr"], [*of_test, *state])
-    if test.number is None:
+    _, (again,) = _walk(test, [*of_test, *state])
+    if again.number is None:
       raise ValueError("a loop's length depends on an array")
-    if not test.number:
+    if not again.number:
       return total, state
-    count, state = _walk(params["body_jaxpr"], [*of_body, *state])
+    count, state = _walk(body, [*of_body, *state])
     total += count
 
 
