@@ -17,19 +17,24 @@ TEMPORARY = ".new"  # Suffix of a file that is being written.
 def write(path: pathlib.Path, content: bytes | str) -> None:
   """Writes a temporary file, flushes it to disk and renames it.
 
-  A process that is killed leaves the old content or the new one. A link at `path` is replaced,
-  and not followed.
+  A process that is killed leaves the old content or the new one, an error nothing new. A link at
+  `path` is replaced, and not followed.
   """
   content = content.encode() if isinstance(content, str) else content
   new = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
   with contextlib.suppress(FileNotFoundError):
     os.remove(new)
-  # O_EXCL: a link of this name would be an error too.
-  with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(new, path)
+  try:
+    # O_EXCL: a link of this name would be an error too.
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(new, path)
+  except OSError:  # The disk is full, or a folder is in the way.
+    with contextlib.suppress(OSError):
+      os.remove(new)
+    raise
   sync_folder(path.parent)
 
 

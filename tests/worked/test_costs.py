@@ -2,65 +2,12 @@
 
 import math
 
-import jax
-from jax.extend.core import Literal
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlx.layers import attention, conv, linear, rnn
-
-
-def _products(equation):
-  """The multiplications of one matrix product or convolution."""
-  left, right = (v.aval.shape for v in equation.invars)
-  if equation.primitive.name == "dot_general":
-    contracted = equation.params["dimension_numbers"][0][0]
-    each = math.prod(left[i] for i in contracted)
-  else:  # A convolution: every output is a sum over a window of all its channels.
-    outputs = right[equation.params["dimension_numbers"].rhs_spec[0]]
-    each = math.prod(right) // outputs
-  return math.prod(equation.outvars[0].aval.shape) * each
-
-
-def _walk(jaxpr, chains):
-  """(multiplications, the longest chain of products up to each result).
-
-  `chains` has the length of the chain up to each argument. Loops are followed step by step.
-  """
-  known, total = dict(zip(jaxpr.invars, chains)), 0
-  for equation in jaxpr.eqns:
-    before = [0 if isinstance(v, Literal) else known.get(v, 0) for v in equation.invars]
-    name, inner = equation.primitive.name, equation.params
-    if name == "scan":
-      if "num_consts" in inner:
-        first, carries = inner["num_consts"], inner["num_carry"]
-      else:  # jax 0.12: (constants, carry, inputs).
-        first, carries = map(len, inner["ft_in"].unpack()[:2])
-      after = [0] * len(equation.outvars)
-      state = before[first : first + carries]
-      for _ in range(inner["length"]):
-        arguments = [*before[:first], *state, *before[first + carries :]]
-        count, results = _walk(inner["jaxpr"].jaxpr, arguments)
-        state, total = results[:carries], total + count
-        after = [max(pair) for pair in zip(after, results)]
-    elif name in ("dot_general", "conv_general_dilated"):
-      after, total = [max(before) + 1], total + _products(equation)
-    elif "jaxpr" in inner or "call_jaxpr" in inner:
-      count, after = _walk((inner.get("call_jaxpr") or inner["jaxpr"]).jaxpr, before)
-      total += count
-    else:
-      assert name not in ("while", "cond"), name  # Neither is in these layers.
-      after = [max(before, default=0)] * len(equation.outvars)
-    known.update(zip(equation.outvars, after))
-  return total, [0 if isinstance(v, Literal) else known.get(v, 0) for v in jaxpr.outvars]
-
-
-def cost(function, *arguments):
-  """(multiplications in matrix products and convolutions, the longest chain of those)."""
-  closed = jax.make_jaxpr(function)(*arguments)
-  total, chains = _walk(closed.jaxpr, [0] * len(closed.jaxpr.invars))
-  return total, max(chains)
+from dlx.reports.costs import cost
 
 
 def differences(count, m, n):

@@ -1,12 +1,12 @@
 """Recurrent networks: their size, their memory and its gradient, the gated cells."""
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.layers import gru, linear, lstm, recurrent, rnn
+from demonstrations import compare_sums
+from dlx.layers import gru, lstm, recurrent, rnn
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -56,18 +56,9 @@ def test_alternating_signs_compare_two_sums(run, xs):
   odd-numbered -1. The output says whether the even ones' sum is the larger; it is 1/2 when
   they are equal.
   """
-  unit = {"kernel": jnp.ones((1, 1))}
-
-  def network(xs):
-    def step(h, x):
-      return linear.apply(unit, x) + linear.apply({"kernel": -jnp.ones((1, 1))}, h), None
-
-    h, _ = lax.scan(step, jnp.zeros(1), xs[:, None])
-    return h[0], jax.nn.sigmoid(linear.apply({"kernel": jnp.full((1, 1), 1000.0)}, h))[0]
-
-  h, output = run(network)(jnp.array(xs, float))
+  states, output = run(compare_sums.compare)(jnp.array(xs, float))
   odd, even = sum(xs[0::2]), sum(xs[1::2])
-  assert h == even - odd
+  assert states[-1] == even - odd
   assert output == (0.5 if even == odd else float(even > odd))
 
 
