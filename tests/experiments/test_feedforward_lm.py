@@ -40,7 +40,7 @@ def logits_in_numpy(variables, ids, direct):
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("jitted", [True, False])
-def test_the_loss_is_that_of_the_equation(direct, jitted):
+def test_the_loss_is_that_of_the_equation(x64, direct, jitted):
   task = task_of(**{"model.direct": direct})
   variables = variables_of(task)
   batch = {"inputs": IDS[:, :-1], "targets": IDS[:, 1:]}
@@ -50,7 +50,7 @@ def test_the_loss_is_that_of_the_equation(direct, jitted):
     logits = logits_in_numpy(variables, row[:-1], direct)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = -log_p[np.arange(6), row[1:]]
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, expected, rtol=1e-10)
 
 
 def test_only_the_last_n_minus_1_tokens_matter():
