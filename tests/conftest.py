@@ -18,7 +18,7 @@ import programs as programs_lib  # noqa: E402
 # Thousands of small programs, each run once or twice: compiling is nearly all of the time. XLA's
 # older code generator for CPU compiles faster than the default one.
 OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
-QUICKLY_COMPILED = ("benchmarks", "experiments", "gradients", "models")
+QUICKLY_COMPILED = ("benchmarks", "demonstrations", "experiments", "gradients", "models")
 
 
 def pytest_configure(config):
