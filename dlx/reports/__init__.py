@@ -1,1 +1,1 @@
-"""Figures."""
+"""Figures, drawings of computations, counts of their cost."""

@@ -23,7 +23,7 @@ def test_counts_are_those_of_the_table(name, n, d, k):
   assert counted == EXPECTED[name](n, d, k) == layer_costs.KINDS[name].formula(n, d, k)
 
 
-@pytest.mark.parametrize("n, d, k, blocks", [(32, 4, 3, 22), (48, 4, 9, 34), (64, 3, 33, 124)])
+@pytest.mark.parametrize("n, d, k, blocks", [(32, 4, 3, 22), (48, 4, 9, 34), (32, 3, 33, 52)])
 def test_a_window_costs_the_blocks_that_it_touches(n, d, k, blocks):
   """The diagonal's blocks of 4 x 4 and their neighbours, 3 n / 4 - 2; with w = 16 four of them."""
   counted = layer_costs.count("restricted self-attention", n=n, d=d, k=k)
@@ -34,15 +34,15 @@ def test_a_window_costs_the_blocks_that_it_touches(n, d, k, blocks):
 
 
 def test_a_window_costs_linearly_in_n_and_its_mask_quadratically():
-  blocks, all_ = [], []
-  for n in (64, 128, 256):
+  kind, blocks, all_ = layer_costs.KINDS["restricted self-attention"], [], []
+  for n in (16, 32, 64):
     x = jax.ShapeDtypeStruct((1, n, 4), jnp.float32)
     masked = lambda x: attention.dot_product_attention(  # noqa: E731
         x, x, x, local_window_size=4, implementation="autodiff")  # fmt: skip
     all_.append(cost(masked, x).multiplications)
-    blocks.append(layer_costs.count("restricted self-attention", n=n, d=4, k=9).operations)
-  assert np.diff(blocks, 2)[0] == 2 * 4 * 4 * 4 * 3 * 16  # 3 / 4 blocks a position, exactly.
-  assert all_ == [2 * n * n * 4 for n in (64, 128, 256)]
+    blocks.append(cost(lambda x: kind.counted(x, 9), jax.ShapeDtypeStruct((n, 4), jnp.float32))[0])
+  assert np.diff(blocks, 2)[0] == 2 * 4 * 4 * 4 * 3 * 4  # 3 / 4 blocks a position, exactly.
+  assert all_ == [2 * n * n * 4 for n in (16, 32, 64)]
 
 
 def test_the_blocks_compute_restricted_attention(x64):
