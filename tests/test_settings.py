@@ -170,7 +170,7 @@ def test_of_several_optimizers_the_first_is_the_default_and_keys_depend_on_the_n
   table = settings.optimizers("sgd", "adamw", momentum=0.5)
   assert table["optimizer.name"].default == "sgd"
   assert table["optimizer.momentum"].default == 0.5
-  assert table["optimizer.momentum"].when == ("optimizer.name", ("sgd", "muon"))
+  assert table["optimizer.momentum"].when == ("optimizer.name", ("sgd",))
   assert table["optimizer.b1"].when == ("optimizer.name", ("adamw",))
   assert table["optimizer.learning_rate"].when is None
   assert "optimizer.adam_learning_rate" not in table  # Of Muon only.
