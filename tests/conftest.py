@@ -18,7 +18,7 @@ import programs as programs_lib  # noqa: E402
 # Thousands of small programs, each run once or twice: compiling is nearly all of the time. XLA's
 # older code generator for CPU compiles faster than the default one.
 OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
-COMPILED_AS_USERS_DO = ("training", "tests")  # Folders.
+COMPILED_AS_USERS_DO = ("training", "worked", "tests")  # Folders.
 
 
 def pytest_configure(config):
@@ -40,8 +40,8 @@ def pytest_configure(config):
 def quick_compilation(request):
   """Leaves out LLVM's costly passes in most folders, but not in the full suite.
 
-  XLA's own passes stay. Programs in forks leave them out too; tests of training compile as users
-  do.
+  XLA's own passes stay. Programs in forks leave them out too; tests of training and of worked
+  problems compile as users do.
   """
   users = request.path.parent.name in COMPILED_AS_USERS_DO
   quick = not users and not request.node.get_closest_marker("full")
