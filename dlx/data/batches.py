@@ -44,6 +44,18 @@ def random_windows(
   return windows[:, :-1], windows[:, 1:]
 
 
+def make_windows(batch_size: int, seq_len: int) -> Callable:
+  """`batch_fn` of a language model: `random_windows` of train["ids"], and the step."""
+
+  def batch_fn(train, step, rngs):
+    inputs, targets = random_windows(
+        train["ids"], rngs.step, batch_size=batch_size, seq_len=seq_len
+    )
+    return {"inputs": inputs, "targets": targets, "step": step}
+
+  return batch_fn
+
+
 def stream_windows(
     tokens: Int[Array, "N"], step: Int[Array, ""], *, batch_size: int, seq_len: int
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"], Array]:

@@ -71,12 +71,8 @@ def make(config, assets) -> Task:
       features = dropout(rng, features, rate=model.dropout_rate)
     return linear.apply(params["output"], features), last
 
-  def batch_fn(train, step, rngs):
-    inputs, targets = batches.random_windows(train["ids"], rngs.step, **sizes)
-    return {"inputs": inputs, "targets": targets, "step": step}
-
   def loss_fn(variables, batch, rng):
-    inputs = schedule(rng, network, variables, empty((sizes["batch_size"],)), batch)
+    inputs = schedule(rng, network, variables, empty((config.data.batch_size,)), batch)
     logits, _ = network(variables, inputs, rng=rng)
     return Loss(losses.cross_entropy(logits, batch["targets"]))
 
@@ -85,7 +81,7 @@ def make(config, assets) -> Task:
     return language_model.token_losses(logits, batch["targets"])
 
   return Task(
-      init_fn, loss_fn, eval_fn, batch_fn,
+      init_fn, loss_fn, eval_fn, batches.make_windows(**sizes),
       measure_fn=language_model.make_measure(eval_fn, vocabulary),
       sample=generation.make_sample(vocabulary, network, empty),
       plot=exposure.make_plot(network, empty, unit=unit) if config.exposure_curve else None,

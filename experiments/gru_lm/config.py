@@ -1,4 +1,4 @@
-"""Presets of the character language model. The loss is in nats per character.
+"""Presets of the recurrent language model. The loss is in nats per character (or other token).
 
 python -m launch.train --config=experiments/gru_lm/config.py:PRESET --workdir=runs/gru_lm
 

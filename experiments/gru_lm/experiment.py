@@ -42,10 +42,7 @@ def make(config, assets) -> Task:
       variables["carries"] = jax.tree.map(jnp.zeros_like, network(variables, ids)[1])
     return variables
 
-  def batch_fn(train, step, rngs):
-    if not stream:
-      inputs, targets = batches.random_windows(train["ids"], rngs.step, **sizes)
-      return {"inputs": inputs, "targets": targets, "step": step}
+  def stream_batch_fn(train, step, rngs):
     inputs, targets, reset = batches.stream_windows(train["ids"], step, **sizes)
     return {"inputs": inputs, "targets": targets, "reset": reset, "step": step}
 
@@ -73,6 +70,7 @@ def make(config, assets) -> Task:
 
     return jax.lax.scan(advance, carries, sequences)[1].mean(0)
 
+  batch_fn = stream_batch_fn if stream else batches.make_windows(**sizes)
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn, training_only=("carries",),
       measure_fn=language_model.make_measure(eval_fn, vocabulary, stream_fn),

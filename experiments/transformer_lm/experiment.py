@@ -48,10 +48,6 @@ def make(config, assets) -> Task:
     states, cache = states if cache is not None else (states, None)
     return linear.apply(params["output"], states), cache
 
-  def batch_fn(train, step, rngs):
-    inputs, targets = batches.random_windows(train["ids"], rngs.step, **sizes)
-    return {"inputs": inputs, "targets": targets, "step": step}
-
   def loss_fn(variables, batch, rng):
     cache = empty((config.data.batch_size,))
     inputs = schedule(rng, network, variables, cache, batch)
@@ -63,7 +59,7 @@ def make(config, assets) -> Task:
     return language_model.token_losses(logits, batch["targets"])
 
   return Task(
-      init_fn, loss_fn, eval_fn, batch_fn,
+      init_fn, loss_fn, eval_fn, batches.make_windows(**sizes),
       outputs_fn=lambda variables, batch: network(variables, batch["inputs"])[0],
       measure_fn=language_model.make_measure(eval_fn, vocabulary),
       sample=generation.make_sample(vocabulary, network, empty, context),
