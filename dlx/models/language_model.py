@@ -23,6 +23,10 @@ class RecurrentLanguageModel(nn.Module):
     dropout_rate: between the layers and before the output layer.
     recurrent_dropout_rate: on the hidden kernels.
     residual: add each layer's input to its output, except in the first layer.
+    tied: the output layer has the embedding's transpose as its kernel, so that D = H. A word's
+      vector is then trained by every prediction too: with large vocabularies and little text,
+      half the parameters and a lower perplexity.
+    embedding_dropout_rate: on the embeddings of the inputs.
   """
 
   vocab_size: int
@@ -34,6 +38,8 @@ class RecurrentLanguageModel(nn.Module):
   dropout_rate: float = 0.0
   recurrent_dropout_rate: float = 0.0
   residual: bool = False
+  tied: bool = False
+  embedding_dropout_rate: float = 0.0
 
   @nn.compact
   def __call__(
@@ -55,15 +61,21 @@ class RecurrentLanguageModel(nn.Module):
             rng, self.d_embed, self.d_hidden, self.num_layers, cell=cell, **options
         ),
     )
-    output = self.param("output", linear.init, self.d_hidden, self.vocab_size)
+    if self.tied:
+      bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
+    else:
+      output = self.param("output", linear.init, self.d_hidden, self.vocab_size)
 
+    stack_rng, output_rng = jax.random.split(self.make_rng("dropout")) if train else (None, None)
+    drop_inputs = train and self.embedding_dropout_rate > 0
     xs = ids
-    if ids.size >= self.vocab_size:
+    if ids.size >= self.vocab_size and not drop_inputs:
       layers = [embedding.fold(table, layers[0]), *layers[1:]]
     else:
       xs = embedding.lookup(table, ids)
+    if drop_inputs:
+      xs = dropout(self.make_rng("dropout"), xs, rate=self.embedding_dropout_rate)
 
-    stack_rng, output_rng = jax.random.split(self.make_rng("dropout")) if train else (None, None)
     carries, ys = recurrent.scan(
         layers,
         xs,
@@ -77,4 +89,6 @@ class RecurrentLanguageModel(nn.Module):
     )
     if train:
       ys = dropout(output_rng, ys, rate=self.dropout_rate)
+    if self.tied:
+      return embedding.logits(table, ys) + bias, carries
     return linear.apply(output, ys), carries

@@ -4,6 +4,7 @@ python -m launch.train --config=experiments/gru_lm/config.py:PRESET --workdir=ru
 
 quickstart         the source of this Python's standard library; two CPU cores, 3 minutes: 1.0595
 shakespeare        Tiny Shakespeare (TFDS); two CPU cores, 38 minutes: 1.3971 on validation + test
+brown              words of the Brown corpus, the file --config.data.text; not yet measured
 shakespeare_large  the same, wider, on a GPU or TPU; not yet measured
 debug              seconds; for tests
 debug_stream       debug with the state carried from batch to batch
@@ -12,7 +13,7 @@ debug_stream       debug with the state carried from batch to batch
 """
 
 from dlx import presets, settings
-from dlx.settings import count, flag, one_of, rate
+from dlx.settings import Rule, count, flag, one_of, rate
 
 SETTINGS = {
     **settings.language_data("python_source", "tiny_shakespeare"),
@@ -25,12 +26,21 @@ SETTINGS = {
     "model.dropout_rate": rate(0.0),
     "model.recurrent_dropout_rate": rate(0.0),
     "model.residual": flag(True),
+    "model.tied": flag(False),  # The output layer shares the embedding's parameters.
+    "model.embedding_dropout_rate": rate(0.0),
     **settings.SAMPLED_INPUTS,
     **settings.adamw(
         learning_rate=4e-3, warmup_steps=50, end_lr_fraction=0.05, weight_decay=0.05
     ),
     **settings.training(total_steps=1200, eval_every=150),
 }  # fmt: skip
+RULES = (
+    *settings.LANGUAGE_RULES,
+    Rule(
+        lambda c: not c.model.tied or c.model.d_embed == c.model.d_hidden,
+        "model.d_embed must equal model.d_hidden if model.tied", {"model.tied": True},
+    ),
+)  # fmt: skip
 PRESETS = {
     "quickstart": {},
     # Averaged weights instead of a decaying learning rate.
@@ -49,6 +59,17 @@ PRESETS = {
         "training.total_steps": 4000, "training.steps_per_execution": 50,
         "training.save_every": 500,
     },
+    # Words: 16,383 of them in 800,000 words of text, so regularization matters most.
+    "brown": {
+        "data.text": settings.REQUIRED, "data.tokens": "words", "data.vocab_size": 16_383,
+        "data.vocab_source": "all", "data.num_train_words": 800_000, "data.stream": True,
+        "data.batch_size": 32, "data.seq_len": 48,
+        "model.d_embed": 320, "model.d_hidden": 320, "model.num_layers": 2, "model.tied": True,
+        "model.dropout_rate": 0.35, "model.embedding_dropout_rate": 0.2,
+        "optimizer.learning_rate": 3e-3, "optimizer.weight_decay": 0.1,
+        "training.total_steps": "8 epochs", "training.eval_every": "1 epoch",
+        "training.save_every": "1 epoch",
+    },
     "debug": {
         "data.max_characters": 60_000, "data.batch_size": 8, "data.seq_len": 16,
         "data.eval_seq_len": 32,
@@ -61,4 +82,4 @@ PRESETS = {
         "base": "debug", "data.stream": True, "sampled_inputs.rate": 0.5, "exposure_curve": True,
     },
 }  # fmt: skip
-get_config = presets.make("experiments.gru_lm", SETTINGS, PRESETS, settings.LANGUAGE_RULES)
+get_config = presets.make("experiments.gru_lm", SETTINGS, PRESETS, RULES)

@@ -107,7 +107,9 @@ def test_dropout_is_random_in_training_and_absent_in_evaluation():
   assert np.abs(train(1) - train(2)).max() > 1e-3 and np.abs(train(1) - evaluated).max() > 1e-3
 
 
-@pytest.mark.parametrize("rates", [{"dropout_rate": 0.5}, {"recurrent_dropout_rate": 0.5}])
+@pytest.mark.parametrize("rates", [
+    {"dropout_rate": 0.5}, {"recurrent_dropout_rate": 0.5}, {"embedding_dropout_rate": 0.5},
+])  # fmt: skip
 def test_each_kind_of_dropout_works_alone(rates):
   model, params = make(num_layers=1, **rates)
   draws = [
@@ -130,6 +132,17 @@ def test_dropout_before_the_output_has_a_new_mask_at_every_step():
   assert 0.3 < dropped.mean() < 0.7
   equal = (dropped[:, 1:] == dropped[:, :-1]).mean()
   assert 0.35 < equal < 0.65, "the masks of consecutive steps should be independent"
+
+
+def test_a_tied_model_has_the_transposed_embedding_as_its_output_layer():
+  model = RecurrentLanguageModel(VOCAB, H, H, 2, tied=True)
+  params = model.init(jax.random.key(0), IDS[:, :1])["params"]
+  assert params.keys() == {"embedding", "recurrent", "bias"}
+  bias = jnp.arange(VOCAB, dtype=jnp.float32)
+  untied = RecurrentLanguageModel(VOCAB, H, H, 2)
+  output = {"kernel": params["embedding"]["embedding"].T, "bias": bias}
+  expected = apply(untied, {**params, "output": output}, IDS)[0]
+  np.testing.assert_allclose(apply(model, {**params, "bias": bias}, IDS)[0], expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("cell, gates, biases", [
