@@ -36,6 +36,23 @@ def pytest_configure(config):
     os.environ["XLA_FLAGS"] = OLDER_GENERATOR
 
 
+def pytest_collection_modifyitems(config, items):
+  """In the short suite, keeps n cases of a test that is marked `sampled(n)`, spread evenly."""
+  if config.option.markexpr != "not full":
+    return
+  cases = {}
+  for item in items:
+    if item.get_closest_marker("sampled"):
+      cases.setdefault((item.path, item.originalname), []).append(item)
+  left_out = set()
+  for group in cases.values():
+    n, last = group[0].get_closest_marker("sampled").args[0], len(group) - 1
+    kept = {round(last * i / max(1, n - 1)) for i in range(n)}  # The first and the last, too.
+    left_out |= {item for i, item in enumerate(group) if i not in kept}
+  config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+  items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(autouse=True)
 def quick_compilation(request):
   """Leaves out LLVM's costly passes in most folders, but not in the full suite.

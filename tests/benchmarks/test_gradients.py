@@ -35,6 +35,7 @@ def one_torch_thread(monkeypatch):
     gradients.layers_torch.torch.set_num_threads(1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_all_implementations_compute_the_same_cotangents(name):
   calls = gradients.calls_of(PROBLEMS[name]())

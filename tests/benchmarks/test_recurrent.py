@@ -70,6 +70,7 @@ def test_different_weights_are_refused(monkeypatch):
     recurrent.check_equal(TINY, recurrent.make_params(TINY))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("with_torch", [True, False])
 def test_main_prints_and_writes_the_rows(tmp_path, monkeypatch, capsys, with_torch):
   if with_torch:

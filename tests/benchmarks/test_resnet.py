@@ -96,6 +96,7 @@ def test_the_optimizers_take_the_same_step(monkeypatch):
     np.testing.assert_allclose(models_made[0].head.weight.T, expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_main_prints_and_writes_the_rows(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(resnet, "NETWORKS", (TINY,))
   monkeypatch.setattr(resnet.timing, "PEAK_SIZE", 64)

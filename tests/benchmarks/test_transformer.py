@@ -30,6 +30,7 @@ def test_flops_are_those_of_the_matrix_products():
   assert TINY.flops("training") == 6 * products
 
 
+@pytest.mark.full
 def test_flax_computes_the_same_loss_and_gradients():
   params, batch = transformer.make_params(TINY), transformer.make_batches(TINY)[0]
   values = transformer.check_equal(TINY, params)
@@ -52,6 +53,7 @@ def test_torch_computes_the_same_loss_and_gradients():
       np.testing.assert_allclose(layer.get_parameter(name).grad, value, atol=1e-5)
 
 
+@pytest.mark.full
 def test_the_encoder_program_prints_and_writes_rows(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(transformer, "Size", lambda: TINY)
   output = tmp_path / "rows.json"

@@ -44,6 +44,7 @@ def value_and_grad(loss_fn, params, batch, scale=1.0):
   return jax.value_and_grad(scaled, has_aux=True)(params)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("lengths", [(1, 2), (1, 3), (4, 4), (5, 1), (8, 2)])
 @pytest.mark.parametrize("compile_", [lambda f, **_: f, jax.jit], ids=["eager", "jit"])
 def test_loss_gradient_and_metrics_equal_those_of_the_full_batch(lengths, compile_):

@@ -68,6 +68,7 @@ def kill_often(trainer, tmp_path, kills, total_steps):
 SMALL_TEXT = ("gru_lm", "--config.data.max_characters=20000")
 
 
+@pytest.mark.full
 def test_three_kills_and_a_stop_change_nothing(programs, tmp_path):
   trainer = Trainer(programs, False, 60, *SMALL_TEXT)
   kill_often(trainer, tmp_path, 3, 60)

@@ -146,6 +146,7 @@ def check_stopped(programs, folder, experiment, stops):
   programs_lib.assert_same_run(job.train(workdir), uninterrupted, stopped_at)
 
 
+@pytest.mark.full
 def test_a_signal_to_one_process_stops_all_and_the_same_command_resumes(programs, tmp_path):
   stops = [(1, signal.SIGTERM, 8), (0, signal.SIGKILL, 32)]
   check_stopped(programs, tmp_path, "gru_lm", stops)
@@ -193,6 +194,7 @@ def check_resumed(programs, folder, processes, resumed):
     jax.tree.map(np.testing.assert_array_equal, restored["params"], expected["params"])
 
 
+@pytest.mark.full
 def test_another_number_of_processes_and_devices_resumes_with_the_same_params(
     programs, tmp_path
 ):

@@ -171,9 +171,8 @@ def test_splits_have_their_sizes_and_share_no_image():
   assert len(set().union(*seen.values())) == sum(map(len, seen.values()))
 
 
-@pytest.mark.parametrize(
-    "preset", ["speedrun94", pytest.param("speedrun96", marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("preset", ["speedrun94", "speedrun96"])
 def test_a_speedrun_trains_a_few_steps_in_bfloat16(preset, tmp_path):
   """The preset's recipe on narrower layers and fewer images."""
   config = configs.get_config(preset, {

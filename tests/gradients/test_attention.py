@@ -31,6 +31,7 @@ def draw(*shapes, seed=0):
   return [jnp.asarray(rng.normal(size=shape)) for shape in shapes]
 
 
+@pytest.mark.sampled(2)
 @eager_and_jit
 @each_rule
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -81,6 +82,7 @@ def test_masked_keys_may_be_infinite(x64, rule, compile_):
     np.testing.assert_array_equal(x[3:], 0)
 
 
+@pytest.mark.sampled(2)
 @each_rule
 @pytest.mark.parametrize("shape", [(4, 5), (5,), (4, 1), (3, 1, 1, 1), (3, 2, 4, 5), ()])
 def test_a_bias_that_broadcasts_has_the_summed_gradient_of_the_whole_bias(x64, rule, shape):
@@ -122,6 +124,7 @@ def test_self_attention_with_a_bias(x64, blocked):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # The params are float32.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("heads, bias, options, compile_", [
     (2, [], {}, lambda f: f), (2, [], {}, jax.jit), (2, [], {"is_causal": True}, lambda f: f),
     (2, [], {"is_causal": True}, jax.jit),

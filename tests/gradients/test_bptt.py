@@ -72,6 +72,7 @@ def test_padding_has_no_effect_even_if_it_is_nan(layer, rules, options, reverse)
     assert_same(actual, expected)
 
 
+@pytest.mark.sampled(2)
 @each_rule
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_without_valid_steps_the_cotangent_of_the_carry_is_unchanged(

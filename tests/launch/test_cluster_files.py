@@ -173,6 +173,7 @@ def expanded(text: str, variables: dict[str, str]) -> str:
   return result
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", [
     "$(HOME)", "$$(HOME)", "$$$(HOME)", "a$", "a$$", "$a$$b", "$(", "a b'c\"d;e`f`", "ünï", "%s{}",
 ])  # fmt: skip

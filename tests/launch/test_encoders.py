@@ -107,6 +107,7 @@ def published(tmp_path):
   return folder
 
 
+@pytest.mark.full
 def test_a_published_encoder_is_fine_tuned_and_then_no_longer_needed(
     programs, published, tmp_path
 ):

@@ -119,6 +119,7 @@ def saved(bucket):
           for name in bucket.generations("runs/one/checkpoints/")}  # fmt: skip
 
 
+@pytest.mark.full
 def test_one_machine_at_a_time_trains_in_a_bucket(bucket, two_machines):
   first, second = two_machines
   refused = second(10**6)

@@ -17,6 +17,7 @@ zeros = jnp.zeros
 # Empty shapes.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("implementation", ["autodiff", "blocked", "auto"])
 @pytest.mark.parametrize("batch, queries, keys", [(2, 3, 0), (2, 0, 3), (0, 3, 3), (2, 0, 0)])
 def test_attention_without_keys_or_queries_is_zero(implementation, batch, queries, keys):
@@ -55,6 +56,7 @@ def test_losses_of_nothing_are_constant():
 # Dtypes.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("implementation", ["auto", "autodiff"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_recurrent_layers_promote_params_inputs_and_carry(cell, implementation):
@@ -90,6 +92,7 @@ def test_a_mixed_scan_equals_the_scan_of_the_promoted_arguments(cell):
 # Lists are arrays.
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("function, args", [
     (lambda x: linear.apply(linear.init(RNG, 2, 3), x), ([[1.0, 2.0]],)),
     (lambda x: norm.layer_norm(norm.init(RNG, 2), x), ([[1.0, 2.0]],)),

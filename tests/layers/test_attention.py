@@ -48,6 +48,7 @@ def reference(query, key, value, mask, scale):
   return out
 
 
+@pytest.mark.sampled(2)
 @eager_and_jit
 @each_implementation
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ def test_the_output_matches_a_loop_over_queries(
   np.testing.assert_allclose(out, reference(*args, allowed, 0.8), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.sampled(2)
 @each_implementation
 @pytest.mark.parametrize("is_causal", [False, True], ids=["all", "causal"])
 def test_values_and_gradients_match_jax_nn(implementation, is_causal):

@@ -71,6 +71,7 @@ COMBINATIONS = [
 ]
 
 
+@pytest.mark.sampled(5)
 @each_implementation
 @pytest.mark.parametrize("case, compile_", [*((c, jax.jit) for c in COMBINATIONS),
                                             (COMBINATIONS[-1], lambda f: f)])  # fmt: skip
@@ -94,6 +95,7 @@ def test_values_and_gradients_match_an_einsum(x64, implementation, case, compile
   np.testing.assert_allclose(a @ value, expected[0], rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.sampled(2)
 @each_implementation
 @pytest.mark.parametrize(
     "heads, window, is_causal", [(4, None, False), (1, 2, False), (2, (3, 1), True)]
@@ -147,6 +149,7 @@ def test_blocks_outside_the_window_are_not_read(x64, at, untouched, of_key):
   np.testing.assert_array_equal(np.isnan(attend("blocked")(query, key, value)[:, 0]), True)
 
 
+@pytest.mark.sampled(1)
 @eager_and_jit
 @each_implementation
 def test_an_infinite_negative_bias_is_a_mask(x64, compile_, implementation):

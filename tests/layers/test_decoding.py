@@ -172,6 +172,7 @@ def table_step(table, carry, ids):
   return counter_step(table)(carry, ids)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("length, sizes", [(8, [4, 4]), (9, [4, 4, 1]), (3, [3]), (0, [])])
 def test_pieces_are_one_generate_each_and_the_last_is_cut(batch, length, sizes):

@@ -34,6 +34,7 @@ def by_groups(params, x, groups, spatial, eps):
   return y.reshape(x.shape)
 
 
+@pytest.mark.sampled(2)
 @compiled
 @pytest.mark.parametrize("shape, groups, spatial", [
     ((2, 3, 4, 6), 3, 2), ((2, 2, 3, 6), 6, 1), ((2, 4), 2, 0), ((4,), 1, 0)

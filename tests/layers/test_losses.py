@@ -46,6 +46,7 @@ each_loss = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.sampled(2)
 @eager_and_jit
 @each_loss
 def test_a_loss_is_the_mean_of_its_terms_where_the_mask_is_true(x64, terms, compile_):

@@ -109,6 +109,7 @@ def test_bad_input_is_named(pool, message):
   assert str(e.value) == message
 
 
+@pytest.mark.sampled(2)
 @compiled
 @pytest.mark.parametrize("case", CASES)
 def test_the_hand_derived_gradient_matches_autodiff_also_at_ties(x64, case, compile_):

@@ -56,6 +56,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(2)
 @compiled
 @pytest.mark.parametrize("ceil_mode", [False, True])
 def test_sizes_values_and_gradients_are_those_of_loops(x64, compile_, ceil_mode):
@@ -115,6 +116,7 @@ def test_ceil_mode_allows_a_window_larger_than_the_image():
     pooling.max_pool(x, 3, 1, ceil_mode=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [1, 4, 5, 8])
 def test_same_padding_has_no_incomplete_windows(size):
   x = jnp.asarray(np.random.default_rng(0).normal(size=(size, size, 1)))

@@ -71,6 +71,7 @@ def test_every_step_applies_the_activation(x64, name, compile_):
   np.testing.assert_allclose(new, ys[:, 0], atol=1e-14, rtol=1e-14)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_has_the_gradient_of_steps_written_out(x64, name, reverse):

@@ -59,6 +59,7 @@ def flip_valid(xs, lengths):
   return jnp.stack([jnp.concatenate([x[:n][::-1], x[n:]]) for x, n in zip(xs, lengths)])
 
 
+@pytest.mark.sampled(2)
 @each_cell
 def test_leading_dimensions_equal_vmap_and_one_by_one(cell, options):
   params, xs, carry = draw(cell, options, (2, B))
@@ -171,6 +172,7 @@ def test_padding_has_no_effect_on_values_and_gradients_and_no_gradient(cell, opt
   assert_same(run(params, *garbage), (out, (d_params, d_xs, d_carry)))
 
 
+@pytest.mark.sampled(5)
 @each_cell
 @pytest.mark.parametrize("batch", [(B,), (2, B), ()], ids=str)
 def test_auto_matches_the_values_and_gradients_of_autodiff(cell, options, batch):

@@ -37,6 +37,7 @@ def values_of(*shape):
   return np.random.default_rng(1).normal(size=shape)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("network", CELLS)
 def test_a_recurrent_forecast_adds_the_output_of_the_last_state(network):
   model, variables = of(network)
@@ -64,6 +65,7 @@ def test_batches_are_examples_side_by_side(name):
   np.testing.assert_allclose(run(variables, windows), one_by_one, rtol=1e-12)
 
 
+@pytest.mark.sampled(2)
 @each_network
 def test_a_forecast_depends_on_every_value_of_its_window_and_on_no_other(name, horizon=3):
   model, variables = of(name)

@@ -30,6 +30,7 @@ FORMS = [("rnn", {}), ("lstm", {}), ("gru", {}), ("gru", {"reset_after": False})
 forms = pytest.mark.parametrize("cell, options", FORMS, ids=["rnn", "lstm", "gru", "gru_before"])
 
 
+@pytest.mark.sampled(2)
 @forms
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_changed_token_changes_the_logits_from_it_on_only(cell, options, residual):
@@ -43,6 +44,7 @@ def test_a_changed_token_changes_the_logits_from_it_on_only(cell, options, resid
     assert (after[:, t:] != before[:, t:]).any(-1).all()
 
 
+@pytest.mark.sampled(2)
 @forms
 def test_the_gradient_of_a_logit_reaches_tokens_up_to_its_step_only(x64, cell, options):
   # The ids are distinct, so that a row of the embedding is a position in the sequence.
@@ -70,6 +72,7 @@ def test_two_halves_with_carried_state_equal_the_whole_sequence(cell, options):
   assert np.abs(np.asarray(apply(model, params, IDS[:, 3:])[0]) - whole[:, 3:]).max() > 1e-3
 
 
+@pytest.mark.sampled(2)
 @forms
 def test_a_single_sequence_equals_its_row_of_a_batch(cell, options):
   model, params = make(cell, **options)

@@ -172,6 +172,7 @@ def test_tokens_before_the_text_are_no_context(method):
   np.testing.assert_array_equal(scores(tables, padded, method)[5:], scores(tables, ids, method))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("order", [1, 4])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_next_logits_are_those_of_reading_further(method, order):

@@ -25,6 +25,7 @@ def small(**options):
   return resnet.ResNet(3, depths=(1, 1), channels=(4, 8), stem_channels=4, **options)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name, size, stem, published", [
     # He et al. (2016), table 6; each projection adds a little to their padded shortcuts.
     ("resnet20", 32, "cifar", 0.27e6), ("resnet32", 32, "cifar", 0.46e6),

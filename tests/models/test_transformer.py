@@ -41,6 +41,7 @@ each_kind = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.sampled(2)
 @each_kind
 def test_padding_does_not_change_the_result(options):
   params, apply = make(small(**options), IDS)
@@ -52,6 +53,7 @@ def test_padding_does_not_change_the_result(options):
   np.testing.assert_allclose(ours[1, :4], alone[0], atol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("conv_width", [1, 3])
 @pytest.mark.parametrize("positions", transformer.POSITIONS)
 def test_a_causal_decoder_does_not_depend_on_later_tokens(positions, conv_width):
@@ -215,6 +217,7 @@ def test_adapters_start_as_the_identity_and_then_change_the_result(norm_first):
   assert np.abs(model.apply({"params": params}, IDS, MASK) - expected).max() > 1e-2
 
 
+@pytest.mark.sampled(2)
 @each_kind
 def test_bfloat16_blocks_are_close_and_return_float32(options):
   params, apply = make(small(**options), IDS)

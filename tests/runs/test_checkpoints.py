@@ -108,6 +108,7 @@ def test_a_save_is_of_the_values_at_the_call(tmp_path):
     assert not np.asarray(checkpoints.restore(0)["x"]).any()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "max_to_keep, losses, expected, best",
     [
@@ -157,6 +158,7 @@ def flip(path):
 CORRUPTIONS = [empty, truncate, remove, flip]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("corrupt", CORRUPTIONS)
 def test_any_corrupted_file_loses_at_most_one_checkpoint(two_saved, tmp_path, corrupt):
   names = [

@@ -86,6 +86,7 @@ def refused_or_equal(use, folder, expected, name) -> str:
   return "equal"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("use", USES)
 def test_a_damaged_file_is_named_or_not_needed(trained, tmp_path, name, use):
@@ -106,6 +107,7 @@ def test_a_damaged_file_is_named_or_not_needed(trained, tmp_path, name, use):
   assert set(outcomes.values()) == expected_outcomes, outcomes
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FILES)
 def test_training_names_a_damaged_file_or_writes_it_anew(
     get_config, trained, tmp_path, name, capsys

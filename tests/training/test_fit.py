@@ -138,6 +138,7 @@ class Crash(Exception):
   """Simulates a process that dies."""
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("crash_at", [(4,), (20,), (8, 8, 12)])
 def test_a_crash_in_validation_changes_nothing(uninterrupted, tmp_path, crash_at):
   crashes = list(crash_at)
@@ -155,6 +156,7 @@ def test_a_crash_in_validation_changes_nothing(uninterrupted, tmp_path, crash_at
   assert not crashes
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("at", [1, 3, 8])
 def test_stopping_between_any_two_calls_changes_nothing(uninterrupted, tmp_path, monkeypatch, at):
   polls = iter(range(1, 10_000))
@@ -167,6 +169,7 @@ def test_stopping_between_any_two_calls_changes_nothing(uninterrupted, tmp_path,
   assert_same_run(uninterrupted, tmp_path, run(tmp_path))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_the_same_call_resumes(uninterrupted, tmp_path, number, capfd):
   handler = signal.getsignal(number)

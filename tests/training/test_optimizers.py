@@ -175,6 +175,7 @@ def test_an_optimizer_without_a_name_is_adamw():
   np.testing.assert_array_equal(ours["w"], theirs["w"])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("platform_name", ["cpu", "gpu"])  # The two forms of the sum.
 @pytest.mark.parametrize("jitted", [False, True])
 def test_the_global_norm_is_that_of_all_leaves_as_one_vector(platform_name, jitted):

@@ -89,6 +89,7 @@ def test_steps_of_adam_equal_those_in_numpy(x64):
     np.testing.assert_allclose(np.append(state.params["w"], state.params["b"]), p, rtol=1e-11)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("max_count", [None, 6])
 @pytest.mark.parametrize("calls", [[6], [1] * 6, [4, 2]])
 def test_steps_in_one_call_equal_single_steps(x64, calls, max_count):
