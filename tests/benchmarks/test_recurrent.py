@@ -27,6 +27,7 @@ def test_flops_are_those_of_the_matrix_products():
   assert recurrent.flops(TINY, "training") == 6 * products
 
 
+@pytest.mark.full
 def test_flax_computes_the_same_loss_and_gradients():
   params = recurrent.make_params(TINY)
   tokens = recurrent.make_tokens(TINY)[0]

@@ -263,5 +263,6 @@ print("one all-reduce, only of weights")
 '''
 
 
+@pytest.mark.full
 def test_over_eight_devices_no_image_moves(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["one all-reduce, only of weights"]

@@ -47,5 +47,6 @@ print("nothing is gathered")
 '''
 
 
+@pytest.mark.full
 def test_eight_devices_sum_the_gradients_of_weights_and_communicate_nothing_else(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["nothing is gathered"]

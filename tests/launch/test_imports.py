@@ -46,6 +46,7 @@ def test_a_package_is_imported_without_jax_and_without_side_effects(module):
   run(CHECK.replace("MODULE", module) + NO_JAX)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("module", PROGRAMS)
 def test_a_program_is_imported_without_side_effects(module):
   run("import numpy\n" + CHECK.replace("MODULE", module))  # numpy adds warning filters.

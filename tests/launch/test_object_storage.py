@@ -163,6 +163,7 @@ def test_an_unreachable_bucket_is_one_line(programs, tmp_path):
   assert "gcloud auth application-default login" in finished.err
 
 
+@pytest.mark.full
 def test_an_unresponsive_bucket_is_one_line(programs, tmp_path):
   with socket.create_server(("127.0.0.1", 0)) as silent:  # It never accepts.
     environment = {

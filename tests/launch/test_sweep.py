@@ -57,6 +57,7 @@ def test_a_dry_run_prints_the_commands(programs, tmp_path):
   assert lines[0].endswith("learning_rate=1e-5,seed=3")
 
 
+@pytest.mark.full
 def test_runs_are_submitted_by_a_launcher_once(programs, tmp_path):
   sbatch = tmp_path / "bin" / "sbatch"
   sbatch.parent.mkdir()

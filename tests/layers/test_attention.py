@@ -276,5 +276,6 @@ print("nothing is gathered")
 '''
 
 
+@pytest.mark.full
 def test_on_eight_devices_no_activation_is_gathered(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["nothing is gathered"]

@@ -18,7 +18,7 @@ from dlx.experiment import Data, Loss, Task
 from dlx.runs import metric_log
 from dlx.runs.checkpoints import Checkpoints
 from dlx.training import fit as fits
-from dlx.training import profiling, sharding
+from dlx.training import sharding
 from dlx.training.signals import Preempted, Preemption
 
 
@@ -273,6 +273,7 @@ def test_validation_gets_the_averaged_params(tmp_path):
   assert (seen[-1] != np.asarray(state.params["w"])).any()
 
 
+@pytest.mark.full
 def test_a_trace_is_written_and_changes_nothing(uninterrupted, tmp_path):
   run(tmp_path, profile=range(5, 9))
   assert lines_of(tmp_path) == lines_of(uninterrupted[0])
@@ -282,13 +283,6 @@ def test_a_trace_is_written_and_changes_nothing(uninterrupted, tmp_path):
   # A run that is resumed after these steps traces nothing.
   run(tmp_path, config=make_config(total_steps=24), profile=range(5, 9))
   assert len(list(tmp_path.glob("profile/**/perfetto_trace.json.gz"))) == 1
-
-
-@pytest.mark.parametrize("span", ["", *"7 7:7 8:7 :7 7: a:b -1:2 1:2:3 0:2000".split()])
-def test_a_span_to_profile_is_start_and_stop(span):
-  with pytest.raises(UserError, match="profile: expected (START:STOP|at most 1000 steps).* got"):
-    profiling.parse(span)
-  assert profiling.parse("5:9") == range(5, 9) and not profiling.parse(None)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

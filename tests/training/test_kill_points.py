@@ -10,7 +10,7 @@ import signal
 import programs as programs_lib
 import pytest
 
-SAMPLE = 8  # Of some hundred points; the others are in the full suite.
+SAMPLE = 4  # Of some hundred points; the others are in the full suite.
 
 
 class Command:

@@ -125,6 +125,7 @@ def test_an_experiment_may_bring_its_own_train(
   assert files.contents(tmp_path) == {"run/note": b"debug"}
 
 
+@pytest.mark.full
 def test_a_profile_changes_nothing(get_config, trained, tmp_path):
   dlx.train(get_config(), tmp_path / "run", profile="4:6")
   assert list((tmp_path / "run" / "profile").rglob("perfetto_trace.json.gz"))
@@ -148,6 +149,7 @@ except ValueError as e:
 """
 
 
+@pytest.mark.full
 def test_eight_devices_train_the_same(linear_regression, trained, tmp_path, on_eight_devices):
   packages = linear_regression[0].__file__.rsplit("/", 2)[0]
   assert on_eight_devices(PROGRAM, packages, str(tmp_path)) == [
