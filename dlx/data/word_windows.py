@@ -10,52 +10,6 @@ import numpy as np
 from dlx.data.word_counts import END
 
 
-def size_after_subsampling(length: int, counts: np.ndarray, keep: np.ndarray) -> int:
-  """The words that `subsample` leaves of `length`: the mean and two standard deviations."""
-  rate = float((counts * keep).sum() / counts.sum())
-  return min(length, int(np.ceil(length * rate + 2 * np.sqrt(length * rate * (1 - rate)))))
-
-
-def subsample(
-    rng: jax.Array, ids: Int[Array, "B T"], keep: Float[Array, "V"], size: int
-) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
-  """Leaves out words at random, which makes those around them neighbours.
-
-  Args:
-    rng: a typed key.
-    ids: sequences of a text, END between documents.
-    keep: the probability of each word; see `word_counts.keep_probabilities`.
-    size: L; words after the L-th that is kept are left out.
-
-  Returns:
-    (words, documents): the ids, and the number of the document in which each stands. Positions
-    after the last word have the id 0 and the document -1.
-  """
-  kept = (ids != END) & (jax.random.uniform(rng, ids.shape) < keep[jnp.maximum(ids, 0)])
-  documents = jnp.cumsum(ids == END, -1)
-  before = jnp.cumsum(kept, -1)
-  # The position of the l-th word: the first with l + 1 words up to it.
-  at = jax.vmap(lambda counts: jnp.searchsorted(counts, 1 + jnp.arange(size)))(before)
-  is_word = jnp.arange(size) < before[:, -1:]
-  take = lambda x: jnp.take_along_axis(x, jnp.minimum(at, ids.shape[1] - 1), 1)  # noqa: E731
-  return jnp.where(is_word, take(ids), 0), jnp.where(is_word, take(documents), -1)
-
-
-def pairs(
-    rng: jax.Array, documents: Int[Array, "B L"], window: int
-) -> Bool[Array, "B L L"]:
-  """Whether the second word is a neighbour of the first one.
-
-  It is when they stand in one document, at most r words apart, where r is drawn for the first
-  word from 1 to `window`.
-  """
-  length = documents.shape[-1]
-  radius = jax.random.randint(rng, documents.shape, 1, window + 1)
-  distance = np.abs(np.arange(length)[:, None] - np.arange(length))
-  near = (distance > 0) & (distance <= radius[..., None])
-  return near & (documents[..., None] == documents[..., None, :]) & (documents >= 0)[..., None]
-
-
 class Alias(NamedTuple):
   """A distribution of which a draw costs the same for any number of values.
 
@@ -85,12 +39,66 @@ def alias_table(weights: Float[np.ndarray, "V"]) -> Alias:
     if share[high] < 1:
       small.append(large.pop())
   share[[*small, *large]] = 1  # What is left differs from 1 by rounding.
-  return Alias((share * (2**32 - 1)).astype(np.uint32), others.astype(np.int32))
+  return Alias(_scaled(share), others.astype(np.int32))
 
 
-def noise(rng: jax.Array, table: Alias, shape: tuple[int, ...]) -> Int[Array, "..."]:
-  """Draws ids from a distribution."""
-  index_rng, choice_rng = jax.random.split(rng)
-  index = jax.random.randint(index_rng, shape, 0, len(table.others))
-  is_other = jax.random.bits(choice_rng, shape, jnp.uint32) > jnp.asarray(table.thresholds)[index]
-  return jnp.where(is_other, jnp.asarray(table.others)[index], index)
+class Windows(NamedTuple):
+  """Words of B sequences, T each, with their neighbours and noise words.
+
+  Attributes:
+    words: (B, T); 0 for END.
+    pairs: bool (B, T, T): whether the second word is a neighbour of the first one.
+    noise: (B, K).
+  """
+
+  words: Int[Array, "B T"]
+  pairs: Bool[Array, "B T T"]
+  noise: Int[Array, "B K"]
+
+
+def draw(
+    rng: jax.Array,
+    ids: Int[Array, "B T"],
+    keep: Float[np.ndarray, "V"],
+    window: int,
+    table: Alias | None = None,
+    noise_words: int = 0,
+) -> Windows:
+  """Leaves out words at random, and finds the neighbours of the others.
+
+  Two words are neighbours if they stand in one document, with fewer than r words between them
+  that are not left out; r is drawn for the first word from 1 to `window`.
+
+  Args:
+    rng: a typed key.
+    ids: sequences of a text, END between documents.
+    keep: the probability of each word; see `word_counts.keep_probabilities`.
+    window: below 2^16.
+    table: of the noise words.
+    noise_words: K.
+  """
+  length = ids.shape[1]
+  # All random numbers in one call: on CPU a call costs more than its numbers.
+  bits = jax.random.bits(rng, (len(ids), 2 * (length + noise_words)), jnp.uint32)
+  words = jnp.maximum(ids, 0)
+  thresholds = jnp.asarray(_scaled(keep))
+  kept = (ids != END) & (bits[:, :length] <= thresholds[words])
+  radius = 1 + ((bits[:, length : 2 * length] >> 16) * window >> 16).astype(jnp.int32)
+  # The end of a document is farther than any window.
+  position = jnp.cumsum(kept + (ids == END) * (window + 1), -1)
+  # Computed once, and not again for each pair by a fused loop.
+  words, kept, radius, position = jax.lax.optimization_barrier((words, kept, radius, position))
+  distance = jnp.abs(position[:, :, None] - position[:, None, :])
+  near = (distance > 0) & (distance <= radius[..., None])
+  pairs = near & kept[:, :, None] & kept[:, None, :]
+  if table is None:
+    return Windows(words, pairs, jnp.zeros((len(ids), 0), jnp.int32))
+  index, choice = jnp.split(bits[:, 2 * length :], 2, -1)
+  index = (index % len(table.others)).astype(jnp.int32)
+  is_other = choice > jnp.asarray(table.thresholds)[index]
+  return Windows(words, pairs, jnp.where(is_other, jnp.asarray(table.others)[index], index))
+
+
+def _scaled(probabilities: np.ndarray) -> np.ndarray:
+  """Of 2^32, as uint32."""
+  return (np.asarray(probabilities, np.float64) * (2**32 - 1)).astype(np.uint32)

@@ -155,7 +155,7 @@ def analogies(
 
 def measure(
     vectors: Vectors,
-    similarity: Sequence[str] = (),
+    similarity: str | None = None,
     analogy: str | None = None,
     *,
     most_frequent: int | None = None,
@@ -164,7 +164,7 @@ def measure(
 
   Args:
     vectors: the more frequent words first.
-    similarity: names of files; see `read_similarities`.
+    similarity: names of files, separated by commas; see `read_similarities`.
     analogy: the name of a file; see `read_analogies`.
     most_frequent: as for `analogies`.
 
@@ -175,7 +175,7 @@ def measure(
     UserError: a file cannot be read, or two files have one name.
   """
   found = {}
-  for path in similarity:
+  for path in filter(None, (similarity or "").split(",")):
     judged, name = read_similarities(path), pathlib.Path(path).stem
     if name in found:
       raise UserError(f"two files of similarities have the name {name}; rename one")

@@ -38,22 +38,6 @@ class Tables(NamedTuple):
   training_only: tuple[str, ...] = ()
 
 
-class Windows(NamedTuple):
-  """The words that a step of `windowed` draws: from B sequences, L words each.
-
-  Attributes:
-    words: (B, L).
-    pairs: bool (B, L, L); see `word_windows.pairs`.
-    outputs: ids of rows of the output table, (B, ...).
-    signs: of `huffman.Paths`, (B, L, P); None for noise.
-  """
-
-  words: jax.Array
-  pairs: jax.Array
-  outputs: jax.Array
-  signs: jax.Array | None
-
-
 def windowed(
     counts: np.ndarray, keep: np.ndarray, *, d: int, method: str, output: str, window: int,
     negatives: int, noise_words: int, seq_len: int, batch_size: int,
@@ -74,7 +58,6 @@ def windowed(
     noise_words: drawn for each sequence.
     seq_len, batch_size: T and B.
   """
-  size = word_windows.size_after_subsampling(seq_len, counts, keep)
   shares = counts * keep / (counts * keep).sum()
   words_of_step = batch_size * seq_len * (counts * keep).sum() / counts.sum()
   if output == "tree":
@@ -94,46 +77,47 @@ def windowed(
       vectors = (jax.random.uniform(rng, (len(counts), d)) - 0.5) / d
     return {"vectors": {"input": vectors, "output": jnp.zeros((len(uses), d), vectors.dtype)}}
 
-  def draw(batch, rng) -> Windows:
-    rngs = jax.random.split(rng, 3)
-    words, documents = word_windows.subsample(rngs[0], batch["ids"], jnp.asarray(keep), size)
-    pairs = word_windows.pairs(rngs[1], documents, window)
+  def draw(batch, rng):
+    """(the words and their pairs, ids of output rows, signs of paths)."""
     if output == "tree":
-      return Windows(words, pairs, *(jnp.asarray(x)[words] for x in tree))
-    drawn = word_windows.noise(rngs[2], alias, (len(words), noise_words))
-    return Windows(words, pairs, jnp.concatenate([words, drawn], 1), None)
+      drawn = word_windows.draw(rng, batch["ids"], keep, window)
+      return drawn, *(jnp.asarray(x)[drawn.words] for x in tree)
+    drawn = word_windows.draw(rng, batch["ids"], keep, window, alias, noise_words)
+    return drawn, jnp.concatenate([drawn.words, drawn.noise], 1), None
 
-  def of_rows(inputs, outputs, drawn: Windows):
-    """The loss of each word, (B, L), summed over its pairs."""
+  def of_rows(inputs, outputs, pairs, signs):
+    """The loss of each word, (B, T), summed over its pairs."""
     if output == "tree":
       loss = {"skip_gram": word_losses.skip_gram_paths, "cbow": word_losses.cbow_paths}[method]
-      return loss(inputs, outputs, drawn.signs, drawn.pairs)
+      return loss(inputs, outputs, signs, pairs)
     loss = {"skip_gram": word_losses.skip_gram, "cbow": word_losses.cbow}[method]
-    return loss(
-        inputs, outputs[:, :size], outputs[:, size:], drawn.pairs, negatives=negatives
-    )
+    targets, noise = outputs[:, : pairs.shape[1]], outputs[:, pairs.shape[1] :]
+    return loss(inputs, targets, noise, pairs, negatives=negatives)
 
-  def weights(drawn: Windows):
-    """Predictions of each word: its pairs, or 1 if it has any."""
-    return drawn.pairs.sum(-1) if method == "skip_gram" else drawn.pairs.any(-1).astype(jnp.int32)
+  def weights(pairs):
+    """The predictions of each word: its pairs, or 1 if it has any."""
+    return pairs.sum(-1) if method == "skip_gram" else pairs.any(-1).astype(jnp.int32)
 
   def step(collections, batch, rng, rate):
-    tables, drawn = collections["vectors"], draw(batch, rng)
-    ids = {"input": drawn.words, "output": drawn.outputs}
+    tables = collections["vectors"]
+    drawn, outputs, signs = draw(batch, rng)
+    ids = {"input": drawn.words, "output": outputs}
     rows = [tables[name][ids[name]] for name in ids]
     total, gradients = jax.value_and_grad(
-        lambda rows: of_rows(*rows, drawn).sum()
+        lambda rows: of_rows(*rows, drawn.pairs, signs).sum()
     )(rows)  # fmt: skip
     changed = {
         name: sparse.sgd(tables[name], ids[name], g, rate * jnp.asarray(damping[name])[ids[name]])
         for name, g in zip(ids, gradients)
     }
-    return total / jnp.maximum(weights(drawn).sum(), 1), {"vectors": changed}
+    return total / jnp.maximum(weights(drawn.pairs).sum(), 1), {"vectors": changed}
 
   def losses(collections, batch, rng):
-    tables, drawn = collections["vectors"], draw(batch, rng)
-    found = of_rows(tables["input"][drawn.words], tables["output"][drawn.outputs], drawn)
-    return found / jnp.maximum(weights(drawn), 1), weights(drawn)
+    tables = collections["vectors"]
+    drawn, outputs, signs = draw(batch, rng)
+    rows = tables["input"][drawn.words], tables["output"][outputs]
+    count = weights(drawn.pairs)
+    return of_rows(*rows, drawn.pairs, signs) / jnp.maximum(count, 1), count
 
   return Tables(init, step, losses, lambda collections: collections["vectors"]["input"])
 

@@ -28,9 +28,9 @@ SETTINGS = {
     "data.max_words": count(None, low=2, optional=True),  # The most frequent ones.
     # A word of a larger share of the text is left out at random; None: keep all.
     "data.subsample": positive(1e-3, optional=True)._replace(**_WINDOWS),
-    "data.window": count(5),  # The largest distance of two words of a pair.
+    "data.window": count(5, high=1000),  # The largest distance of two words of a pair.
     "data.seq_len": count(64, low=2)._replace(**_WINDOWS),  # Words that share noise words.
-    "data.batch_size": count(16),  # Sequences; entries of the matrix of GloVe.
+    "data.batch_size": count(32),  # Sequences; entries of the matrix of GloVe.
     "data.similarity": text(),  # Files of pairs with judgements, separated by commas.
     "data.analogies": text(),  # A file of questions of four words.
     "model.output": one_of("noise", "tree")._replace(**_WINDOWS),  # tree: hierarchical softmax.
@@ -63,7 +63,7 @@ RULES = (
 _DEBUG = {
     "data.dataset": "python_source", "data.max_characters": 60_000, "data.min_count": 2,
     "data.seq_len": 16, "data.batch_size": 8, "model.d": 8, "model.noise_words": 4,
-    "optimizer.learning_rate": 0.5,
+    "optimizer.learning_rate": 0.2,
     "training.total_steps": 40, "training.steps_per_execution": 5, "training.eval_every": 20,
     "training.save_every": 10,
 }  # fmt: skip

@@ -19,9 +19,11 @@ from dlx.metrics import word_similarity
 from dlx.reports import word_map
 from dlx.training import optimizers, word_tables
 
+_PARTS = 50  # Of the pairs that GloVe counts; one for validation, one for test.
+
 
 def load(config, assets=None) -> Data:
-  """A text as ids, held-out sequences of it; for GloVe the counts of pairs of words."""
+  """A text as ids and sequences of its held-out parts; for GloVe counts of pairs of words."""
   options, model = config.data, config.model
   ids, vocabulary = word_sources.load(options, assets["words"] if assets else None)
   assets = assets or {"words": list(vocabulary.words), "counts": vocabulary.counts}
@@ -29,7 +31,7 @@ def load(config, assets=None) -> Data:
   if config.init_from:
     pretrained = lambda: start(config.init_from, assets["words"], model.d, config.seed)  # noqa: E731
   if model.method == "glove":
-    return Data(*entries(ids, len(vocabulary.words), options.window), assets, pretrained)
+    return Data(*entries(ids["train"], len(vocabulary.words), options.window), assets, pretrained)
   held_out = (
       {"ids": word_sources.sequences(ids[split], options.seq_len)}
       for split in ("validation", "test")
@@ -50,14 +52,22 @@ def start(path: str, words: list[str], d: int, seed: int) -> dict[str, np.ndarra
   return {"vectors": table}
 
 
-def entries(ids: dict[str, np.ndarray], vocab_size: int, window: int) -> list[dict]:
-  """The co-occurrences of each split, as if its text were as long as the training text."""
-  found = []
-  for split in ("train", "validation", "test"):
-    counted = cooccurrence.count(ids[split], vocab_size, window)
-    longer = (ids["train"] >= 0).sum() / (ids[split] >= 0).sum()
-    found.append(counted._replace(counts=counted.counts * np.float32(longer))._asdict())
-  return found
+def entries(ids: np.ndarray, vocab_size: int, window: int) -> list[dict]:
+  """The co-occurrences of a text, a fiftieth of the pairs for validation, another for test.
+
+  Both entries of a pair are in one split.
+  """
+  counted = cooccurrence.count(ids, vocab_size, window)
+  low, high = np.sort([counted.words, counted.contexts], axis=0).astype(np.uint64)
+  part = (low * vocab_size + high) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+  part = part % _PARTS
+  masks = part > 1, part == 0, part == 1
+  if not all(mask.any() for mask in masks):
+    raise UserError(
+        f"the training text has {len(part)} pairs of words, too few to hold some of them out; "
+        f"give a longer text"
+    )
+  return [{name: x[mask] for name, x in counted._asdict().items()} for mask in masks]
 
 
 def make(config, assets) -> Task:
@@ -97,16 +107,18 @@ def make(config, assets) -> Task:
   def eval_fn(variables, batch, rng):
     return {"loss": tables.losses(variables, batch, rng)}
 
+  def vectors(variables):
+    return words, np.asarray(tables.vectors(variables))
+
   def of(variables) -> word_similarity.Vectors:
-    return word_similarity.Vectors(words, jax.device_get(tables.vectors(variables)))
+    return word_similarity.Vectors(*vectors(variables))
 
   def measure_fn(variables, data, split, apply):
-    files = [path for path in (options.similarity or "").split(",") if path]
-    return word_similarity.measure(of(variables), files, options.analogies)
+    return word_similarity.measure(of(variables), options.similarity, options.analogies)
 
   def predict(variables, lines, apply, *, top=5, json=False):
-    vectors = of(variables)
-    return [word_similarity.answer(vectors, line, top=top, json=json) for line in lines]
+    known = of(variables)
+    return [word_similarity.answer(known, line, top=top, json=json) for line in lines]
 
   def plot(variables, data, split, apply):
     chosen = (config.plot.words or "").split()
@@ -116,4 +128,5 @@ def make(config, assets) -> Task:
       init_fn, loss_fn, eval_fn, batch_fn, optax.identity(),
       measure_fn=measure_fn if options.similarity or options.analogies else None,
       unit="nats per pair", training_only=tables.training_only, predict=predict, plot=plot,
+      vectors=vectors,
   )  # fmt: skip
