@@ -93,16 +93,16 @@ def _is_number(part: str) -> bool:
 
 def _lines(path: pathlib.Path) -> Iterator[str]:
   opened = gzip.open if path.suffix == ".gz" else open
-  number = 0
   try:
-    with opened(path, "rt", encoding="utf-8", newline="\n") as file:
-      for number, line in enumerate(file, 1):  # noqa: B007
-        yield line.rstrip(" \r\n")  # word2vec's own program ends lines with a space.
-  except UnicodeDecodeError:
-    raise UserError(
-        f"{path}: line {number + 1} is not UTF-8; expected a text file, not word2vec's binary "
-        f"format"
-    ) from None
+    with opened(path, "rb") as file:
+      for number, line in enumerate(file, 1):
+        try:
+          yield line.decode().rstrip(" \r\n")  # word2vec's own program ends lines with a space.
+        except UnicodeDecodeError:
+          raise UserError(
+              f"{path}: line {number} is not UTF-8; expected a text file, not word2vec's binary "
+              f"format"
+          ) from None
   except (OSError, EOFError, zlib.error) as e:
     raise UserError(f"{path} cannot be read: {getattr(e, 'strerror', None) or e}") from None
 
