@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dlx
+from dlx import presets
 from dlx.data import word_vectors
 from dlx.errors import UserError
 from dlx.experiment import Rngs
@@ -19,10 +20,10 @@ JUDGED = "self\treturn\t1\nself\tdef\t9\nif\tand\t5\n"
 
 
 def text_of_two_topics(path: pathlib.Path) -> pathlib.Path:
-  """Documents with words a0 to a5, and others with b0 to b5."""
+  """Documents with words a0 to a19, and others with b0 to b19."""
   rng = np.random.default_rng(0)
-  topics = [[f"{topic}{i}" for i in range(6)] for topic in "ab"]
-  lines = [" ".join(rng.choice(topics[i % 2], 12)) for i in range(400)]
+  topics = [[f"{topic}{i}" for i in range(20)] for topic in "ab"]
+  lines = [" ".join(rng.choice(topics[i % 2], 12)) for i in range(800)]
   path.write_text("\n".join(lines) + "\n")
   return path
 
@@ -30,19 +31,18 @@ def text_of_two_topics(path: pathlib.Path) -> pathlib.Path:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model.output": "noise"}, {"model.output": "tree"},
-        {"model.method": "cbow", "optimizer.learning_rate": 0.5},
-        {"model.method": "cbow", "model.output": "tree", "optimizer.learning_rate": 0.5},
+        {"model.output": "noise"},
+        {"model.method": "cbow", "model.output": "tree", "optimizer.learning_rate": 0.1},
         {"base": "debug_glove", "data.batch_size": 64, "optimizer.learning_rate": 0.1},
     ],
-    ids=["skip_gram", "skip_gram_tree", "cbow", "cbow_tree", "glove"],
+    ids=["skip_gram", "cbow_tree", "glove"],
 )  # fmt: skip
 def test_neighbours_are_words_of_the_same_topic(tmp_path, changes):
   changes = dict(changes)
   config = configs.get_config(changes.pop("base", "debug"), {
-      "data.text": str(text_of_two_topics(tmp_path / "text")), "training.total_steps": 300,
-      "training.steps_per_execution": 100, "training.eval_every": 300, "training.save_every": 300,
-      **({} if "data.batch_size" in changes else {"data.subsample": None}), **changes,
+      "data.text": str(text_of_two_topics(tmp_path / "text")), "training.total_steps": 600,
+      "training.steps_per_execution": 200, "training.eval_every": 600, "training.save_every": 600,
+      "optimizer.learning_rate": 0.05, **({} if "data.batch_size" in changes else {"data.subsample": None}), **changes,
   })  # fmt: skip
   run = dlx.load_run(dlx.train(config, tmp_path / "run"))
   for line in run.predict(["a0", "b3"], json=True):
@@ -62,7 +62,7 @@ def test_the_text_is_split_and_its_rare_words_are_left_out():
 
 
 def test_every_position_is_read_once_in_an_epoch():
-  config = configs.get_config("debug", {"data.seq_len": 8, "training.total_steps": 100})
+  config = presets.in_steps(configs.get_config("debug", {"data.seq_len": 8}), 8)
   task = experiment.make(config, {"words": ["a", "b"], "counts": np.array([5, 4])})
   train = {"ids": jax.numpy.arange(8 * 64 + 5)}
   batch_fn = jax.jit(task.batch_fn)
@@ -89,7 +89,7 @@ def test_a_run_starts_from_the_vectors_of_a_file(tmp_path, capsys):
   data = experiment.load(config)
   given = data.pretrained()
   assert f"has 5 of the {len(words)} words" in capsys.readouterr().err
-  state = experiment.make(config, data.assets).init_fn(
+  state = experiment.make(presets.in_steps(config, 8), data.assets).init_fn(
       jax.random.key(0), data._replace(pretrained=given)
   )
   np.testing.assert_array_equal(state["vectors"]["input"][:5], vectors)

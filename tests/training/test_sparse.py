@@ -76,7 +76,7 @@ def test_a_step_is_a_step_along_the_gradient_of_the_whole_tables(
       values, weights = tables.losses(state, batch, rng)
       return (values * weights).sum(), weights.sum()
 
-    return jax.value_and_grad(total, has_aux=True)(state), tables.step(state, batch, rng, 0.1)
+    return jax.value_and_grad(total, has_aux=True)(state), tables.step(state, batch, rng, 0.125)
 
   state = drawn(tables, rng)
   ((value, count), gradient), (loss, changed) = both(state)
@@ -84,7 +84,7 @@ def test_a_step_is_a_step_along_the_gradient_of_the_whole_tables(
   for name, table in state["vectors"].items():
     full = np.asarray(gradient["vectors"][name])
     assert full.any()
-    expected = table - 0.1 * full
+    expected = table - 0.125 * full
     np.testing.assert_allclose(changed["vectors"][name], expected, rtol=1e-6, atol=1e-9)
 
 
