@@ -82,7 +82,7 @@ def _run(rounds: int) -> dict:
   words, rows = sum(map(len, documents)), []
   for seed in range(rounds):
     config = make_config(seed)
-    calls = {"dlx": lambda: train_dlx(config)}  # noqa: B023: called in this round.
+    calls = {"dlx": lambda: train_dlx(config)}  # noqa: B023
     if gensim is not None:
       calls["gensim"] = lambda: train_gensim(config, documents)  # noqa: B023
     for library, call in calls.items():

@@ -66,7 +66,8 @@ def windowed(
   else:
     noise = counts**NOISE_POWER
     alias = word_windows.alias_table(noise)
-    uses = words_of_step * shares + batch_size * noise_words * noise / noise.sum()
+    # A pair has 1 + negatives terms, of which a word is the target or noise.
+    uses = words_of_step * (shares + negatives * noise / noise.sum()) / (1 + negatives)
   damping = {
       "input": sparse.damping(words_of_step * shares, _MOST_USES),
       "output": sparse.damping(uses, _MOST_USES),

@@ -63,7 +63,7 @@ RULES = (
 _DEBUG = {
     "data.dataset": "python_source", "data.max_characters": 60_000, "data.min_count": 2,
     "data.seq_len": 16, "data.batch_size": 8, "model.d": 8, "model.noise_words": 4,
-    "optimizer.learning_rate": 0.2,
+    "optimizer.learning_rate": 0.1,
     "training.total_steps": 40, "training.steps_per_execution": 5, "training.eval_every": 20,
     "training.save_every": 10,
 }  # fmt: skip
