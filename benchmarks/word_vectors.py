@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import app, flags, logging
 import numpy as np
 from rich.console import Console
 
@@ -114,6 +114,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"unknown argument {argv[1]}" if len(argv) > 1 else "--text is missing")
   if gensim is None:
     print('gensim is not installed, so it has no rows; pip install -e ".[bench]"', file=sys.stderr)
+  logging.set_verbosity(logging.WARNING)
   machine = doctor.environment()
   if gensim is not None:
     machine["versions"]["gensim"] = gensim.__version__

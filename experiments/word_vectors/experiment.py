@@ -124,6 +124,7 @@ def make(config, assets) -> Task:
     chosen = (config.plot.words or "").split()
     return {"words": word_map.draw(of(variables), chosen)}
 
+  # The tables change in loss_fn, so there are no parameters for an optimizer (grad_norm is 0).
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn, optax.identity(),
       measure_fn=measure_fn if options.similarity or options.analogies else None,
