@@ -128,6 +128,8 @@ class Task(NamedTuple):
       folder after training (split "validation") and by launch.evaluate.
     outputs_fn: `outputs_fn(variables, batch) -> array`, the network without a loss, for other
       experiments (a teacher, an ensemble).
+    vectors: `vectors(variables) -> (names, array (V, D))`, vectors of words;
+      launch.export --format=word2vec.
   """
 
   init_fn: Callable
@@ -145,3 +147,4 @@ class Task(NamedTuple):
   explain: Callable | None = None
   plot: Callable | None = None
   outputs_fn: Callable | None = None
+  vectors: Callable | None = None

@@ -20,6 +20,7 @@ import numpy as np
 import safetensors.numpy
 
 from dlx import presets
+from dlx.data import word_vectors
 from dlx.errors import UserError
 from dlx.runs import assets, files, record
 from dlx.runs import workdir as workdirs
@@ -73,6 +74,24 @@ def export(run: Run, directory: str | pathlib.Path) -> pathlib.Path:
   finally:
     shutil.rmtree(new, ignore_errors=True)
   return directory / WEIGHTS
+
+
+def export_vectors(run: Run, path: str | pathlib.Path) -> pathlib.Path:
+  """Writes a run's word vectors to a new file in word2vec's text format.
+
+  Returns:
+    The file's path.
+
+  Raises:
+    UserError: the experiment has no word vectors, the file exists, or it cannot be written.
+  """
+  if run.task.vectors is None:
+    raise UserError(f"{run.config.experiment} has no word vectors; export it as safetensors")
+  path = pathlib.Path(path)
+  if path.exists():
+    raise UserError(f"{path} exists; name a new file")
+  word_vectors.write(path, *run.task.vectors(run.eval_variables))
+  return path
 
 
 def load(directory: str | pathlib.Path) -> Run:
