@@ -199,25 +199,25 @@ def viterbi(
   params, xs, valid = gradients.prepare(params, emissions, lengths)
   if not len(xs):
     return jnp.zeros(emissions.shape[:-1], jnp.int32), jnp.zeros(xs.shape[1:-1], xs.dtype)
+  transitions = params["transitions"]
   rest = xs[1:], None if valid is None else valid[1:]
-  stay = jnp.arange(xs.shape[-1], dtype=jnp.int32)
 
   def step(best, inputs):
     x, valid = inputs
-    scores = best[..., None, :] + params["transitions"].T  # From i to j in position (j, i).
-    new = scores.max(-1) + x
-    before = scores.argmax(-1).astype(jnp.int32)
-    return bptt.select(valid, (new, before), (best, jnp.broadcast_to(stay, before.shape)))
+    new = (best[..., None] + transitions).max(-2) + x
+    return bptt.select(valid, new, best), best
 
-  best, before = lax.scan(step, params["start"] + xs[0], rest)
-  best = best + params["end"]
-  last = best.argmax(-1).astype(jnp.int32)
+  # The maximizing i are found on the way back, for one j instead of all.
+  last, bests = lax.scan(step, params["start"] + xs[0], rest)
+  tag = (last + params["end"]).argmax(-1).astype(jnp.int32)
 
-  def back(tag, before):
-    return jnp.take_along_axis(before, tag[..., None], -1)[..., 0], tag
+  def back(tag, inputs):
+    best, valid = inputs
+    before = (best + transitions.T[tag]).argmax(-1).astype(jnp.int32)
+    return bptt.select(None if valid is None else valid[..., 0], before, tag), tag
 
-  first, tags = lax.scan(back, last, before, reverse=True)
-  tags, total = jnp.concatenate([first[None], tags]), best.max(-1)
+  first, tags = lax.scan(back, tag, (bests, rest[1]), reverse=True)
+  tags, total = jnp.concatenate([first[None], tags]), (last + params["end"]).max(-1)
   if lengths is not None:
     tags, total = bptt.zero_padding(valid[..., 0], tags), jnp.where(lengths > 0, total, 0)
   return jnp.moveaxis(tags, 0, -1), total

@@ -66,7 +66,8 @@ functions = {
     ),
     "crf": (
         lambda p, x, y, n: (
-            crf.negative_log_likelihood(p, x, y, lengths=n)[..., None], crf.viterbi(p, x)[1][:, None]
+            crf.negative_log_likelihood(p, x, y, lengths=n)[:, None],
+            crf.viterbi(p, x)[1][:, None],
         ),
         params_of(crf.init, 3), (array(16, 5, 3), ids % 3, lengths),
     ),

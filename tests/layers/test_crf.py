@@ -218,7 +218,7 @@ def test_invalid_input_is_reported():
   tags = jnp.zeros((2, 4), int)
   for call, message in (
       (lambda: crf.log_partition(params, emissions[..., :2]), "emissions: expected a last dim"),
-      (lambda: crf.log_partition(params, emissions[0, 0]), r"emissions: expected shape \(\.\.\., T"),
+      (lambda: crf.log_partition(params, emissions[0, 0]), "emissions: expected shape"),
       (lambda: crf.log_partition(params, tags[..., None]), "emissions: expected floating"),
       (lambda: crf.log_partition({}, emissions), "params: expected start, transitions, end"),
       (lambda: crf.score(params, emissions, tags[:, :3]), r"tags: expected shape \(2, 4\)"),
