@@ -35,9 +35,10 @@ def init(rng: jax.Array, num_tags: int) -> dict[str, Array]:
 
 
 def _checked(params, emissions, lengths, tags=None):
-  """The arrays, with lengths of one shape with the batch."""
+  """The arguments as arrays, after checks of their shapes and types."""
   emissions, lengths, tags = shapes.as_arrays(emissions, lengths, tags)
   shapes.expect_params(params, gradients.PARAMS)
+  params = {name: jnp.asarray(params[name]) for name in gradients.PARAMS}
   shapes.expect_rank("emissions", emissions, 2, "(..., T, K)")
   if not jnp.issubdtype(emissions.dtype, jnp.floating):
     raise ValueError(f"emissions: expected floating numbers, got {emissions.dtype}")
@@ -51,7 +52,7 @@ def _checked(params, emissions, lengths, tags=None):
     if not jnp.issubdtype(x.dtype, jnp.integer):
       raise ValueError(f"{name}: expected integers, got {x.dtype}")
     shapes.expect_shape(name, x, shape)
-  return {name: params[name] for name in gradients.PARAMS}, emissions, lengths, tags
+  return params, emissions, lengths, tags
 
 
 def score(

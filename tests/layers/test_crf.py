@@ -177,6 +177,15 @@ def test_a_long_sequence_keeps_its_precision():
     np.testing.assert_allclose(p, crf.marginals(*wide), atol=1e-4)
 
 
+def test_lists_and_numpy_arrays_are_arrays():
+  params, emissions = draw((3,))
+  lists = jax.tree.map(lambda x: np.asarray(x).tolist(), params), np.asarray(emissions).tolist()
+  assert crf.viterbi(*lists)[0].tolist() == crf.viterbi(params, emissions)[0].tolist()
+  found = jax.jit(lambda x: crf.viterbi(jax.tree.map(np.asarray, params), x))(emissions)
+  assert found[0].tolist() == crf.viterbi(params, emissions)[0].tolist()
+  np.testing.assert_allclose(crf.score(*lists, [0, 1, 2]), crf.score(params, emissions, [0, 1, 2]))
+
+
 @both
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (0, 0)])
 def test_nothing_has_the_probability_one(shape, implementation):
