@@ -190,11 +190,10 @@ def tagging_figures(cells: np.ndarray, tags: list[str], split: str) -> dict:
   """The most confused tags as a picture, and the most frequent confusions as text."""
   matrix = np.zeros((len(tags), len(tags)), int)
   np.add.at(matrix, tuple(cells), 1)
+  found = {f"confusions_{split}": tagging.describe_confusions(matrix, tags)}
   shown = tagging.most_confused(matrix, SHOWN)
-  picture = figures.confusion_matrix(matrix[np.ix_(shown, shown)], [tags[k] for k in shown])
-  if picture.axes:
+  if len(shown):
+    picture = figures.confusion_matrix(matrix[np.ix_(shown, shown)], [tags[k] for k in shown])
     picture.axes[0].set_title(f"the {len(shown)} tags with the most errors", fontsize=10)
-  return {
-      f"confusion_{split}": picture,
-      f"confusions_{split}": tagging.describe_confusions(matrix, tags),
-  }
+    found[f"confusion_{split}"] = picture
+  return found
