@@ -187,7 +187,7 @@ def test_lists_and_numpy_arrays_are_arrays():
 
 
 @both
-@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (0, 0)])
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3)])
 def test_nothing_has_the_probability_one(shape, implementation):
   params, emissions = draw(shape)
   tags = jnp.zeros(shape, int)
@@ -195,10 +195,11 @@ def test_nothing_has_the_probability_one(shape, implementation):
   def loss(params, emissions):
     return crf.negative_log_likelihood(params, emissions, tags, implementation=implementation)
 
-  assert loss(params, emissions).shape == shape[:-1] and not np.any(loss(params, emissions))
-  grads = jax.grad(lambda *args: loss(*args).sum(), (0, 1))(params, emissions)
+  found = jax.jit(loss)(params, emissions)
+  assert found.shape == shape[:-1] and not np.any(found)
+  grads = jax.jit(jax.grad(lambda *args: loss(*args).sum(), (0, 1)))(params, emissions)
   assert not any(np.any(g) for g in jax.tree.leaves(grads))
-  found, scores = crf.viterbi(params, emissions)
+  found, scores = jax.jit(crf.viterbi)(params, emissions)
   assert found.shape == crf.marginals(params, emissions).shape[:-1] == shape
   assert scores.shape == shape[:-1] and not np.any(scores)
 
