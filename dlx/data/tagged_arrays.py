@@ -42,6 +42,34 @@ def spell(characters: str, max_characters: int) -> Callable[[str], list[int]]:
   return lambda word: [ids.get(c, 1) for c in tokens.truncate(word, max_characters)]
 
 
+def learn(words: Sequence[Sequence[str]], *, min_count: int, lowercase: bool) -> dict:
+  """Assets of a network: "words", all of them, "embedded", see `vocabulary`, and "characters"."""
+  return {
+      "words": sorted({word for row in words for word in row}),
+      "embedded": vocabulary(words, min_count=min_count, lowercase=lowercase),
+      "characters": alphabet(words),
+  }
+
+
+def make_reader(assets: dict, options, id_of: Callable[[str], int] | None = None) -> Callable:
+  """`read(words of sentences) -> arrays`, see `encode`.
+
+  Args:
+    assets: as from `learn`; "words" is enough with id_of.
+    options: max_length and, without id_of, lowercase and max_characters.
+    id_of: of a word, in place of its id and its characters.
+  """
+  spelling = {}
+  if id_of is None:
+    id_of = word_ids(assets["embedded"], lowercase=options.lowercase)
+    spelling_of = spell(assets["characters"], options.max_characters)
+    spelling = {"spelling_of": spelling_of, "max_characters": options.max_characters}
+  seen = frozenset(assets["words"])
+  return lambda words: encode(
+      words, max_length=options.max_length, id_of=id_of, seen=seen, **spelling
+  )
+
+
 def encode(
     words: Sequence[Sequence[str]],
     *,

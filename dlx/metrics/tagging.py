@@ -68,6 +68,31 @@ def accuracies(right: np.ndarray, valid: np.ndarray, seen: np.ndarray) -> dict[s
   }
 
 
+def measure(
+    found: np.ndarray, labels: np.ndarray, valid: np.ndarray, seen: np.ndarray, tags: Sequence[str]
+) -> dict[str, float]:
+  """The accuracies and, where the tags are of chunks, the scores of the entities.
+
+  Args:
+    found, labels: ids of tags (N, T); a label of -1 is a tag that is not among `tags`.
+    valid, seen: bool (N, T), whether there is a word, and whether training has it.
+    tags: K names.
+  """
+  metrics = accuracies(found == labels, valid, seen)
+  if is_chunked(tags):
+    named = [*tags, "I-?"]  # The last one for -1: an entity that is missed.
+    pairs = ([[named[k] for k in row[v]] for row, v in zip(x, valid)] for x in (labels, found))
+    metrics |= entity_scores(*pairs)
+  return metrics
+
+
+def answers(rows: Tags, found: Tags, *, json: bool) -> list[str] | list[dict]:
+  """What `predict` of a Task returns: word/tag pairs, or {"words", "tags"}, for each sentence."""
+  if json:
+    return [{"words": row, "tags": tags} for row, tags in zip(rows, found)]
+  return [" ".join(map("/".join, zip(row, tags))) for row, tags in zip(rows, found)]
+
+
 def most_confused(matrix: np.ndarray, count: int) -> np.ndarray:
   """The classes with the most errors, true or predicted, in ascending order.
 

@@ -22,16 +22,13 @@ def _only(rows: dict[str, Setting], *kinds: str) -> dict[str, Setting]:
   return {key: row._replace(when=("model.kind", kinds)) for key, row in rows.items()}
 
 
-def _column(default: int) -> Setting:
-  return Setting(default, int, bool, "1 for the first column, -1 for the last", 0)
-
-
+_COLUMN = Setting(1, int, bool, "1 for the first column, -1 for the last", 0)
 SETTINGS = {
     "data.file": text(),  # Of tagged sentences; replaces the dataset.
     "data.validation_file": text(),  # Without it, num_validation sentences of data.file.
     "data.test_file": text(),  # Without it, a tenth of data.file.
-    "data.word_column": _column(1),
-    "data.tag_column": _column(-1),
+    "data.word_column": _COLUMN,
+    "data.tag_column": _COLUMN._replace(default=-1),
     "data.dataset": one_of("grammar"),
     "data.num_validation": count(2000),  # Sentences.
     "data.max_length": count(64, low=2),  # Words; longer sentences are cut, no word is left out.

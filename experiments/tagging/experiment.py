@@ -2,8 +2,7 @@
 
   loss = -log p(y_1 ... y_n | words) / n,   p = prod_t softmax(e_t)_{y_t}, or a linear chain
 
-dlx.models.tagger has the network's scores e, dlx.models.hmm the counted ones, and dlx.layers.crf
-the chain.
+dlx.models.tagger has the network's scores e, dlx.models.hmm counted ones, dlx.layers.crf the chain.
 """
 
 import jax
@@ -15,17 +14,14 @@ from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.metrics import tagging
 from dlx.models import hmm, tagger
-from dlx.reports import figures
-
-SHOWN = 20  # Tags in the picture of confusions.
+from dlx.reports import confusions
 
 
 def load(config, assets=None) -> Data:
   """Sentences as ids, sorted by length; the words, characters and tags of the training ones."""
   options, counts = config.data, config.model.kind != "network"
   parts = tagged.from_options(options)
-  if not assets:
-    assets = learn(config, parts.train)
+  assets = assets or learn(config, parts.train)
   read = make_reader(config, assets)
 
   def encode(name, part):
@@ -41,42 +37,26 @@ def load(config, assets=None) -> Data:
     lexicon = hmm.Lexicon(assets["words"], assets["suffixes"])
     return hmm.fit(parts.train.words, rows, lexicon, len(ids))
 
-  if counts:
-    return Data(*splits, assets=assets, pretrained=fit, steps_per_epoch=1)
-  return Data(*splits, assets=assets)
+  counted = {"pretrained": fit, "steps_per_epoch": 1} if counts else {}
+  return Data(*splits, assets=assets, **counted)
 
 
 def learn(config, train) -> dict:
   """The assets: tags, words, and embedded words and characters, or suffixes."""
-  assets = {"tags": sorted({tag for row in train.tags for tag in row})}
-  if config.model.kind != "network":
-    words = (word for row in train.words for word in row)
-    lexicon = hmm.Lexicon.of(words, config.model.suffix_length)
-    return {**assets, "words": lexicon.words, "suffixes": lexicon.suffixes}
-  options = {"min_count": config.data.min_count, "lowercase": config.data.lowercase}
-  return {
-      **assets,
-      "words": sorted({word for row in train.words for word in row}),
-      "embedded": tagged_arrays.vocabulary(train.words, **options),
-      "characters": tagged_arrays.alphabet(train.words),
-  }
+  tags = sorted({tag for row in train.tags for tag in row})
+  if config.model.kind == "network":
+    options = {"min_count": config.data.min_count, "lowercase": config.data.lowercase}
+    return {"tags": tags, **tagged_arrays.learn(train.words, **options)}
+  words = (word for row in train.words for word in row)
+  lexicon = hmm.Lexicon.of(words, config.model.suffix_length)
+  return {"tags": tags, "words": lexicon.words, "suffixes": lexicon.suffixes}
 
 
 def make_reader(config, assets):
-  """`read(words of sentences) -> arrays`; see dlx.data.tagged_arrays.encode."""
-  options, spelling = config.data, {}
-  if config.model.kind == "network":
-    id_of = tagged_arrays.word_ids(assets["embedded"], lowercase=options.lowercase)
-    spelling = {
-        "spelling_of": tagged_arrays.spell(assets["characters"], options.max_characters),
-        "max_characters": options.max_characters,
-    }
-  else:
-    id_of = hmm.Lexicon(assets["words"], assets["suffixes"]).row
-  seen = frozenset(assets["words"])
-  return lambda words: tagged_arrays.encode(
-      words, max_length=options.max_length, id_of=id_of, seen=seen, **spelling
-  )
+  """`read(words of sentences) -> arrays`; see dlx.data.tagged_arrays."""
+  is_network = config.model.kind == "network"
+  row = None if is_network else hmm.Lexicon(assets["words"], assets["suffixes"]).row
+  return tagged_arrays.make_reader(assets, config.data, row)
 
 
 def make_model(config, assets) -> tagger.Tagger:
@@ -152,13 +132,7 @@ def make(config, assets) -> Task:
 
   def measure_fn(variables, data, split, apply):
     examples, found, valid = compare(data, split, apply)
-    labels = examples["labels"]
-    metrics = tagging.accuracies(found == labels, valid, examples["seen"])
-    if tagging.is_chunked(tags):
-      named = [*tags, "I-?"]  # The last one for a tag unseen in training: an entity that is missed.
-      pairs = ([[named[k] for k in row[v]] for row, v in zip(x, valid)] for x in (labels, found))
-      metrics |= tagging.entity_scores(*pairs)
-    return metrics
+    return tagging.measure(found, examples["labels"], valid, examples["seen"], tags)
 
   def predict(variables, lines, apply, *, json: bool = False):
     rows = [line.split() for line in lines]
@@ -169,31 +143,17 @@ def make(config, assets) -> Task:
     found = zip(flat, apply(tags_fn, read(flat)))
     named = iter([[tags[k] for k in row[: len(piece)]] for piece, row in found])
     each = [[tag for _ in parts for tag in next(named)] for parts in cut]
-    if json:
-      return [{"words": row, "tags": found} for row, found in zip(rows, each)]
-    return [" ".join(map("/".join, zip(row, found))) for row, found in zip(rows, each)]
+    return tagging.answers(rows, each, json=json)
 
   def plot(variables, data, split, apply):
     examples, found, valid = compare(data, split, apply)
     valid &= examples["labels"] >= 0
-    cells = np.stack([examples["labels"][valid], found[valid]])
-    return tagging_figures(cells, tags, split)
+    picture, text = confusions.draw(examples["labels"][valid], found[valid], tags)
+    drawn = {} if picture is None else {f"confusion_{split}": picture}
+    return {**drawn, f"confusions_{split}": text}
 
   return Task(
       init_fn, bucketing.truncated_loss(loss_fn, lengths), bucketing.truncated(evaluate, lengths),
       batch_fn, measure_fn=measure_fn, best="-accuracy", predict=predict, plot=plot,
       unit="nats per word",
   )  # fmt: skip
-
-
-def tagging_figures(cells: np.ndarray, tags: list[str], split: str) -> dict:
-  """The most confused tags as a picture, and the most frequent confusions as text."""
-  matrix = np.zeros((len(tags), len(tags)), int)
-  np.add.at(matrix, tuple(cells), 1)
-  found = {f"confusions_{split}": tagging.describe_confusions(matrix, tags)}
-  shown = tagging.most_confused(matrix, SHOWN)
-  if len(shown):
-    picture = figures.confusion_matrix(matrix[np.ix_(shown, shown)], [tags[k] for k in shown])
-    picture.axes[0].set_title(f"the {len(shown)} tags with the most errors", fontsize=10)
-    found[f"confusion_{split}"] = picture
-  return found
