@@ -3,7 +3,7 @@
 python -m launch.train --config=experiments/tagging/config.py:PRESET --workdir=runs/tagging
 
 brown                the Brown corpus, a bidirectional LSTM; needs --config.data.file=FILE
-brown_hmm            the same, a hidden Markov model that counts; minutes
+brown_hmm            the same, a hidden Markov model that counts; a minute or two
 brown_most_frequent  the same, the most frequent tag of each word; under a minute
 conll                entities or other tags of a file in CoNLL's manner, with a conditional
                      random field; needs --config.data.file=FILE
@@ -54,7 +54,7 @@ SETTINGS = {
     # Letters of the suffixes that give the tags of an unknown word.
     **_only({"model.suffix_length": count(5, low=0)}, "hmm", "most_frequent"),
     **settings.training(
-        total_steps="8 epochs", eval_every="1 epoch", save_every="1 epoch", ema_decay=0.998,
+        total_steps="12 epochs", eval_every="1 epoch", save_every="1 epoch", ema_decay=0.998,
     ),
 }  # fmt: skip
 RULES = (
