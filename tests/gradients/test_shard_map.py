@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlx.gradients import blocked_conv
-from dlx.layers import activations, attention, conv, embedding, gaussian, gru, linear, losses
-from dlx.layers import lstm, norm, pooling, rnn
+from dlx.layers import activations, attention, conv, crf, embedding, gaussian, gru, linear
+from dlx.layers import losses, lstm, norm, pooling, rnn
 
 mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
 draw = np.random.default_rng(0)
@@ -65,6 +65,13 @@ functions = {
     "attention": (
         functools.partial(attention.multi_head, num_heads=2), params_of(attention.init, 4),
         (array(16, 6, 4),),
+    ),
+    "crf": (
+        lambda p, x, y, n: (
+            crf.negative_log_likelihood(p, x, y, lengths=n)[:, None],
+            crf.viterbi(p, x)[1][:, None],
+        ),
+        params_of(crf.init, 3), (array(16, 5, 3), ids % 3, lengths),
     ),
     "kl": (lambda p, x: gaussian.kl_divergence(x, p["v"]), {"v": array(4)}, (array(16, 4),)),
 }

@@ -1,0 +1,159 @@
+"""A tag for each word of a sentence, by a bidirectional recurrent network or by counting.
+
+  loss = -log p(y_1 ... y_n | words) / n,   p = prod_t softmax(e_t)_{y_t}, or a linear chain
+
+dlx.models.tagger has the network's scores e, dlx.models.hmm counted ones, dlx.layers.crf the chain.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlx.data import batches, bucketing, tagged, tagged_arrays
+from dlx.errors import UserError
+from dlx.experiment import Data, Loss, Task
+from dlx.metrics import tagging
+from dlx.models import hmm, tagger
+from dlx.reports import confusions
+
+
+def load(config, assets=None) -> Data:
+  """Sentences as ids, sorted by length; the words, characters and tags of the training ones."""
+  options, counts = config.data, config.model.kind != "network"
+  parts = tagged.from_options(options)
+  assets = assets or learn(config, parts.train)
+  read = make_reader(config, assets)
+
+  def encode(name, part):
+    part = part.in_pieces(options.max_length)
+    labels = tagged_arrays.labels(name, part, assets["tags"], options.max_length)
+    return bucketing.sort_by_length({**read(part.words), "labels": labels})
+
+  splits = [encode(name, part) for name, part in zip(parts._fields, parts)]
+
+  def fit():
+    ids = {tag: i for i, tag in enumerate(assets["tags"])}
+    rows = [[ids[tag] for tag in row] for row in parts.train.tags]
+    lexicon = hmm.Lexicon(assets["words"], assets["suffixes"])
+    return hmm.fit(parts.train.words, rows, lexicon, len(ids))
+
+  counted = {"pretrained": fit, "steps_per_epoch": 1} if counts else {}
+  return Data(*splits, assets=assets, **counted)
+
+
+def learn(config, train) -> dict:
+  """The assets: tags, words, and embedded words and characters, or suffixes."""
+  tags = sorted({tag for row in train.tags for tag in row})
+  if config.model.kind == "network":
+    options = {"min_count": config.data.min_count, "lowercase": config.data.lowercase}
+    return {"tags": tags, **tagged_arrays.learn(train.words, **options)}
+  words = (word for row in train.words for word in row)
+  lexicon = hmm.Lexicon.of(words, config.model.suffix_length)
+  return {"tags": tags, "words": lexicon.words, "suffixes": lexicon.suffixes}
+
+
+def make_reader(config, assets):
+  """`read(words of sentences) -> arrays`; see dlx.data.tagged_arrays."""
+  is_network = config.model.kind == "network"
+  row = None if is_network else hmm.Lexicon(assets["words"], assets["suffixes"]).row
+  return tagged_arrays.make_reader(assets, config.data, row)
+
+
+def make_model(config, assets) -> tagger.Tagger:
+  """The network that config.model describes."""
+  options = {key: value for key, value in config.model.items() if key != "kind"}
+  sizes = len(assets["embedded"]) + 1, tagged_arrays.NUM_CHARACTERS, len(assets["tags"])
+  return tagger.Tagger(*sizes, **options)
+
+
+def make(config, assets) -> Task:
+  """The network, or the counts."""
+  options, kind, tags = config.data, config.model.kind, assets["tags"]
+  model = make_model(config, assets) if kind == "network" else None
+  lengths = bucketing.lengths_up_to(options.max_length, options.num_lengths)
+  read = make_reader(config, assets)
+
+  def init_fn(rng, data):
+    if model is None:
+      if data.pretrained is None:
+        raise ValueError("the tags are counted in sentences")
+      return {"params": {}, "counts": data.pretrained}
+    ids = jnp.zeros((1, 2), jnp.int32)
+    return dict(model.init(rng, ids, jnp.ones((1, 2, 1), jnp.int32), jnp.array([2])))
+
+  def batch_fn(train, step, rngs):
+    size = options.batch_size
+    indices, _ = batches.by_length(
+        rngs.run, step, num_examples=len(train["ids"]), batch_size=size
+    )
+    batch = {name: train[name][indices] for name in ("ids", "characters", "lengths", "labels")}
+    dropped = jax.random.bernoulli(rngs.step, options.word_dropout, batch["ids"].shape)
+    return {**batch, "ids": jnp.where(dropped, tagged_arrays.UNKNOWN, batch["ids"])}
+
+  def scores(variables, batch, **flags):
+    """(scores of the tags (B, T, K), the chain's params or None), T as of batch["ids"]."""
+    if model is None:
+      counts = variables["counts"]
+      found = hmm.emissions(counts, batch["ids"], relative=kind == "hmm")
+      chain = {name: counts[name] for name in ("start", "transitions", "end")}
+      return found, chain if kind == "hmm" else None
+    characters = batch["characters"][:, : batch["ids"].shape[1]]
+    return model.apply(variables, batch["ids"], characters, batch["lengths"], **flags)
+
+  def nats(found, chain, batch):
+    labels = batch["labels"][:, : batch["ids"].shape[1]]
+    return tagger.negative_log_likelihood(found, chain, labels, batch["lengths"])
+
+  def loss_fn(variables, batch, rng):
+    found, chain = scores(variables, batch, train=True, rngs={"dropout": rng})
+    total, words = nats(found, chain, batch)
+    return Loss(total.sum() / jnp.maximum(words.sum(), 1))
+
+  def predict_fn(variables, batch, rng):
+    found = tagger.decode(*scores(variables, batch), batch["lengths"])
+    return jnp.pad(found, ((0, 0), (0, options.max_length - found.shape[1])))
+
+  def evaluate(variables, batch, rng):
+    found, chain = scores(variables, batch)
+    total, words = nats(found, chain, batch)
+    right = tagger.decode(found, chain, batch["lengths"]) == batch["labels"][:, : found.shape[1]]
+    valid = bucketing.token_mask(batch["ids"], batch["lengths"])
+    return {
+        "loss": (total / jnp.maximum(words, 1), words),
+        "accuracy": ((right & valid).sum(-1) / batch["lengths"], batch["lengths"]),
+    }
+
+  tags_fn = bucketing.truncated(predict_fn, lengths)
+
+  def compare(data, split, apply):
+    examples = data.split(split)
+    valid = np.arange(options.max_length) < examples["lengths"][:, None]
+    return examples, apply(tags_fn, examples), valid
+
+  def measure_fn(variables, data, split, apply):
+    examples, found, valid = compare(data, split, apply)
+    return tagging.measure(found, examples["labels"], valid, examples["seen"], tags)
+
+  def predict(variables, lines, apply, *, json: bool = False):
+    rows = [line.split() for line in lines]
+    if not all(rows):
+      raise UserError("a sentence is empty; give its words, separated by spaces")
+    cut = [tagged.pieces(row, options.max_length) for row in rows]
+    flat = [piece for parts in cut for piece in parts]
+    found = zip(flat, apply(tags_fn, read(flat)))
+    named = iter([[tags[k] for k in row[: len(piece)]] for piece, row in found])
+    each = [[tag for _ in parts for tag in next(named)] for parts in cut]
+    return tagging.answers(rows, each, json=json)
+
+  def plot(variables, data, split, apply):
+    examples, found, valid = compare(data, split, apply)
+    valid &= examples["labels"] >= 0
+    picture, text = confusions.draw(examples["labels"][valid], found[valid], tags)
+    drawn = {} if picture is None else {f"confusion_{split}": picture}
+    return {**drawn, f"confusions_{split}": text}
+
+  return Task(
+      init_fn, bucketing.truncated_loss(loss_fn, lengths), bucketing.truncated(evaluate, lengths),
+      batch_fn, measure_fn=measure_fn, best="-accuracy", predict=predict, plot=plot,
+      unit="nats per word",
+  )  # fmt: skip
