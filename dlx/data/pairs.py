@@ -239,7 +239,8 @@ def _learn(options, parts: Splits[Pairs]) -> dict:
   def learn(kind, column):
     read = parts if kind == "characters" else parts[:1]
     texts = [text for part in read for texts in column(part) for text in texts]
-    return vocabularies.learn(kind, "\n".join(texts), options.vocab_size).assets
+    separator = "" if kind == "characters" else "\n"
+    return vocabularies.learn(kind, separator.join(texts), options.vocab_size).assets
 
   if not options.joint_vocabulary:
     return {

@@ -29,7 +29,8 @@ def make_plot(alignments: Callable, translate: Callable, source, target) -> Call
     grid = figure.subplots(-(-count // columns), columns, squeeze=False).ravel()
     for axes, a, x, y in zip(grid, weights, ids["source"], ids["target"]):
       names = [tokens.pieces(row[row > 0]) for tokens, row in ((source, x), (target, y))]
-      image = axes.imshow(a[: len(names[1]), : len(names[0])], cmap="Blues", vmin=0, vmax=1)
+      shown = a[: len(names[1]), : len(names[0])]
+      image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=weights.max())
       axes.set_xticks(range(len(names[0])), names[0], rotation=90, fontsize=7, parse_math=False)
       axes.set_yticks(range(len(names[1])), names[1], fontsize=7, parse_math=False)
       axes.tick_params(length=0)

@@ -37,7 +37,7 @@ SETTINGS = {
     "data.batch_size": count(128),
     "model.architecture": one_of("transformer", "recurrent", "convolutional"),
     "model.d_model": count(256),
-    "model.num_layers": count(3),  # Of the decoder; without num_encoder_layers of the encoder too.
+    "model.num_layers": count(3),  # Of the decoder, and where it has no other number the encoder.
     "model.num_encoder_layers": count(3)._replace(**TRANSFORMER),
     "model.num_heads": count(4)._replace(**TRANSFORMER),
     "model.d_ff": count(512)._replace(**TRANSFORMER),
@@ -75,13 +75,21 @@ RULES = (
     ),
 )  # fmt: skip
 PRESETS = {
-    "pronunciation": {"data.dataset": "cmudict", "data.max_length": 24},
+    "pronunciation": {
+        "data.dataset": "cmudict", "data.max_length": 24, "data.num_lengths": 6,
+        "training.total_steps": 9000, "training.eval_every": 1000,
+        "training.save_every": 500, "training.eval_batch_size": 256,
+    },
+    # As the literature on these sentences: lower case, a small model, strong dropout.
     "translation": {
         "data.source_column": "en", "data.target_column": "de", "data.lowercase": True,
         "data.source_tokens": "byte_pairs", "data.target_tokens": "byte_pairs",
-        "data.joint_vocabulary": True, "data.vocab_size": 6000, "data.max_length": 48,
-        "data.num_lengths": 6, "data.batch_size": 64,
-        "model.dropout_rate": 0.3, "bleu": True,
+        "data.joint_vocabulary": True, "data.vocab_size": 5000, "data.max_length": 40,
+        "data.num_lengths": 5,
+        "model.d_model": 128, "model.d_ff": 256, "model.num_layers": 4,
+        "model.num_encoder_layers": 4, "model.dropout_rate": 0.3, "bleu": True,
+        "optimizer.learning_rate": 3e-3, "optimizer.warmup_steps": 800,
+        "training.total_steps": 6500, "training.eval_batch_size": 128,
     },
     "debug": {
         "data.source_tokens": "words", "data.max_length": 8, "data.num_lengths": 2,

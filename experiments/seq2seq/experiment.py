@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from dlx.data import batches, bucketing, pairs
 from dlx.distributed import processes
-from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import beam_search, losses
 from dlx.metrics import translation
@@ -103,8 +102,6 @@ def make(config, assets) -> Task:
     return [target.decode(ids) for ids in found.ids]
 
   def predict(variables, lines, apply, *, width=config.decoding.width, json=False):
-    if width < 1:
-      raise UserError(f"width: expected at least 1 beam, got {width}")
     ids = [source.encode(pairs.normalized(line, config.data.lowercase)) for line in lines]
     if cut := sum(len(each) > limit for each in ids):
       processes.notice(f"{cut} lines have more than {limit} tokens, data.max_length, and are cut")
