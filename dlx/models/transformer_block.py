@@ -132,7 +132,8 @@ class Block(nn.Module):
         x, "cross_attention", lambda r: attention.init(r, x.shape[-1], d_context=d_context)
     )
     valid = None if mask is None else mask[..., None, None, :]
-    if self.is_mutable_collection("attention") and not self.is_initializing():
+    sown = self.is_mutable_collection("attention") and not self.is_initializing()
+    if sown and not projected:
       query, key, _ = attention.project(params, x, context, num_heads=self.num_heads)
       self.sow("attention", "cross_weights", attention.weights(query, key, mask=valid))
     if projected:
