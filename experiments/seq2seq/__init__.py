@@ -1,0 +1,1 @@
+"""Sequence to sequence: translation, pronunciation, any pairs of texts."""

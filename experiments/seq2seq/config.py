@@ -1,0 +1,113 @@
+"""Presets of sequence to sequence. The loss is in nats per token of the target.
+
+python -m launch.train --config=experiments/seq2seq/config.py:PRESET --workdir=runs/seq2seq
+
+pronunciation  words of the CMU dictionary to phonemes; two CPU cores, not measured yet
+translation    a table of sentences, --config.data.pairs=FILE; two CPU cores, not measured yet
+debug          seconds, a transformer that spells numbers; for tests
+debug_recurrent, debug_convolutional  the same by other networks
+
+README.md has the measurements.
+"""
+
+from dlx import presets, settings
+from dlx.data import pairs
+from dlx.settings import Rule, count, flag, number, one_of, rate, text
+
+TRANSFORMER = {"when": ("model.architecture", ("transformer",))}
+RECURRENT = {"when": ("model.architecture", ("recurrent",))}
+CONVOLUTIONAL = {"when": ("model.architecture", ("convolutional",))}
+SETTINGS = {
+    "data.pairs": text(),  # A table, which replaces the dataset.
+    "data.validation_pairs": text(),  # None: drawn from the pairs, as test_pairs.
+    "data.test_pairs": text(),
+    "data.source_column": text("source"),
+    "data.target_column": text("target"),
+    "data.dataset": one_of(*pairs.SOURCES),
+    "data.stress": flag(False),  # Of the CMU dictionary: tell AH0, AH1 and AH2 apart.
+    "data.held_out": number(0.1, low=0.001, high=0.9),  # Sources for validation and test, together.
+    "data.split_seed": count(0, low=0),
+    "data.lowercase": flag(False),
+    "data.source_tokens": one_of("characters", "words", "byte_pairs"),
+    "data.target_tokens": one_of("words", "characters", "byte_pairs"),
+    "data.joint_vocabulary": flag(False),  # One vocabulary and one embedding for both sides.
+    "data.vocab_size": count(8000, low=2),  # Of words or byte pairs.
+    "data.max_length": count(32, low=2),  # Tokens; longer pairs are not trained on.
+    "data.num_lengths": count(4),  # Lengths that batches are truncated to.
+    "data.batch_size": count(128),
+    "model.architecture": one_of("transformer", "recurrent", "convolutional"),
+    "model.d_model": count(256),
+    "model.num_layers": count(3),  # Of the decoder, and where it has no other number the encoder.
+    "model.num_encoder_layers": count(3)._replace(**TRANSFORMER),
+    "model.num_heads": count(4)._replace(**TRANSFORMER),
+    "model.d_ff": count(512)._replace(**TRANSFORMER),
+    "model.positions": one_of("rotary", "sinusoidal", "learned", "none")._replace(**TRANSFORMER),
+    "model.dtype": one_of("float32", "bfloat16", "float64")._replace(**TRANSFORMER),
+    "model.cell": one_of("gru", "lstm", "rnn")._replace(**RECURRENT),
+    "model.attention": one_of("additive", "multiplicative", "none")._replace(**RECURRENT),
+    "model.kernel_size": count(3)._replace(**CONVOLUTIONAL),
+    "model.tied": flag(True),  # The output layer has the target's embedding as its kernel.
+    "model.dropout_rate": rate(0.1),
+    "label_smoothing": rate(0.1),
+    **{k: s for k, s in settings.SAMPLED_INPUTS.items() if k.startswith("sampled_inputs.")},
+    "decoding.width": count(4),  # Beams.
+    "decoding.length_penalty": number(0.6),
+    "bleu": flag(False),  # Measure BLEU, with the package sacrebleu.
+    **settings.optimizers("adamw", "muon", learning_rate=1e-3, warmup_steps=400, b2=0.98),
+    **settings.training(
+        total_steps=8000, steps_per_execution=10, eval_every=500, save_every=250, ema_decay=0.998,
+    ),
+}  # fmt: skip
+RULES = (
+    Rule(
+        lambda c: c.model.d_model % (2 * c.model.get("num_heads", 1)) == 0,
+        "model.d_model must be even, and a multiple of 2 model.num_heads", {"model.d_model": 13},
+    ),
+    Rule(
+        lambda c: not c.data.joint_vocabulary or c.data.source_tokens == c.data.target_tokens,
+        "data.joint_vocabulary needs data.source_tokens and data.target_tokens of one kind",
+        {"data.joint_vocabulary": True, "data.source_tokens": "characters",
+         "data.target_tokens": "byte_pairs"},
+    ),
+    Rule(
+        lambda c: c.model.get("dtype") != "float64" or settings.DTYPE_RULE.is_valid(c),
+        settings.DTYPE_RULE.message,
+    ),
+)  # fmt: skip
+PRESETS = {
+    "pronunciation": {
+        "data.dataset": "cmudict", "data.max_length": 24, "data.num_lengths": 6,
+        "training.total_steps": 9000, "training.eval_every": 1000,
+        "training.save_every": 500, "training.eval_batch_size": 256,
+    },
+    # As the literature on these sentences: lower case, a small model, strong dropout.
+    "translation": {
+        "data.source_column": "en", "data.target_column": "de", "data.lowercase": True,
+        "data.source_tokens": "byte_pairs", "data.target_tokens": "byte_pairs",
+        "data.joint_vocabulary": True, "data.vocab_size": 5000, "data.max_length": 40,
+        "data.num_lengths": 5,
+        "model.d_model": 128, "model.d_ff": 256, "model.num_layers": 4,
+        "model.num_encoder_layers": 4, "model.dropout_rate": 0.3, "bleu": True,
+        "optimizer.learning_rate": 3e-3, "optimizer.warmup_steps": 800,
+        "training.total_steps": 6500, "training.eval_batch_size": 128,
+    },
+    "debug": {
+        "data.source_tokens": "words", "data.max_length": 8, "data.num_lengths": 2,
+        "data.vocab_size": 100, "data.batch_size": 16,
+        "model.d_model": 16, "model.num_layers": 1, "model.num_encoder_layers": 1,
+        "model.num_heads": 2, "model.d_ff": 32, "decoding.width": 2,
+        "optimizer.learning_rate": 1e-2, "optimizer.warmup_steps": 5,
+        "training.total_steps": 40, "training.steps_per_execution": 5,
+        "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
+    },
+    "debug_recurrent": {
+        "base": "debug", "model.architecture": "recurrent", "data.source_tokens": "characters",
+        "sampled_inputs.rate": 0.5,
+    },
+    "debug_convolutional": {
+        "base": "debug", "model.architecture": "convolutional", "data.dataset": "reversed",
+        "data.source_tokens": "characters", "data.target_tokens": "characters",
+        "data.joint_vocabulary": True, "data.max_length": 12, "model.tied": False,
+    },
+}  # fmt: skip
+get_config = presets.make("experiments.seq2seq", SETTINGS, PRESETS, RULES)

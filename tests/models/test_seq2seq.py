@@ -1,0 +1,120 @@
+"""Encoders with decoders: reading a target whole, token by token, and as beams."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.layers import alignment
+from dlx.models import seq2seq
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+COMMON = {"d_model": 8, "tied": True, "shared": False, "dropout_rate": 0.1}
+RECURRENT = {**COMMON, "architecture": "recurrent", "num_layers": 2, "cell": "gru"}
+TRANSFORMER = {
+    **COMMON, "architecture": "transformer", "num_encoder_layers": 1, "num_layers": 2,
+    "num_heads": 2, "d_ff": 12, "positions": "rotary", "dtype": "float64",
+}  # fmt: skip
+OPTIONS = {
+    "gru, additive": {**RECURRENT, "attention": "additive"},
+    "lstm, multiplicative": {
+        **RECURRENT, "num_layers": 1, "cell": "lstm", "attention": "multiplicative", "tied": False,
+    },
+    "convolutional": {**COMMON, "architecture": "convolutional", "num_layers": 2, "kernel_size": 3},
+    "transformer": {**TRANSFORMER, "shared": True},
+}  # fmt: skip
+B, S, T, V = 3, 5, 4, 11
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def case(request):
+  """(model, params, source, mask, ids), the params in float64."""
+  with jax.enable_x64(True):
+    model = seq2seq.make(OPTIONS[request.param], V, V, max_length=8)
+    rng = np.random.default_rng(0)
+    source, ids = (jnp.asarray(rng.integers(3, V, (B, n)), jnp.int32) for n in (S, T))
+    mask = jnp.arange(S) < jnp.array([5, 3, 1])[:, None]
+    params = jax.jit(model.init)(jax.random.key(0), source, mask, ids)["params"]
+    return model, jax.tree.map(lambda p: p.astype(jnp.float64), params), source, mask, ids
+
+
+def close(found, expected):
+  np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def whole(model):
+  """The jitted logits of whole targets."""
+  return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
+
+
+def test_token_by_token_the_logits_of_beams_are_those_of_the_whole_targets(case):
+  """Two targets for each source, read side by side, in dimensions (B, 2)."""
+  model, params, source, mask, ids = case
+  targets = jnp.stack([ids, ids[::-1]], 1)  # (B, 2, T)
+
+  @jax.jit
+  def by_token(params):
+    memory, carry = model.apply({"params": params}, source, mask, method="encode")
+    carry = jax.tree.map(lambda x: jnp.repeat(x[:, None], 2, 1) if x.ndim else x, carry)
+
+    def step(carry, ids):
+      logits, carry = model.apply(
+          {"params": params}, memory, carry, ids[..., None], method="decode"
+      )
+      return carry, logits[..., 0, :]
+
+    return jax.lax.scan(step, carry, jnp.moveaxis(targets, -1, 0))[1]
+
+  found = jnp.moveaxis(by_token(params), 0, -2)  # (B, 2, T, V)
+  for k in range(2):
+    close(found[:, k], whole(model)(params, source, mask, targets[:, k]))
+
+
+def test_padding_and_later_tokens_change_nothing(case):
+  model, params, source, mask, ids = case
+  expected = whole(model)(params, source, mask, ids)
+  other = jnp.where(mask, source, 7)
+  longer = jnp.pad(other, ((0, 0), (0, 2)), constant_values=4)
+  changed = ids.at[:, -1].set(9)
+  found = model.apply({"params": params}, longer, jnp.pad(mask, ((0, 0), (0, 2))), changed)
+  close(found[:, :-1], expected[:, :-1])
+
+
+def test_every_parameter_has_a_gradient(case):
+  model, params, source, mask, ids = case
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    logits = model.apply(
+        {"params": params}, source, mask, ids, True, rngs={"dropout": jax.random.key(1)}
+    )
+    return jnp.square(logits).mean()
+
+  for path, grad in jax.tree.leaves_with_path(gradient(params)):
+    assert jnp.isfinite(grad).all() and jnp.any(grad != 0), jax.tree_util.keystr(path)
+
+
+def test_alignments_are_distributions_over_the_source_without_padding(case):
+  model, params, source, mask, ids = case
+  found = seq2seq.alignment(model, params, source, mask, ids)
+  close(found.sum(-1), np.ones((B, T)))
+  assert (jnp.where(mask[:, None], 0, found) == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["additive", "multiplicative"])
+def test_attention_is_its_equation(kind):
+  params = alignment.init(jax.random.key(0), kind, 4, 6)
+  rng = np.random.default_rng(1)
+  query, memory = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 5, 6))
+  found = alignment.weights(params, query, alignment.project(params, memory))
+  for b, t in np.ndindex(2, 3):
+    key = memory[b] @ np.asarray(params["key"]["kernel"])
+    scores = key @ query[b, t]
+    if kind == "additive":
+      q = query[b, t] @ np.asarray(params["query"]["kernel"])
+      scores = np.tanh(q + key) @ np.asarray(params["vector"])
+    close(found[b, t], np.exp(scores) / np.exp(scores).sum())
+  with pytest.raises(ValueError, match="expected additive or multiplicative, got 'none'"):
+    alignment.init(jax.random.key(0), "none", 4, 6)
