@@ -21,7 +21,7 @@ def load(config, assets=None) -> Data:
   parts = documents.from_options(options)
   classes = list(parts.train.classes)
   known = assets or {"classes": classes, **encoders.make_assets(config, parts.train.texts)}
-  tokenizer = tokens.from_json(known["tokenizer"])
+  tokenizer = encoders.tokenizer_of(known)
 
   def encode(part):
     ids, lengths = tokens.encode(tokenizer, part.texts, options.max_length)
@@ -60,7 +60,7 @@ def make_model(config, assets) -> Ensemble:
 def make(config, assets) -> Task:
   """The ensemble, each member with a loss of its own."""
   model, classes = make_model(config, assets), assets["classes"]
-  tokenizer = tokens.from_json(assets["tokenizer"])
+  tokenizer = encoders.tokenizer_of(assets)
   num_layers = assets["encoder"]["num_layers"]
   lengths = bucketing.lengths_up_to(config.data.max_length, config.data.num_lengths)
   unknown = tokenizer.token_to_id(tokens.UNKNOWN)
