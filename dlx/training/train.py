@@ -18,7 +18,7 @@ from dlx.reports import curves, figures
 from dlx.runs import assets, files, object_storage
 from dlx.runs import run as runs
 from dlx.runs import workdir as workdirs
-from dlx.training import optimizers, profiling, sharding
+from dlx.training import finetuning, optimizers, profiling, sharding
 from dlx.training.evaluation import evaluate, make_apply
 from dlx.training.fit import Program, fit, make_program
 
@@ -141,7 +141,8 @@ def _train(
 
 
 def complete(task: Task, config: ml_collections.ConfigDict) -> Task:
-  """The task with config.optimizer and shuffled epochs where it has none of its own.
+  """The task with config.optimizer and shuffled epochs where it has none of its own, and frozen
+  parameters.
 
   Args:
     task: of an experiment.
@@ -152,6 +153,8 @@ def complete(task: Task, config: ml_collections.ConfigDict) -> Task:
     task = task._replace(optimizer=optimizers.make(config.optimizer, total_steps))
   if total_steps and task.batch_fn is None:
     task = task._replace(batch_fn=batches.make_epochs(config.data.batch_size))
+  if total_steps and task.is_trained is not None:
+    task = finetuning.freeze_others(task)
   return task
 
 

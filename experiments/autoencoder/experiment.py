@@ -19,12 +19,13 @@ import numpy as np
 import optax
 
 import dlx
+from dlx.data import augmentation
 from dlx.data import images as image_data
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import linear
 from dlx.metrics import representations
 from dlx.reports import figures
-from dlx.training import finetuning, optimizers
+from dlx.training import finetuning
 
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "identity": lambda x: x}
 
@@ -35,9 +36,7 @@ def load(config, assets=None) -> Data:
   images = splits.train.images
   mean = np.float32(images.mean(0).ravel() / 255)
   known = {"classes": list(splits.train.classes), "shape": list(images.shape[1:]), "mean": mean}
-  pretrained = None
-  if config.init_from:
-    pretrained = lambda: dlx.load_run(config.init_from).variables  # noqa: E731
+  pretrained = config.init_from and (lambda: dlx.load_run(config.init_from).variables)
   return Data(*(split.arrays for split in splits), assets=assets or known, pretrained=pretrained)
 
 
@@ -74,15 +73,6 @@ def distance(x, a, activation: str):
   if activation == "sigmoid":
     return optax.sigmoid_binary_cross_entropy(a, x).sum(-1)
   return jnp.square(x - a).sum(-1)
-
-
-def corrupt(rng, x, kind: str, amount: float = 0.0):
-  """x + amount * N(0, I) if "gaussian", each entry zero with probability `amount` if "masking"."""
-  if kind == "gaussian":
-    return x + amount * jax.random.normal(rng, x.shape, x.dtype)
-  if kind == "masking":
-    return jnp.where(jax.random.bernoulli(rng, 1 - amount, x.shape), x, 0)
-  return x
 
 
 def draw(rng, h, kind: str, std: float = 0.0):
@@ -148,8 +138,8 @@ def make(config, assets) -> Task:
     """The loss of each image, (B,); with frozen layers that of the last one on its input."""
     corruption_rng, code_rng = jax.random.split(rng)
     frozen, layers = layers_of(variables, 0, num_frozen), layers_of(variables, num_frozen)
-    x = jax.lax.stop_gradient(encode(frozen, pixels(batch), activation))
-    noisy = corrupt(corruption_rng, x, **config.corruption)
+    x = encode(frozen, pixels(batch), activation)
+    noisy = augmentation.corrupt(corruption_rng, x, **config.corruption)
     h = encode(layers, noisy, activation)
     z = draw(code_rng, h, options.code, options.get("code_std"))
     error = distance(x, decode(layers, z, activation), activation)
@@ -187,12 +177,9 @@ def make(config, assets) -> Task:
     kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
     return {**drawn, "filters": figures.filters(kernel.reshape(*shape, -1))}
 
-  optimizer = None
-  if num_frozen:
-    optimizer = optimizers.make(config.optimizer, config.training.total_steps)
-    optimizer = finetuning.train_only(optimizer, lambda name: name.startswith(f"{last}."))
   return Task(
-      init_fn, lambda *args: Loss(objective(*args).mean()), eval_fn, optimizer=optimizer,
+      init_fn, lambda *args: Loss(objective(*args).mean()), eval_fn,
+      is_trained=(lambda name: name.startswith(f"{last}.")) if num_frozen else None,
       measure_fn=measure_fn, plot=plot, outputs_fn=codes,
       unit="squared error per image" if is_linear else "nats per image",
   )  # fmt: skip
