@@ -15,7 +15,7 @@ from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Data, Task, numeric
 from dlx.reports import curves, figures
-from dlx.runs import assets, files, object_storage
+from dlx.runs import architecture, assets, files, object_storage
 from dlx.runs import run as runs
 from dlx.runs import workdir as workdirs
 from dlx.training import finetuning, optimizers, profiling, sharding
@@ -129,6 +129,9 @@ def _train(
     processes.on_primary(lambda: workdirs.check(workdir, config, override=override, locked=True))
     if workdirs.is_run(workdir) != resumed:
       raise UserError(f"another run has started in workdir {workdir}; repeat the command")
+    if resumed:
+      given = (numeric(data.train), data.pretrained)
+      architecture.check(workdir, jax.eval_shape(program.init, given))
     workdirs.create(workdir, config, data, epoch, {"implementations": platform.choices()})
     fit(workdir, training, program, data, mesh, validate=validate, best=task.best, profile=profile)
     try:
