@@ -86,7 +86,7 @@ def to_json(tokenizer: tokenizers.Tokenizer) -> str:
 
 
 def _parse(text: str, name) -> tokenizers.Tokenizer:
-  with _errors_of(name):
+  with errors_of(name):
     tokenizer = tokenizers.Tokenizer.from_str(text)
     tokenizer.encode("a \u2603")  # Some mistakes show only here: an unknown token that is missing.
   if tokenizer.token_to_id(PAD) != 0:
@@ -99,7 +99,7 @@ def _parse(text: str, name) -> tokenizers.Tokenizer:
 
 
 @contextlib.contextmanager
-def _errors_of(name) -> Iterator[None]:
+def errors_of(name) -> Iterator[None]:
   """Raises the errors of the library as UserError; a panic of its Rust code is no Exception."""
   try:
     yield

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 import dlx
-from dlx.data import augmentation
+from dlx.data import augmentation, expect
 from dlx.data import images as image_data
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import linear
@@ -114,10 +114,12 @@ def penalty(kind: str, layers, x, h, activation: str, rate: float = 0.0):
 
 def make(config, assets) -> Task:
   """The layers that config.model describes, and their loss."""
-  options, shape, mean = config.model, assets["shape"], assets["mean"]
+  options, classes = config.model, expect.names("classes", assets["classes"])
+  shape = expect.image_shape("shape", assets["shape"])
   activation, is_linear = options.activation, options.activation == "identity"
   sizes = [int(np.prod(shape)), *map(int, options.sizes.split("-"))]
   depth, last = len(sizes) - 1, f"layer{len(sizes) - 2}"
+  mean = expect.array("mean", assets["mean"], sizes[:1])
   offset = mean if is_linear else 0 * mean
   num_frozen = depth - 1 if config.trainable == "last_layer" else 0
 
@@ -168,12 +170,10 @@ def make(config, assets) -> Task:
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
-    images, outputs = examples["images"][:36], apply(reconstructions, examples)[:36]
-    pairs = figures.reconstructions(images, outputs.reshape(images.shape))
-    drawn = {f"reconstructions_{split}": pairs}
+    x, y = examples["images"][:36], apply(reconstructions, examples)[:36]
+    drawn = {f"reconstructions_{split}": figures.reconstructions(x, y.reshape(x.shape))}
     if sizes[-1] == 2:
-      points = apply(codes, examples)
-      drawn[f"codes_{split}"] = figures.scatter(points, examples["labels"], assets["classes"])
+      drawn[f"codes_{split}"] = figures.scatter(apply(codes, examples), examples["labels"], classes)
     kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
     return {**drawn, "filters": figures.filters(kernel.reshape(*shape, -1))}
 

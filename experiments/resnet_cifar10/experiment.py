@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import dlx
-from dlx.data import augmentation, batches, tta
+from dlx.data import augmentation, batches, expect, tta
 from dlx.data import images as image_data
 from dlx.experiment import Data, Loss, Task
 from dlx.metrics import classification
@@ -62,11 +62,14 @@ def augment(options, rngs, order_rngs, images, indices, epoch):
 
 def make(config, assets) -> Task:
   """The network that config.model describes, and its loss with label smoothing."""
-  options, smoothing, classes = config.augmentation, config.label_smoothing, assets["classes"]
+  options, smoothing = config.augmentation, config.label_smoothing
+  classes = expect.names("classes", assets["classes"])
+  shape = expect.image_shape("shape", assets["shape"])
+  mean, std = (expect.array(name, assets[name], shape[-1:]) for name in ("mean", "std"))
   model, dtype = make_model(config, len(classes)), jnp.dtype(config.model.dtype)
 
   def init_fn(rng, data):
-    variables = dict(model.init(rng, jnp.zeros((1, *assets["shape"]))))
+    variables = dict(model.init(rng, jnp.zeros((1, *shape))))
     if "whitening" in variables:
       variables["whitening"] = {"kernel": jnp.asarray(assets["whitening"])}
     if data.pretrained is not None:
@@ -83,7 +86,7 @@ def make(config, assets) -> Task:
     return {"images": images, "labels": train["labels"][indices]}
 
   def normalize(images):
-    return ((images - assets["mean"]) / assets["std"]).astype(dtype)
+    return ((images - mean) / std).astype(dtype)
 
   def loss_fn(variables, batch, rng):
     color_rng, mixup_rng = jax.random.split(rng)
@@ -102,7 +105,7 @@ def make(config, assets) -> Task:
     return tta.average(lambda x: model.apply(variables, x), images, config.tta)
 
   def read(paths):
-    size, _, channels = assets["shape"]
+    size, _, channels = shape
     return {"images": np.stack([image_data.read(p, size, channels=channels) for p in paths])}
 
   def plot(variables, data, split, apply):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlx.data import batches, bucketing, documents, tokens
+from dlx.data import batches, bucketing, documents, expect, tokens
 from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import losses
@@ -59,7 +59,7 @@ def make_model(config, assets) -> Ensemble:
 
 def make(config, assets) -> Task:
   """The ensemble, each member with a loss of its own."""
-  model, classes = make_model(config, assets), assets["classes"]
+  model, classes = make_model(config, assets), expect.names("classes", assets["classes"])
   tokenizer = encoders.tokenizer_of(assets)
   num_layers = assets["encoder"]["num_layers"]
   lengths = bucketing.lengths_up_to(config.data.max_length, config.data.num_lengths)
