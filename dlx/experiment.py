@@ -118,6 +118,9 @@ class Task(NamedTuple):
     unit: of the loss, for plots.
     training_only: collections that only loss_fn reads (a carry, a replay buffer). Checkpoints
       contain them; evaluation and exports do not.
+    is_trained: `is_trained(name) -> bool`, for names such as "head.kernel": the other params are
+      frozen, without a gradient, moments or weight decay (dlx.training.finetuning). All are
+      trained when None.
     sample: `sample(variables, rng, **options) -> Iterator` of strings or of arrays (images);
       launch.sample.
     predict: `predict(variables, lines, apply, **options) -> list[str]`, one line per input line
@@ -142,6 +145,7 @@ class Task(NamedTuple):
   best: str = "loss"
   unit: str = "nats"
   training_only: tuple[str, ...] = ()
+  is_trained: Callable[[str], bool] | None = None
   sample: Callable | None = None
   predict: Callable | None = None
   explain: Callable | None = None

@@ -27,13 +27,14 @@ def restart() -> None:
   the same command (and keeps its id). A program calls this first in its main function.
 
   Nothing happens if GLIBC_TUNABLES is set, even to the empty string (so a program restarts
-  once at most); on other systems; and unless `python -m` started a module of the caller's
+  once at most); on other systems; under a debugger, which would lose its breakpoints, or
+  coverage; and unless `python -m` started a module of the caller's
   package: a test, a notebook or a script that calls a main function is not restarted.
 
   Source: the GNU C Library manual, "Memory Allocation Tunables"; the Linux kernel's
     documentation of transparent huge pages.
   """
-  if VARIABLE in os.environ or sys.platform != "linux":
+  if VARIABLE in os.environ or sys.platform != "linux" or sys.gettrace() is not None:
     return
   started = getattr(sys.modules["__main__"], "__spec__", None)  # None without -m.
   caller = sys._getframe(1).f_globals.get("__package__")

@@ -27,11 +27,12 @@ def main() -> None:
   from dlx.training.train import write_reports
 
   run = opened.opened_run()
+  workdir = object_storage.with_addresses(str(run.workdir))
   if not FLAGS.json:
-    print(f"{run.workdir}: step {run.step} ({FLAGS.checkpoint}), split {FLAGS.split}", flush=True)
+    print(f"{workdir}: step {run.step} ({FLAGS.checkpoint}), split {FLAGS.split}", flush=True)
   metrics, figures = evaluate_run(run, FLAGS.split)
   if FLAGS.json:
-    about = {"workdir": str(run.workdir), "step": int(run.step), "checkpoint": FLAGS.checkpoint}
+    about = {"workdir": workdir, "step": int(run.step), "checkpoint": FLAGS.checkpoint}
     output.print_json({**about, "split": FLAGS.split, "metrics": metrics})
   for name, value in {} if FLAGS.json else metrics.items():
     print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value:,}")
@@ -39,7 +40,7 @@ def main() -> None:
     write_reports(run.workdir, figures)
     object_storage.upload(run.workdir)
   except OSError as e:  # A stranger's run, or a read-only copy.
-    processes.notice(f"the figures cannot be written to {run.workdir}: {e.strerror}")
+    processes.notice(f"the figures cannot be written to {workdir}: {e.strerror}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ def restarts(monkeypatch):
   commands = []
   monkeypatch.setattr(os, "execv", lambda path, command: commands.append(command))
   monkeypatch.setattr(sys, "platform", "linux")
+  monkeypatch.setattr(sys, "gettrace", lambda: None)
   monkeypatch.setattr(sys, "orig_argv", ["python", "-u", "-m", "launch.train", "--list"])
   monkeypatch.setitem(sys.modules, "__main__", main_module("launch.train"))
   monkeypatch.setitem(globals(), "__package__", "launch.cli")
@@ -62,6 +63,32 @@ def test_other_systems_do_not_restart(restarts, monkeypatch):
   monkeypatch.setattr(sys, "platform", "darwin")
   malloc.restart()
   assert not restarts
+
+
+def test_a_debugger_keeps_its_breakpoints(restarts, monkeypatch):
+  monkeypatch.setattr(sys, "gettrace", lambda: lambda *_: None)
+  malloc.restart()
+  assert not restarts and malloc.VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize("tool", ["pdb -m", "trace --trace --module", "cProfile -m"])
+def test_a_program_below_a_tool_runs_once(tmp_path, tool):
+  package = tmp_path / "package"
+  package.mkdir()
+  (package / "__init__.py").touch()
+  (package / "__main__.py").write_text(
+      "from dlx import malloc\n"
+      "note = lambda text: open('notes', 'a').write(text + ' ')\n"
+      "note('began')\nmalloc.restart()\nnote('ran')\n"
+  )
+  environment = {k: v for k, v in os.environ.items() if k != malloc.VARIABLE}
+  environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+  subprocess.run(
+      [sys.executable, "-m", *tool.split(), "package.__main__"],
+      input="break 5\ncontinue\ncontinue\nquit\n",
+      capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60,
+  )  # fmt: skip
+  assert (tmp_path / "notes").read_text() == "began ran "
 
 
 @pytest.mark.parametrize("own", ["glibc.malloc.check=0", ""])

@@ -150,3 +150,22 @@ def mixup(
     return weight * x + (1 - weight) * x[::-1]
 
   return mix(images), mix(targets)
+
+
+def corrupt(rng: jax.Array, x: Array, kind: str, amount: float = 0.0) -> Array:
+  """Noise of a denoising autoencoder: the input of any shape, its entries by themselves.
+
+  Args:
+    rng: a typed key.
+    x: floats, not only images.
+    kind: "gaussian" gives x + amount * N(0, I); "masking" sets each entry to zero with the
+      probability `amount`; "none" changes nothing.
+    amount: a standard deviation or a probability.
+
+  Source: Vincent et al., "Stacked denoising autoencoders" (2010), section 3.3.
+  """
+  if kind == "gaussian":
+    return x + amount * jax.random.normal(rng, x.shape, x.dtype)
+  if kind == "masking":
+    return jnp.where(jax.random.bernoulli(rng, 1 - amount, x.shape), x, 0)
+  return x

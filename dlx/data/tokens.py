@@ -1,6 +1,7 @@
 """Subword tokens: training a tokenizer, and documents as padded rows of ids."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+import contextlib
 import pathlib
 
 import numpy as np
@@ -57,7 +58,8 @@ def load(path: str | pathlib.Path) -> tokenizers.Tokenizer:
   Its truncation and padding are turned off, since `encode` does both.
 
   Raises:
-    UserError: the file does not exist or is corrupted, or [PAD] is not 0.
+    UserError: the file does not exist or is not a tokenizer that works, or lacks one
+      of SPECIAL, or [PAD] is not 0.
   """
   path = pathlib.Path(path)
   if not path.exists():
@@ -73,7 +75,7 @@ def from_json(text: str) -> tokenizers.Tokenizer:
   """The tokenizer that `to_json` serialized, or the content of a tokenizer.json; see `load`.
 
   Raises:
-    UserError: the text is not a tokenizer, or [PAD] is not 0.
+    UserError: see `load`.
   """
   return _parse(text, "the JSON text")
 
@@ -84,15 +86,32 @@ def to_json(tokenizer: tokenizers.Tokenizer) -> str:
 
 
 def _parse(text: str, name) -> tokenizers.Tokenizer:
-  try:
+  with errors_of(name):
     tokenizer = tokenizers.Tokenizer.from_str(text)
-  except Exception as e:  # The library raises Exception itself.
-    raise UserError(f"{name} is not a tokenizer: {e}") from None
+    tokenizer.encode("a \u2603")  # Some mistakes show only here: an unknown token that is missing.
   if tokenizer.token_to_id(PAD) != 0:
     raise UserError(f"{name}: expected id 0 for {PAD}, got {tokenizer.token_to_id(PAD)}")
+  if missing := [token for token in SPECIAL if tokenizer.token_to_id(token) is None]:
+    raise UserError(f"{name} has no token {', '.join(missing)}")
   tokenizer.no_truncation()
   tokenizer.no_padding()
   return tokenizer
+
+
+@contextlib.contextmanager
+def errors_of(name) -> Iterator[None]:
+  """Raises the errors of the library as UserError; a panic of its Rust code is no Exception."""
+  try:
+    yield
+  except BaseException as e:
+    if not isinstance(e, Exception) and type(e).__name__ != "PanicException":
+      raise
+    raise UserError(f"{name} is not a tokenizer that works: {e}") from None
+
+
+def num_ids(tokenizer: tokenizers.Tokenizer) -> int:
+  """The largest id of a token plus 1: the rows that its embedding needs at least."""
+  return 1 + max(tokenizer.get_vocab().values())
 
 
 def truncate(items: Sequence, max_length: int) -> Sequence:

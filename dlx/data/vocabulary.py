@@ -16,6 +16,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from dlx.data import expect, tokens
 from dlx.errors import UserError
 
 KINDS = ("characters", "words", "byte_pairs")
@@ -46,12 +47,18 @@ def learn(kind: str, text: str, vocab_size: int | None = None):
 
 
 def of(assets: dict):
-  """The vocabulary with these `assets`."""
+  """The vocabulary with these `assets`.
+
+  Raises:
+    KeyError, TypeError, ValueError: they are not those of a vocabulary.
+  """
   if "characters" in assets:
-    return Characters(assets["characters"])
+    return Characters("".join(expect.names("characters", list(assets["characters"]))))
   if "words" in assets:
-    return Words(assets["words"])
-  return BytePairs(tokenizers.Tokenizer.from_str(assets["byte_pairs"]))
+    return Words(expect.names("words", assets["words"]))
+  text = assets["byte_pairs"]
+  with tokens.errors_of("byte_pairs"):
+    return BytePairs(tokenizers.Tokenizer.from_str(text))
 
 
 class Characters:

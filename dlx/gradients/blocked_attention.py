@@ -9,16 +9,17 @@ with scores S' has m' = max(m, max S'), and
 
   l' = l e^(m - m') + sum e^(S' - m'),   o' = o e^(m - m') + e^(S' - m') V'
 
-and at the end O = o / l. The residuals are O and, one number per row,
+and at the end O = o / l (l = 0, and O = 0, for a fully masked row). The residuals are O and,
+two numbers per row, m and l. Not their m + log l: in float32 a large |m|, such as that of a row
+whose keys all have a bias of -1e9, would swallow log l.
 
-  L = m + log l = log sum e^S      (+inf for a fully masked row)
+Backward. A block's weights are recomputed from its scores without a softmax, A = E / l with
+E = e^(S - m), and the row sum that d_S needs is known in advance, because
+rowsum(A * d_A) = rowsum(A * (d_O V^T)) = rowsum(d_O * (A V)) = rowsum(d_O * O).
+m and l are outputs too (second derivatives need their cotangents). No other m would change O,
+so m counts as a constant; then dl/dS = E. With P = d_O / l and delta = rowsum(P * O) - d_l,
 
-Backward. A block's weights are recomputed from its scores without a softmax, A = e^(S - L),
-and the row sum that d_S needs is known in advance, because
-rowsum(A * d_A) = rowsum(A * (d_O V^T)) = rowsum(d_O * (A V)) = rowsum(d_O * O) =: delta.
-L is an output too (second derivatives need its cotangent), with dL/dS = A, so
-
-  d_S = A * (d_O V^T - delta + d_L),   d_Q += d_S K,   d_K += d_S^T Q,   d_V += A^T d_O
+  d_S = E * (P V^T - delta),   d_Q += d_S K,   d_K += d_S^T Q,   d_V += E^T P
 
 over all pairs of blocks. With a bias d_B += d_S, summed over the axes along which it was
 repeated, and with a soft cap d_S times 1 - tanh^2 is d_S in d_Q and d_K, as there. Blocks
@@ -85,7 +86,7 @@ def attend(
     query, key, value, mask=None, bias=None, *, is_causal=False, local_window_size=None,
     softcap=None, sizes,
 ):  # fmt: skip
-  """(O, L) as in the module's derivation, L the logsumexp of each row of scores.
+  """(O, m, l) as in the module's derivation.
 
   Args:
     query: the scale times Q, `(..., T_query, D)`.
@@ -98,7 +99,8 @@ def attend(
     sizes: the numbers of queries and of keys in a block.
 
   Returns:
-    O, `(..., T_query, D_value)`, and L, `(..., T_query)`, in at least float32.
+    O, `(..., T_query, D_value)`; m, the largest score of each row, and l = sum e^(S - m), both
+    `(..., T_query)`, in at least float32.
   """
   blocks = _make_grid(query, key, mask, bias, is_causal, local_window_size, sizes)
   leading, num_queries = query.shape[:-2], query.shape[-2]
@@ -130,25 +132,32 @@ def attend(
     ), axes)  # fmt: skip
     state = lax.fori_loop(start, full, functools.partial(column, False), state)
     o, m, total = lax.fori_loop(full, end, functools.partial(column, True), state)
-    lse = jnp.where(total == 0, jnp.inf, m + jnp.log(total))[..., 0]
-    return _put(outputs[0], o / jnp.where(total == 0, 1, total), i), _put(outputs[1], lse, i, -1)
+    out = _put(outputs[0], o / jnp.where(total == 0, 1, total), i)
+    return out, *(_put(x, y[..., 0], i, -1) for x, y in zip(outputs[1:], (m, total)))
 
   out = jnp.zeros((*query.shape[:-1], value.shape[-1]), out_dtype)
-  lse = jnp.zeros(query.shape[:-1], dtype)
-  out, lse = lax.fori_loop(0, blocks.rows, row, varying.spread((out, lse), axes))
-  return out[..., :num_queries, :], lse[..., :num_queries]
+  rows = jnp.zeros(query.shape[:-1], dtype)
+  outputs = varying.spread((out, rows, rows), axes)
+  out, m, total = lax.fori_loop(0, blocks.rows, row, outputs)
+  return out[..., :num_queries, :], m[..., :num_queries], total[..., :num_queries]
+
+
+def _per_row(out, total, d_out, d_total):
+  """(P, delta) as in the module's derivation."""
+  p = d_out / jnp.where(total == 0, 1, total)[..., None]
+  return p, (out * p).sum(-1) - d_total
 
 
 def attend_vjp(
-    query, key, value, mask, bias, out, lse, d_out, d_lse, *, is_causal=False,
+    query, key, value, mask, bias, out, m, total, d_out, d_total, *, is_causal=False,
     local_window_size=None, softcap=None, sizes,
 ):  # fmt: skip
   """The cotangents of query, key, value and bias of `attend`, by the module's derivation.
 
   Args:
     query, key, value, mask, bias: as for `attend`.
-    out, lse: the outputs of `attend`.
-    d_out, d_lse: their cotangents.
+    out, m, total: the outputs O, m and l of `attend`.
+    d_out, d_total: the cotangents of out and total.
     is_causal, local_window_size, softcap, sizes: as for `attend`.
 
   Returns:
@@ -158,11 +167,11 @@ def attend_vjp(
   blocks = _make_grid(query, key, mask, bias, is_causal, local_window_size, sizes)
   num_queries, num_keys = query.shape[-2], key.shape[-2]
   dtypes = query.dtype, key.dtype, value.dtype
-  dtype, axes = lse.dtype, varying.axes(query, key, value, mask, bias, d_out)
+  dtype, axes = m.dtype, varying.axes(query, key, value, mask, bias, d_out)
   query, key, value, out, d_out = (x.astype(dtype) for x in (query, key, value, out, d_out))
-  shift = (out * d_out).sum(-1) - d_lse
-  shift, lse = _pad(shift, blocks.q, -1), _pad(lse, blocks.q, -1, jnp.inf)
-  query, d_out = _pad(query, blocks.q), _pad(d_out, blocks.q)
+  p, delta = _per_row(out, total, d_out, d_total)
+  p, delta, m = _pad(p, blocks.q), _pad(delta, blocks.q, -1), _pad(m, blocks.q, -1, jnp.inf)
+  query = _pad(query, blocks.q)
   key, value = _pad(key, blocks.k), _pad(value, blocks.k)
   key_t = transpose(key)
 
@@ -172,18 +181,18 @@ def attend_vjp(
 
     def row(in_part, i, state):
       d_q_t, d_b, d_k, d_v = state
-      q_i, d_o = _at(query, i, blocks.q), _at(d_out, i, blocks.q)
+      q_i, p_i = _at(query, i, blocks.q), _at(p, i, blocks.q)
       b_t = None if bias is None else transpose(blocks.bias_of(i, j))
       s_t, slope = _scores(k_j, q_i, b_t, softcap)
       if in_part:
         s_t = jnp.where(transpose(blocks.allowed(i, j)), s_t, -jnp.inf)
-      a_t = jnp.exp(s_t - _at(lse, i, blocks.q, -1)[..., None, :])
-      d_s_t = a_t * (v_j @ transpose(d_o) - _at(shift, i, blocks.q, -1)[..., None, :])
+      e_t = jnp.exp(s_t - _at(m, i, blocks.q, -1)[..., None, :])
+      d_s_t = e_t * (v_j @ transpose(p_i) - _at(delta, i, blocks.q, -1)[..., None, :])
       d_b = d_b if bias is None else blocks.add(d_b, transpose(d_s_t), i, j)
       d_r_t = d_s_t if slope is None else d_s_t * slope
       d_q_t = _put(d_q_t, _at(d_q_t, i, blocks.q, -1) + k_t @ d_r_t, i, -1)
       d_k += head_groups.sum_to(d_r_t @ q_i, d_k.shape)
-      return d_q_t, d_b, d_k, d_v + head_groups.sum_to(a_t @ d_o, d_v.shape)
+      return d_q_t, d_b, d_k, d_v + head_groups.sum_to(e_t @ p_i, d_v.shape)
 
     d_q_t, d_b, d_key, d_value = cotangents
     start, full, end = blocks.of_column(j)
@@ -203,7 +212,7 @@ def attend_vjp(
 
 
 def saved_vjp(
-    query, key, value, mask, bias, out, lse, d_out, d_lse, *, is_causal=False,
+    query, key, value, mask, bias, out, m, total, d_out, d_total, *, is_causal=False,
     local_window_size=None, softcap=None,
 ):  # fmt: skip
   """`attend_vjp` with a single block, which jax can differentiate.
@@ -211,17 +220,16 @@ def saved_vjp(
   It has the arguments and results of `attend_vjp`, and materializes all weights.
   """
   dtypes = query.dtype, key.dtype, value.dtype
-  query, key, value, out, d_out = (x.astype(lse.dtype) for x in (query, key, value, out, d_out))
+  query, key, value, out, d_out = (x.astype(m.dtype) for x in (query, key, value, out, d_out))
   s, slope = _scores(query, key, bias, softcap)
   where = allowed(mask, is_causal, *s.shape[-2:], local_window_size)
   if where is not None:
     s = jnp.where(where, s, -jnp.inf)
-  a = jnp.exp(s - lse[..., None])
-  shift = (out * d_out).sum(-1) - d_lse
-  d_s = a * (d_out @ transpose(value) - shift[..., None])
+  e, (p, delta) = jnp.exp(s - m[..., None]), _per_row(out, total, d_out, d_total)
+  d_s = e * (p @ transpose(value) - delta[..., None])
   d_bias = None if bias is None else head_groups.sum_to(d_s, bias.shape).astype(bias.dtype)
   d_r = d_s if slope is None else d_s * slope
-  repeated = (transpose(d_r) @ query, key), (transpose(a) @ d_out, value)
+  repeated = (transpose(d_r) @ query, key), (transpose(e) @ p, value)
   found = d_r @ key, *(head_groups.sum_to(d, x.shape) for d, x in repeated)
   return *(x.astype(d) for x, d in zip(found, dtypes)), d_bias
 
@@ -231,7 +239,7 @@ def dot_product_attention_vjp(
 ):
   """`dlx.gradients.attention.dot_product_attention_vjp`, computed in blocks.
 
-  The forward pass computes O and L, then the backward pass; with c Q for Q, d_Q is c times
+  The forward pass computes O, m and l, then the backward pass; with c Q for Q, d_Q is c times
   its result.
 
   Args:
@@ -256,9 +264,10 @@ def dot_product_attention_vjp(
     query, key, value, bias, mask, d_out = head_groups.split(key, *arrays)
   scale = query.shape[-1] ** -0.5 if scale is None else scale
   scaled = scale * query.astype(jnp.promote_types(d_out.dtype, jnp.float32))
-  out, lse = attend(scaled, key, value, mask, bias, **options, sizes=sizes)
+  outputs = attend(scaled, key, value, mask, bias, **options, sizes=sizes)
   d_scaled, *others = attend_vjp(
-      scaled, key, value, mask, bias, out, lse, d_out, jnp.zeros_like(lse), **options, sizes=sizes
+      scaled, key, value, mask, bias, *outputs, d_out, jnp.zeros_like(outputs[-1]), **options,
+      sizes=sizes,
   )
   found = (scale * d_scaled).astype(query.dtype), *others
   return tuple(d.reshape(shape) for d, shape in zip(found, given))

@@ -35,13 +35,13 @@ def attend(query, key, value, bias, *, mask, scale, options: tuple) -> jax.Array
   scale = query.shape[-1] ** -0.5 if scale is None else scale
   scaled = scale * query.astype(jnp.promote_types(dtype, jnp.float32))
   static = (Options(*options),)
-  out, _ = varying.call(_blocked, scaled, key, value, mask, bias, static=static)
+  out, *_ = varying.call(_blocked, scaled, key, value, mask, bias, static=static)
   return out.astype(dtype).reshape(shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _blocked(options, *args):
-  """(O, log of the row sums), in blocks, with the hand-derived gradient."""
+  """(O, m, l), in blocks, with the hand-derived gradient; m counts as a constant."""
   return gradients.attend(*args, **options._asdict())
 
 
@@ -52,12 +52,13 @@ def _blocked_vjp(options, *args):
 
 def _blocked_fwd(options, *args):
   # The function, not its body: second derivatives differentiate the residuals, too.
-  out, lse = _blocked(options, *args)
-  return (out, lse), (*args, out, lse)
+  outputs = _blocked(options, *args)
+  return outputs, (*args, *outputs)
 
 
 def _blocked_bwd(options, saved, d_outputs):
-  d_query, d_key, d_value, d_bias = _blocked_vjp(options, *saved, *d_outputs)
+  d_out, _, d_total = d_outputs
+  d_query, d_key, d_value, d_bias = _blocked_vjp(options, *saved, d_out, d_total)
   return d_query, d_key, d_value, None, d_bias  # None for the mask.
 
 

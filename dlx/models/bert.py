@@ -10,6 +10,7 @@ Source: Devlin et al., "BERT" (2019); Wang et al., "MiniLM" (2020).
 """
 
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -52,7 +53,8 @@ def read_options(directory: str | pathlib.Path) -> dict:
   """The attributes of Transformer for a folder's encoder.
 
   Raises:
-    UserError: config.json is missing, corrupted, or of an unsupported network.
+    UserError: config.json is missing, corrupted, or of an unsupported network; or a size in it
+      is not possible.
   """
   path = pathlib.Path(paths.expand(directory)) / CONFIG
   config = _read_json(path)
@@ -61,10 +63,20 @@ def read_options(directory: str | pathlib.Path) -> dict:
   for key, known in _SUPPORTED.items():
     if config.get(key, known) != known:
       raise UserError(f"{path}: {key} is {config[key]!r}; only {known!r} is supported")
-  absent = [key for key in _KEYS.values() if not isinstance(config.get(key), int | float)]
-  if absent:
-    raise UserError(f"{path} has no number for {', '.join(absent)}")
+  for ours, theirs in _KEYS.items():
+    value = config.get(theirs)
+    valid = type(value) is int and value > 0
+    if ours == "eps":
+      valid = type(value) in (int, float) and 0 <= value < math.inf
+    if not valid:
+      kind = "a number of at least 0" if ours == "eps" else "a positive integer"
+      raise UserError(f"{path}: {theirs} is {value!r}; expected {kind}")
   options = {ours: config[theirs] for ours, theirs in _KEYS.items()}
+  if options["d_model"] % options["num_heads"]:
+    raise UserError(
+        f"{path}: num_attention_heads is {options['num_heads']}; expected a divisor of "
+        f"hidden_size, {options['d_model']}"
+    )
   return {**options, "positions": "learned", "norm_first": False}
 
 
@@ -138,6 +150,6 @@ class _Reader:
 def _read_json(path: pathlib.Path) -> dict | None:
   try:
     content = json.loads(path.read_text())
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     return None
   return content if isinstance(content, dict) else None

@@ -6,12 +6,12 @@ import re
 PATTERN = r"all|head|adapters|bias|last_[1-9]\d*"
 
 
-def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool]:
+def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool] | None:
   """Whether the parameter of a name is trained; the head and the n-grams always are.
 
   Args:
-    trainable: "all"; "head"; "adapters", which trains the norms too; "bias", every bias; or
-      "last_N", the last N blocks and everything above them.
+    trainable: "all", for which the result is None; "head"; "adapters", which trains the norms
+      too; "bias", every bias; or "last_N", the last N blocks and everything above them.
     num_layers: of the encoder.
 
   Source: Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019); Ben
@@ -19,7 +19,7 @@ def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool]:
   """
 
   def trained(name: str) -> bool:
-    if trainable == "all" or not name.startswith("network.transformer."):
+    if not name.startswith("network.transformer."):
       return True
     if trainable == "adapters":
       return "adapter" in name or "norm" in name
@@ -29,7 +29,7 @@ def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool]:
       return False
     return blocks_above(name, num_layers) < int(trainable.removeprefix("last_"))
 
-  return trained
+  return None if trainable == "all" else trained
 
 
 def blocks_above(name: str, num_layers: int) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 
 from etils import epath
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from dlx.distributed import processes
@@ -52,9 +51,8 @@ class Checkpoints:
       UserError: the record is missing or corrupted.
     """
     self._remote = object_storage.is_address(directory)
-    kind = epath.Path if self._remote else pathlib.Path
-    self._directory = kind(directory) if self._remote else kind(directory).absolute()
-    self._plain = self._directory if self._remote else files.plain(self._directory)
+    path = epath.Path(directory) if self._remote else pathlib.Path(directory).absolute()
+    self._directory, self._plain = path, path if self._remote else files.plain(path)
     self._max_to_keep, self._warn = max_to_keep, warn
     self._recording, self._saving, self._unrecorded = threading.Lock(), None, None
     self._checkpointer, self._num_quarantined = None, 0
@@ -65,12 +63,12 @@ class Checkpoints:
       self._num_quarantined = int(self._on_primary(lambda: str(self._tidy())))
     elif self._directory.is_dir():
       self._entries()  # Raises the errors of the record.
-    policy = retention.policy(max_to_keep) if self._remote else None
     if self._remote or not read_only:
       self._checkpointer = ocp.training.Checkpointer(
           self._plain,
           save_decision_policy=_EveryCall(),
-          preservation_policy=policy,  # All, for None: the record decides.
+          # All, for None: the record decides.
+          preservation_policy=retention.policy(max_to_keep) if self._remote else None,
           cleanup_tmp_directories=not read_only,
       )
 
@@ -171,13 +169,10 @@ class Checkpoints:
       UserError: it is corrupted.
     """
     try:
-      reason = None if self._remote else self._difference(step)
-      if reason is None:
-        tree = ocp.metadata(self._plain / str(step), checkpointable_name=_STATE).metadata
+      if (reason := self.difference(step)) is None:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        return self._load(step, jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
-        ))  # fmt: skip
+        tree = self.metadata(step)
+        return self._load(step, target_of(tree, jax.tree.map(lambda _: device, tree)))
     except Exception as e:  # Orbax and TensorStore raise many types.
       reason = type(e).__name__
     raise UserError(
@@ -197,7 +192,14 @@ class Checkpoints:
     found = json.loads(self._on_primary(lambda: json.dumps(self._entries())))
     return {int(step): entry["metrics"] or {} for step, entry in found.items()}
 
-  def _difference(self, step: int) -> str | None:
+  def metadata(self, step: int) -> PyTree:
+    """The tree of a checkpoint, with shapes and dtypes in place of arrays."""
+    return ocp.metadata(self._plain / str(step), checkpointable_name=_STATE).metadata
+
+  def difference(self, step: int) -> str | None:
+    """The first difference between a checkpoint and the record; None when there is none."""
+    if self._remote:
+      return None
     entry = self._entries().get(str(step))
     if entry is None:
       return f"it is not in {record.RECORD}"
@@ -286,12 +288,11 @@ def _as_oserror():
 class _EveryCall:
   """Saves at every call of `save`: the training loop decides when."""
 
-  def should_save(self, step, previous_steps, *, context) -> bool:
-    del step, previous_steps, context
+  def should_save(self, *args, **kwargs) -> bool:
     return True
 
 
 def target_of(tree: PyTree, shardings: PyTree) -> PyTree:
   """The restore target of a tree: its shapes and dtypes, with a sharding for each leaf."""
-  target = lambda x, place: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=place)  # noqa: E731
+  target = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)  # noqa: E731
   return jax.tree.map(target, tree, shardings)

@@ -19,7 +19,6 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
-from dlx import presets
 from dlx.data import word_vectors
 from dlx.errors import UserError
 from dlx.runs import assets, files, record
@@ -114,8 +113,7 @@ def load(directory: str | pathlib.Path) -> Run:
     ) from None
   if type(step) is not int:
     raise UserError(f"{directory / workdirs.CONFIG} is not that of an export: it has no step")
-  config = presets.completed(ml_collections.ConfigDict(config))
-  presets.check(config)
+  config = workdirs.completed(directory, ml_collections.ConfigDict(config))
   return Run(directory, config, step, variables, assets.load(directory))
 
 

@@ -65,11 +65,14 @@ def opened_to_train(address: str) -> Iterator[pathlib.Path]:
       new.acquire(lambda line: print(line, file=sys.stderr, flush=True))
       _leases[root] = new
 
-  processes.raise_together(lambda: lock.check(local))
   try:
+    _addresses[local] = address.rstrip("/")  # Messages name it.
+    processes.raise_together(lambda: lock.check(local))
     processes.on_primary(acquire)
     processes.raise_together(lambda: _mirror(local, address))
     yield local
+  except UserError as e:
+    raise UserError(with_addresses(str(e))) from e
   finally:
     if root in _leases:
       _leases.pop(root).release()
@@ -85,6 +88,13 @@ def checkpoints(workdir: pathlib.Path) -> pathlib.Path | str:
   """The checkpoint directory of a run: in the bucket if `workdir` mirrors one."""
   address = _address(workdir)
   return f"{address}/checkpoints" if address else workdir / "checkpoints"
+
+
+def with_addresses(text: str) -> str:
+  """A text that names local folders, with the addresses that they mirror in their place."""
+  for local, address in _addresses.items():
+    text = text.replace(str(local), address)
+  return text
 
 
 def download(workdir: pathlib.Path) -> None:
@@ -137,7 +147,9 @@ def _mirror(local: pathlib.Path, address: str) -> pathlib.Path:
     local.mkdir(parents=True)
     _addresses[local] = address.rstrip("/")
   except OSError as e:
-    raise UserError(f"{local}, the local folder of {address}: {e.strerror}") from None
+    raise UserError(
+        f"the local copy of {address}, below {local.parent}, cannot be written: {e.strerror}"
+    ) from None
   download(local)
   return local
 

@@ -1,6 +1,7 @@
 """A finished or unfinished run, opened from its workdir."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -8,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from etils import epath
+from flax.errors import FlaxError
 import jax
 import ml_collections
 import numpy as np
@@ -60,15 +62,29 @@ class Run:
     """
     steps_per_epoch = workdirs.read_data(self.workdir).get("steps_per_epoch")
     config = presets.in_steps(self.config, steps_per_epoch)
-    try:
+    with self.blaming_assets():
       task = self.experiment.make(config, self.assets)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as e:
-      raise UserError(
-          f"the assets in {self.workdir} are not those of {config.experiment} "
-          f"({type(e).__name__}: {e}); restore them from a copy"
-      ) from e
-    _check_variables(self, task)
+      expected = _initial_shapes(task)
+    _check_variables(self, task, expected)
     return task
+
+  @contextlib.contextmanager
+  def blaming_assets(self) -> Iterator[None]:
+    """Raises errors of code that reads the assets as UserError, the error itself as its cause.
+
+    Training runs the same code with assets of its own making, and shows its errors as they are.
+    So for a run that is opened, the assets are what differs.
+    """
+    try:
+      yield
+    except UserError:
+      raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, FlaxError) as e:
+      reason = f"{type(e).__name__}: {' '.join(str(e).split())[:150]}"
+      raise UserError(
+          f"the assets in {self.workdir} are not those of {self.config.experiment} ({reason}); "
+          f"restore them from a copy"
+      ) from e
 
   @property
   def eval_variables(self) -> dict[str, Any]:
@@ -94,11 +110,43 @@ class Run:
     return f"<Run {self.workdir} of {name}: step {self.step}, {count:,} parameters>"
 
 
-def _check_variables(run: Run, task: Task) -> None:
-  """Raises UserError unless the variables have the names and shapes that init_fn gives."""
+class _NeedsData(Exception):
+  """init_fn reads data that an opened run does not have."""
+
+
+class _Absent(Mapping):
+  """In place of training data, or of pretrained variables."""
+
+  def __getitem__(self, name):
+    raise _NeedsData
+
+  def __iter__(self):
+    raise _NeedsData
+
+  def __len__(self):
+    raise _NeedsData
+
+
+def _initial_shapes(task: Task) -> dict | None:
+  """The variables that init_fn gives, as jax.ShapeDtypeStruct; None if it needs the data."""
+
+  def trace(pretrained):
+    data = Data(_Absent(), pretrained=pretrained)
+    return jax.eval_shape(lambda rng: task.init_fn(rng, data), jax.random.key(0))
+
   try:
-    expected = jax.eval_shape(lambda rng: task.init_fn(rng, Data()), jax.random.key(0))
-  except Exception:  # It needs the data.
+    try:
+      return trace(None)
+    except Exception:
+      trace(_Absent())  # Does it read pretrained variables in any case?
+      raise
+  except _NeedsData:
+    return None
+
+
+def _check_variables(run: Run, task: Task, expected: dict | None) -> None:
+  """Raises UserError unless the variables have the names and shapes that init_fn gives."""
+  if expected is None:
     return
   flat = {
       jax.tree_util.keystr(path, simple=True, separator="."): np.shape(leaf)
@@ -147,8 +195,7 @@ def load(workdir: str | pathlib.Path, *, checkpoint: str = "best") -> Run:
   if object_storage.is_address(workdir):
     workdir = object_storage.open_to_read(workdir)
   workdir = pathlib.Path(workdir)
-  config = presets.completed(workdirs.read_config(workdir))
-  presets.check(config)
+  config = workdirs.completed(workdir, workdirs.read_config(workdir))
   folder = epath.Path(object_storage.checkpoints(workdir))
   state = None
   if folder.is_dir():

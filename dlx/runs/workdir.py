@@ -247,6 +247,16 @@ def read_config(workdir: pathlib.Path, *, checked: bool = True) -> ml_collection
   return config
 
 
+def completed(workdir: pathlib.Path, config: ml_collections.ConfigDict):
+  """`presets.completed`, checked; errors name the run's file."""
+  try:
+    config = presets.completed(config)
+    presets.check(config)
+  except UserError as e:
+    raise UserError(f"{workdir / CONFIG}: {e}") from None
+  return config
+
+
 def default(config: ml_collections.ConfigDict) -> pathlib.Path:
   """A new folder's name, runs/EXPERIMENT-PRESET-TIME, which no other start has."""
   now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")

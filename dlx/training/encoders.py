@@ -4,9 +4,10 @@ Assets keep the encoder's shapes and its tokenizer, so that the source is not ne
 evaluation.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import ml_collections
+import tokenizers
 
 import dlx
 from dlx import paths
@@ -39,12 +40,10 @@ def make_assets(config: ml_collections.ConfigDict, documents: Iterable[str]) -> 
     assets = {
         "encoder": bert.read_options(config.init_from), "tokenizer": tokens.to_json(tokenizer)
     }  # fmt: skip
-    count, expected = tokenizer.get_vocab_size(), assets["encoder"]["vocab_size"]
-    if count != expected:
-      raise UserError(
-          f"{config.init_from}: the tokenizer has {count} tokens, but the encoder {expected}; "
-          f"they do not belong together"
-      )
+    try:
+      tokenizer_of(assets)
+    except UserError as e:
+      raise UserError(f"{config.init_from}: {e}") from None
   else:
     run = dlx.load_run(config.init_from)
     _params(run)
@@ -56,6 +55,23 @@ def make_assets(config: ml_collections.ConfigDict, documents: Iterable[str]) -> 
         f"got {options.max_length}"
     )
   return assets
+
+
+def tokenizer_of(assets: Mapping) -> tokenizers.Tokenizer:
+  """The tokenizer of the assets that `make_assets` returns.
+
+  Published encoders often have more embeddings than tokens: their number is rounded up.
+
+  Raises:
+    UserError: it is not a tokenizer, or the encoder has fewer embeddings than it has tokens.
+  """
+  tokenizer, rows = tokens.from_json(assets["tokenizer"]), assets["encoder"]["vocab_size"]
+  if tokens.num_ids(tokenizer) > rows:
+    raise UserError(
+        f"the tokenizer has {tokens.num_ids(tokenizer)} tokens, but the encoder {rows}; they do "
+        f"not belong together"
+    )
+  return tokenizer
 
 
 def load_params(source: str) -> dict:

@@ -127,7 +127,9 @@ def evaluate_run(
   Raises:
     UserError: the split does not exist, or the data are not those that the run started with.
   """
-  data = run.experiment.load(run.config, run.assets) if data is None else data
+  if data is None:
+    with run.blaming_assets():
+      data = run.experiment.load(run.config, run.assets)
   try:
     examples = data.split(split)
     if missing := numeric(data.validation).keys() - examples.keys():
@@ -137,6 +139,10 @@ def evaluate_run(
   except ValueError as e:
     raise UserError(str(e)) from None
   workdirs.check_data(run.workdir, data, split.split("+"))
+  if run.task.eval_fn:
+    with run.blaming_assets():
+      some = {name: array[:2] for name, array in numeric(examples).items()}
+      jax.eval_shape(run.task.eval_fn, run.eval_variables, some, jax.random.key(0))
   variables = jax.device_get(run.eval_variables)  # As after training, for equal rounding.
   chunk = run.config.training.eval_batch_size
   apply = make_apply(variables, sharding.make_mesh(), chunk=chunk, show_progress=True)

@@ -6,6 +6,7 @@ import jax
 import optax
 
 from dlx.errors import UserError
+from dlx.experiment import Task
 from dlx.training.state import PyTree
 
 
@@ -56,6 +57,16 @@ def load_pretrained(
   return jax.tree.map_with_path(
       lambda path, leaf: leaf if _name(path) in kept else old[_name(path)], initial
   )
+
+
+def freeze_others(task: Task) -> Task:
+  """The task whose loss_fn and optimizer leave all but the params with `task.is_trained` alone."""
+
+  def loss_fn(variables, batch, rng):
+    params = freeze(variables["params"], task.is_trained)
+    return task.loss_fn({**variables, "params": params}, batch, rng)
+
+  return task._replace(loss_fn=loss_fn, optimizer=train_only(task.optimizer, task.is_trained))
 
 
 def train_only(

@@ -15,10 +15,10 @@ from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Data, Task, numeric
 from dlx.reports import curves, figures
-from dlx.runs import assets, files, object_storage
+from dlx.runs import architecture, assets, files, object_storage
 from dlx.runs import run as runs
 from dlx.runs import workdir as workdirs
-from dlx.training import optimizers, profiling, sharding
+from dlx.training import finetuning, optimizers, profiling, sharding
 from dlx.training.evaluation import evaluate, make_apply
 from dlx.training.fit import Program, fit, make_program
 
@@ -129,6 +129,9 @@ def _train(
     processes.on_primary(lambda: workdirs.check(workdir, config, override=override, locked=True))
     if workdirs.is_run(workdir) != resumed:
       raise UserError(f"another run has started in workdir {workdir}; repeat the command")
+    if resumed:
+      given = (numeric(data.train), data.pretrained)
+      architecture.check(workdir, jax.eval_shape(program.init, given))
     workdirs.create(workdir, config, data, epoch, {"implementations": platform.choices()})
     fit(workdir, training, program, data, mesh, validate=validate, best=task.best, profile=profile)
     try:
@@ -141,7 +144,8 @@ def _train(
 
 
 def complete(task: Task, config: ml_collections.ConfigDict) -> Task:
-  """The task with config.optimizer and shuffled epochs where it has none of its own.
+  """The task with config.optimizer and shuffled epochs where it has none of its own, and frozen
+  parameters.
 
   Args:
     task: of an experiment.
@@ -152,6 +156,8 @@ def complete(task: Task, config: ml_collections.ConfigDict) -> Task:
     task = task._replace(optimizer=optimizers.make(config.optimizer, total_steps))
   if total_steps and task.batch_fn is None:
     task = task._replace(batch_fn=batches.make_epochs(config.data.batch_size))
+  if total_steps and task.is_trained is not None:
+    task = finetuning.freeze_others(task)
   return task
 
 

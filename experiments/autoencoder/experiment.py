@@ -19,12 +19,13 @@ import numpy as np
 import optax
 
 import dlx
+from dlx.data import augmentation, expect
 from dlx.data import images as image_data
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import linear
 from dlx.metrics import representations
 from dlx.reports import figures
-from dlx.training import finetuning, optimizers
+from dlx.training import finetuning
 
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "identity": lambda x: x}
 
@@ -35,9 +36,7 @@ def load(config, assets=None) -> Data:
   images = splits.train.images
   mean = np.float32(images.mean(0).ravel() / 255)
   known = {"classes": list(splits.train.classes), "shape": list(images.shape[1:]), "mean": mean}
-  pretrained = None
-  if config.init_from:
-    pretrained = lambda: dlx.load_run(config.init_from).variables  # noqa: E731
+  pretrained = config.init_from and (lambda: dlx.load_run(config.init_from).variables)
   return Data(*(split.arrays for split in splits), assets=assets or known, pretrained=pretrained)
 
 
@@ -74,15 +73,6 @@ def distance(x, a, activation: str):
   if activation == "sigmoid":
     return optax.sigmoid_binary_cross_entropy(a, x).sum(-1)
   return jnp.square(x - a).sum(-1)
-
-
-def corrupt(rng, x, kind: str, amount: float = 0.0):
-  """x + amount * N(0, I) if "gaussian", each entry zero with probability `amount` if "masking"."""
-  if kind == "gaussian":
-    return x + amount * jax.random.normal(rng, x.shape, x.dtype)
-  if kind == "masking":
-    return jnp.where(jax.random.bernoulli(rng, 1 - amount, x.shape), x, 0)
-  return x
 
 
 def draw(rng, h, kind: str, std: float = 0.0):
@@ -124,10 +114,12 @@ def penalty(kind: str, layers, x, h, activation: str, rate: float = 0.0):
 
 def make(config, assets) -> Task:
   """The layers that config.model describes, and their loss."""
-  options, shape, mean = config.model, assets["shape"], assets["mean"]
+  options, classes = config.model, expect.names("classes", assets["classes"])
+  shape = expect.image_shape("shape", assets["shape"])
   activation, is_linear = options.activation, options.activation == "identity"
   sizes = [int(np.prod(shape)), *map(int, options.sizes.split("-"))]
   depth, last = len(sizes) - 1, f"layer{len(sizes) - 2}"
+  mean = expect.array("mean", assets["mean"], sizes[:1])
   offset = mean if is_linear else 0 * mean
   num_frozen = depth - 1 if config.trainable == "last_layer" else 0
 
@@ -148,8 +140,8 @@ def make(config, assets) -> Task:
     """The loss of each image, (B,); with frozen layers that of the last one on its input."""
     corruption_rng, code_rng = jax.random.split(rng)
     frozen, layers = layers_of(variables, 0, num_frozen), layers_of(variables, num_frozen)
-    x = jax.lax.stop_gradient(encode(frozen, pixels(batch), activation))
-    noisy = corrupt(corruption_rng, x, **config.corruption)
+    x = encode(frozen, pixels(batch), activation)
+    noisy = augmentation.corrupt(corruption_rng, x, **config.corruption)
     h = encode(layers, noisy, activation)
     z = draw(code_rng, h, options.code, options.get("code_std"))
     error = distance(x, decode(layers, z, activation), activation)
@@ -178,21 +170,16 @@ def make(config, assets) -> Task:
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
-    images, outputs = examples["images"][:36], apply(reconstructions, examples)[:36]
-    pairs = figures.reconstructions(images, outputs.reshape(images.shape))
-    drawn = {f"reconstructions_{split}": pairs}
+    x, y = examples["images"][:36], apply(reconstructions, examples)[:36]
+    drawn = {f"reconstructions_{split}": figures.reconstructions(x, y.reshape(x.shape))}
     if sizes[-1] == 2:
-      points = apply(codes, examples)
-      drawn[f"codes_{split}"] = figures.scatter(points, examples["labels"], assets["classes"])
+      drawn[f"codes_{split}"] = figures.scatter(apply(codes, examples), examples["labels"], classes)
     kernel = np.asarray(variables["params"]["layer0"]["encoder"]["kernel"])[:, :96]
     return {**drawn, "filters": figures.filters(kernel.reshape(*shape, -1))}
 
-  optimizer = None
-  if num_frozen:
-    optimizer = optimizers.make(config.optimizer, config.training.total_steps)
-    optimizer = finetuning.train_only(optimizer, lambda name: name.startswith(f"{last}."))
   return Task(
-      init_fn, lambda *args: Loss(objective(*args).mean()), eval_fn, optimizer=optimizer,
+      init_fn, lambda *args: Loss(objective(*args).mean()), eval_fn,
+      is_trained=(lambda name: name.startswith(f"{last}.")) if num_frozen else None,
       measure_fn=measure_fn, plot=plot, outputs_fn=codes,
       unit="squared error per image" if is_linear else "nats per image",
   )  # fmt: skip

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlx.data import series
+from dlx.data import expect, series
 from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.metrics.forecasting import normalized_rmse
@@ -31,6 +31,7 @@ def load(config, assets=None) -> Data:
 def make(config, assets) -> Task:
   """The network that config.model describes, beside the baselines."""
   model, window, horizon = Forecaster(**config.model), config.data.window, config.data.horizon
+  mean, std = (expect.number(name, assets[name]) for name in ("mean", "std"))
 
   def init_fn(rng, data):
     return model.init(rng, jnp.zeros((window,)))
@@ -67,7 +68,7 @@ def make(config, assets) -> Task:
         f"{horizon} ahead": apply(forecasts, examples),
         "free-running": apply(run, {"values": before[None]}, chunk=1)[0],
     }
-    original = lambda x: assets["mean"] + assets["std"] * np.float64(x)  # noqa: E731
+    original = lambda x: mean + std * np.float64(x)  # noqa: E731
     panels = {name: original(y) for name, y in panels.items()}
     return {f"forecasts_{split}": figures.forecasts(original(targets), panels)}
 
@@ -75,11 +76,11 @@ def make(config, assets) -> Task:
     values = series.parse(line, config.data.column)
     if len(values) < window:
       raise UserError(f"{line}: expected {window} values or more, got {len(values)}")
-    return (values[-window:] - assets["mean"]) / assets["std"]
+    return (values[-window:] - mean) / std
 
   def predict(variables, lines, apply, *, json: bool = False):
     inputs = np.array([read(line) for line in lines], np.float32)
-    found = assets["mean"] + assets["std"] * np.float64(apply(forecasts, {"inputs": inputs}))
+    found = mean + std * np.float64(apply(forecasts, {"inputs": inputs}))
     if json:
       return [{"input": line, "forecast": float(y)} for line, y in zip(lines, found)]
     return [f"{line}: {y:.6g}" for line, y in zip(lines, found)]

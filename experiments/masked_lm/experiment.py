@@ -26,7 +26,7 @@ def load(config, assets=None) -> Data:
   unlabelled = () if options.file else documents.unlabelled(options.dataset)
   texts = parts.train.texts + unlabelled
   known = assets or encoders.make_assets(config, texts)
-  tokenizer = tokens.from_json(known["tokenizer"])
+  tokenizer = encoders.tokenizer_of(known)
 
   def encode(texts):
     ids, lengths = tokens.encode(tokenizer, texts, options.max_length)
@@ -42,7 +42,8 @@ def load(config, assets=None) -> Data:
 def make(config, assets) -> Task:
   """The encoder with BERT's output head."""
   model = LanguageModel(encoders.make_transformer(config, assets), mlm_transform=True)
-  tokenizer, vocab_size = tokens.from_json(assets["tokenizer"]), assets["encoder"]["vocab_size"]
+  tokenizer = encoders.tokenizer_of(assets)
+  vocab_size = tokens.num_ids(tokenizer)  # A published encoder can have more embeddings.
   mask_id = tokenizer.token_to_id(tokens.MASK)
   lengths = bucketing.lengths_up_to(config.data.max_length, config.data.num_lengths)
 
@@ -59,9 +60,10 @@ def make(config, assets) -> Task:
 
   def logits_at(variables, ids, lengths, positions, **options):
     mask = bucketing.token_mask(ids, lengths)
-    return model.apply(
+    logits = model.apply(
         {"params": variables["params"]}, ids, mask, positions=positions, **options
     )
+    return logits[..., :vocab_size]
 
   def metrics(variables, batch, rng, *, train=False):
     """{"loss", "accuracy"} of each document, (B,), over its masked tokens."""

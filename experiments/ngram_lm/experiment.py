@@ -68,8 +68,6 @@ def make(config, assets) -> Task:
 
   def init_fn(rng, data):
     del rng
-    if data.pretrained is None:
-      raise ValueError("the n-grams are counted in a text")
     return {"params": {}, "ngrams": data.pretrained}
 
   def eval_fn(variables, batch, rng):

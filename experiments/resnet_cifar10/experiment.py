@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import dlx
-from dlx.data import augmentation, batches, tta
+from dlx.data import augmentation, batches, expect, tta
 from dlx.data import images as image_data
 from dlx.experiment import Data, Loss, Task
 from dlx.metrics import classification
 from dlx.models import fast_resnet, resnet
 from dlx.reports import figures
-from dlx.training import finetuning, optimizers
+from dlx.training import finetuning
 
 FAST = {"fast": fast_resnet.FastResNet, "wide_fast": fast_resnet.wide_fast_resnet}
 _SAMPLE = 5000  # Training images from which the pixels' statistics are estimated.
@@ -62,15 +62,14 @@ def augment(options, rngs, order_rngs, images, indices, epoch):
 
 def make(config, assets) -> Task:
   """The network that config.model describes, and its loss with label smoothing."""
-  options, smoothing, classes = config.augmentation, config.label_smoothing, assets["classes"]
+  options, smoothing = config.augmentation, config.label_smoothing
+  classes = expect.names("classes", assets["classes"])
+  shape = expect.image_shape("shape", assets["shape"])
+  mean, std = (expect.array(name, assets[name], shape[-1:]) for name in ("mean", "std"))
   model, dtype = make_model(config, len(classes)), jnp.dtype(config.model.dtype)
 
-  def is_trained(name):
-    prefixes = {"all": "", "head": "head", "last_stage": model.last_stage}
-    return name.startswith(prefixes[config.trainable])
-
   def init_fn(rng, data):
-    variables = dict(model.init(rng, jnp.zeros((1, *assets["shape"]))))
+    variables = dict(model.init(rng, jnp.zeros((1, *shape))))
     if "whitening" in variables:
       variables["whitening"] = {"kernel": jnp.asarray(assets["whitening"])}
     if data.pretrained is not None:
@@ -87,18 +86,15 @@ def make(config, assets) -> Task:
     return {"images": images, "labels": train["labels"][indices]}
 
   def normalize(images):
-    return ((images - assets["mean"]) / assets["std"]).astype(dtype)
+    return ((images - mean) / std).astype(dtype)
 
   def loss_fn(variables, batch, rng):
-    params = finetuning.freeze(variables["params"], is_trained)
     color_rng, mixup_rng = jax.random.split(rng)
     images = batch["images"].astype(jnp.promote_types(dtype, jnp.float32)) / 255
     images = normalize(augmentation.color_jitter(color_rng, images, options.color_jitter))
     targets = jax.nn.one_hot(batch["labels"], len(classes))
     images, mixed = augmentation.mixup(mixup_rng, images, targets, options.mixup)
-    logits, updated = model.apply(
-        {**variables, "params": params}, images, train=True, mutable="batch_stats"
-    )
+    logits, updated = model.apply(variables, images, train=True, mutable="batch_stats")
     smoothed = (1 - smoothing) * mixed + smoothing / len(classes)
     loss = -(smoothed * jax.nn.log_softmax(logits)).sum(-1).mean()
     accuracy = (logits.argmax(-1) == batch["labels"]).mean()
@@ -109,7 +105,7 @@ def make(config, assets) -> Task:
     return tta.average(lambda x: model.apply(variables, x), images, config.tta)
 
   def read(paths):
-    size, _, channels = assets["shape"]
+    size, _, channels = shape
     return {"images": np.stack([image_data.read(p, size, channels=channels) for p in paths])}
 
   def plot(variables, data, split, apply):
@@ -125,12 +121,10 @@ def make(config, assets) -> Task:
         "filters": figures.filters(np.asarray(first)),
     }
 
-  optimizer = None
-  if config.trainable != "all":
-    optimizer = optimizers.make(config.optimizer, config.training.total_steps)
-    optimizer = finetuning.train_only(optimizer, is_trained)
+  part = {"all": "", "head": "head", "last_stage": model.last_stage}[config.trainable]
   return Task(
-      init_fn, loss_fn, classification.make_eval(logits_fn), batch_fn, optimizer,
+      init_fn, loss_fn, classification.make_eval(logits_fn), batch_fn,
+      is_trained=(lambda name: name.startswith(part)) if part else None,
       measure_fn=classification.make_measure(logits_fn, classes), plot=plot,
       predict=classification.make_predict(logits_fn, classes, read), outputs_fn=logits_fn,
       unit="nats per image",

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlx.data import batches, bucketing, documents, tokens
+from dlx.data import batches, bucketing, documents, expect, tokens
 from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import losses
@@ -21,7 +21,7 @@ def load(config, assets=None) -> Data:
   parts = documents.from_options(options)
   classes = list(parts.train.classes)
   known = assets or {"classes": classes, **encoders.make_assets(config, parts.train.texts)}
-  tokenizer = tokens.from_json(known["tokenizer"])
+  tokenizer = encoders.tokenizer_of(known)
 
   def encode(part):
     ids, lengths = tokens.encode(tokenizer, part.texts, options.max_length)
@@ -59,12 +59,11 @@ def make_model(config, assets) -> Ensemble:
 
 def make(config, assets) -> Task:
   """The ensemble, each member with a loss of its own."""
-  model, classes = make_model(config, assets), assets["classes"]
-  tokenizer = tokens.from_json(assets["tokenizer"])
+  model, classes = make_model(config, assets), expect.names("classes", assets["classes"])
+  tokenizer = encoders.tokenizer_of(assets)
   num_layers = assets["encoder"]["num_layers"]
   lengths = bucketing.lengths_up_to(config.data.max_length, config.data.num_lengths)
   unknown = tokenizer.token_to_id(tokens.UNKNOWN)
-  is_trained = trainable.is_trained(config.trainable, num_layers)
 
   def init_fn(rng, data):
     variables = dict(model.init(rng, jnp.zeros((1, lengths[0]), jnp.int32)))
@@ -89,7 +88,6 @@ def make(config, assets) -> Task:
     return {**batch, "ids": ids}
 
   def loss_fn(variables, batch, rng):
-    variables = {**variables, "params": finetuning.freeze(variables["params"], is_trained)}
     members = model.apply(
         variables, batch["ids"], bucketing.token_mask(batch["ids"], batch["lengths"]),
         train=True, rngs={"dropout": rng}, method="member_logits",
@@ -142,16 +140,16 @@ def make(config, assets) -> Task:
         ),
     }
 
-  optimizer = optimizers.make(config.optimizer, config.training.total_steps)
+  optimizer = None
   if config.layer_decay < 1:
     optimizer = finetuning.layerwise_lr_decay(
-        optimizer, lambda name: config.layer_decay ** trainable.blocks_above(name, num_layers)
+        optimizers.make(config.optimizer, config.training.total_steps),
+        lambda name: config.layer_decay ** trainable.blocks_above(name, num_layers),
     )
-  if config.trainable != "all":
-    optimizer = finetuning.train_only(optimizer, is_trained)
   return Task(
       init_fn, bucketing.truncated_loss(loss_fn, lengths), classification.make_eval(logits_fn),
       batch_fn, optimizer, classification.make_measure(logits_fn, classes), best="-accuracy",
+      is_trained=trainable.is_trained(config.trainable, num_layers),
       predict=classification.make_predict(logits_fn, classes, read), explain=explain, plot=plot,
       outputs_fn=logits_fn, unit="nats per document",
   )  # fmt: skip

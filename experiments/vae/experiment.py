@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlx.data import images
+from dlx.data import expect, images
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import gaussian, linear
 from dlx.reports import figures
@@ -64,7 +64,8 @@ def terms(params, x, rng):
 
 def make(config, assets) -> Task:
   """The model that config.model describes, its loss, metrics and figures."""
-  shape, num_samples = assets["shape"], config.num_importance_samples
+  shape = expect.image_shape("shape", assets["shape"])
+  num_samples = config.num_importance_samples
 
   def init_fn(rng, data):
     return {"params": init(rng, int(np.prod(shape)), **config.model)}

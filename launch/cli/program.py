@@ -85,6 +85,7 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
   # Imported after --help so that it answers quickly.
   from dlx import doctor
   from dlx.distributed.processes import PeerLost
+  from dlx.runs import object_storage
   from dlx.training.fit import Diverged
   from dlx.training.signals import Preempted
 
@@ -99,7 +100,7 @@ def _exit_code(main: Callable[..., None], with_config: bool, positional: bool) -
     configs.trust(flags.FLAGS.experiments)
     main(*arguments, *rest)
   except (UserError, flags.Error) as e:
-    return _fail(e, 2)
+    return _fail(object_storage.with_addresses(str(e)), 2)
   except (Diverged, PeerLost) as e:
     return _fail(e, 1)
   except Preempted as e:

@@ -124,3 +124,12 @@ def test_the_result_depends_on_the_key_only(change):
   one = np.asarray(change(KEY, images))
   np.testing.assert_array_equal(change(jax.random.key(0), images), one)
   assert (np.asarray(change(jax.random.key(1), images)) != one).any()
+
+
+def test_masking_zeroes_the_given_fraction_and_gaussian_noise_has_the_given_deviation():
+  x = jnp.ones((400, 100))
+  masked = augmentation.corrupt(jax.random.key(0), x, "masking", 0.3)
+  assert set(np.unique(masked)) == {0.0, 1.0}
+  np.testing.assert_allclose(masked.mean(), 0.7, atol=0.01)
+  noise = augmentation.corrupt(jax.random.key(0), x, "gaussian", 0.3) - x
+  np.testing.assert_allclose([noise.mean(), noise.std()], [0, 0.3], atol=0.01)

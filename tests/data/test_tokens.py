@@ -1,5 +1,7 @@
 """Subword tokens: training, serialization, padding and truncation."""
 
+import json
+
 import numpy as np
 import pytest
 import tokenizers
@@ -84,6 +86,25 @@ def test_a_tokenizer_whose_padding_is_not_0_is_refused(tmp_path):
   with pytest.raises(UserError, match=r"tokenizer.json: expected id 0 for \[PAD\], got 1"):
     tokens.load(tmp_path / "tokenizer.json")
   with pytest.raises(UserError, match=r"the JSON text: expected id 0 for \[PAD\], got 1"):
+    tokens.from_json(text)
+
+
+@pytest.mark.parametrize("changes", [
+    {"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}},  # Panics when parsed,
+    {"post_processor": {"type": "TemplateProcessing", "pair": [], "special_tokens": {},  # when
+                        "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}]}},  # it encodes.
+    {"model": {"type": "WordPiece", "unk_token": "[X]", "continuing_subword_prefix": "##",
+               "max_input_chars_per_word": 100, "vocab": {"[PAD]": 0}}},  # An error then.
+])  # fmt: skip
+def test_a_tokenizer_that_does_not_work_is_refused(changes):
+  text = json.dumps({**json.loads(tokens.to_json(tokens.train_bpe(TEXTS, 60))), **changes})
+  with pytest.raises(UserError, match="the JSON text is not a tokenizer that works: "):
+    tokens.from_json(text)
+
+
+def test_a_tokenizer_without_a_special_token_is_refused():
+  text = tokenizers.Tokenizer(tokenizers.models.BPE({"[PAD]": 0, "[UNK]": 1}, [])).to_str()
+  with pytest.raises(UserError, match=r"the JSON text has no token \[CLS\], \[SEP\], \[MASK\]"):
     tokens.from_json(text)
 
 

@@ -137,3 +137,13 @@ def test_a_vocabulary_of_one_is_refused(kind, text, size, message):
 def test_a_surrogate_is_refused():
   with pytest.raises(UserError, match="is not valid UTF-8"):
     BYTE_PAIRS.encode("caf\udce9")
+
+
+@pytest.mark.parametrize("assets", [
+    {}, {"characters": None}, {"characters": ""}, {"characters": "aba"}, {"characters": [1, 2]},
+    {"words": "abc"}, {"words": []}, {"words": ["a", 3]}, {"words": ["a", "a"]}, {"words": {}},
+    {"byte_pairs": 3}, {"byte_pairs": "{}"}, {"byte_pairs": None},
+])  # fmt: skip
+def test_assets_of_no_vocabulary_are_errors_of_values(assets):
+  with pytest.raises((KeyError, TypeError, ValueError)):
+    vocabularies.of(assets)

@@ -1,13 +1,26 @@
 """A run that is killed at any moment and started again is the uninterrupted run."""
 
+import importlib
 import os
 import pathlib
 import random
 import signal
 import time
 
+import kill_points
 import programs as programs_lib
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NAMES = sorted(path.parent.name for path in ROOT.glob("experiments/*/config.py"))
+DEBUG = [
+    f"experiments.{name}:{preset}"
+    for name in NAMES
+    for preset in importlib.import_module(f"experiments.{name}.config").PRESETS
+    if preset.startswith("debug")
+]
+# Of some hundred points of a preset; all of them would take an hour. Each preset has others.
+POINTS = 8
 
 
 class Trainer:
@@ -94,3 +107,16 @@ def test_three_kills_and_a_stop_change_nothing(programs, tmp_path):
 )
 def test_twenty_kills_change_nothing(programs, tmp_path, experiment):
   kill_often(Trainer(programs, True, 400, *experiment), tmp_path, 20, 400)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("preset", DEBUG)
+def test_a_kill_at_a_call_that_changes_the_folder_loses_nothing(
+    programs, trained, flags_of, tmp_path, preset
+):
+  def choose(points):
+    every = len(points) // POINTS
+    return points[DEBUG.index(preset) * every // len(DEBUG) :: every][:POINTS]
+
+  command = kill_points.command(programs, *flags_of(preset))
+  assert kill_points.check(command, trained(preset), tmp_path, choose) == POINTS

@@ -9,6 +9,7 @@ from dlx.data import tokens
 from dlx.errors import UserError
 from dlx.training import train
 from experiments.masked_lm import config as configs
+from experiments.masked_lm import experiment
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,28 @@ def test_masks_differ_with_the_key_and_not_with_anything_else(run):
   losses = [np.asarray(loss_of(variables, batch, jax.random.key(k))["loss"]) for k in (0, 1, 0)]
   np.testing.assert_array_equal(losses[0], losses[2])
   assert np.abs(losses[0] - losses[1]).max() > 1e-3
+
+
+def test_embeddings_of_no_token_are_neither_predicted_nor_part_of_the_loss(run):
+  assets = run.data.assets
+  count = assets["encoder"]["vocab_size"]
+  padded = {**assets, "encoder": {**assets["encoder"], "vocab_size": count + 7}}
+  task = experiment.make(run.config, padded)
+  params = task.init_fn(jax.random.key(0), run.data)["params"]
+  params["bias"] = np.float32(params["bias"]).copy()
+  params["bias"][count:] = 50  # The most probable ones, if they counted.
+  table, inner = params["transformer"]["embedding"]["embedding"], params["transformer"]
+  plain = {**params, "bias": params["bias"][:count]}
+  plain["transformer"] = {**inner, "embedding": {"embedding": table[:count]}}
+  batch = {k: v[:8] for k, v in run.data.train.items() if k != "text"}
+  losses = [
+      np.asarray(t.eval_fn({"params": p}, batch, jax.random.key(0))["loss"])
+      for t, p in ((task, params), (run.task, plain))
+  ]
+  np.testing.assert_allclose(*losses, rtol=1e-6)
+  apply = lambda function, arrays: function({"params": params}, arrays, None)  # noqa: E731
+  (line,) = task.predict({"params": params}, ["the plot [MASK] dull"], apply, top=count)
+  assert len(line.split(", ")) == count and "None" not in line
 
 
 def test_a_trained_model_predicts_better_than_any_model_without_context(trained):

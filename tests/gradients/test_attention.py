@@ -66,6 +66,56 @@ def test_tiny_scores_give_all_keys_the_same_weight(x64, rule, compile_):
   np.testing.assert_allclose(d_key / 1e-300, d_s.T @ query, rtol=1e-12)
 
 
+def all_far_below(dtype, number):
+  """(arrays, the gradients) where all keys of rows 1 and 3 have the same huge negative bias.
+
+  Scores of those rows are equal after rounding, so A = 1/5 there; in exact arithmetic.
+  """
+  query, key, value, d_out = (np.float64(x) for x in draw((4, 2), (5, 2), (5, 3), (4, 3)))
+  bias = np.zeros((4, 1))
+  bias[[1, 3]] = number
+  s = np.where(bias < 0, 0, query @ key.T / np.sqrt(2))
+  a = np.exp(s) / np.exp(s).sum(-1, keepdims=True)
+  d_a = d_out @ value.T
+  d_s = a * (d_a - (a * d_a).sum(-1, keepdims=True))
+  d_query, d_key = d_s @ key / np.sqrt(2), d_s.T @ query / np.sqrt(2)
+  arrays = [jnp.asarray(x, dtype) for x in (query, key, value, bias, d_out)]
+  return arrays, (d_query, d_key, a.T @ d_out, d_s.sum(-1, keepdims=True))
+
+
+FAR_BELOW = [(jnp.float32, -1e9), (jnp.float32, "smallest"), (jnp.float64, -1e18),
+             (jnp.float64, "smallest"), (jnp.bfloat16, -1e9)]  # fmt: skip
+
+
+@eager_and_jit
+@each_rule
+@pytest.mark.parametrize("dtype, number", FAR_BELOW)
+def test_a_huge_negative_bias_of_all_keys_leaves_their_weights_equal(
+    x64, rule, compile_, dtype, number
+):
+  number = float(jnp.finfo(dtype).min) if number == "smallest" else number
+  (query, key, value, bias, d_out), expected = all_far_below(dtype, number)
+  found = compile_(rule)(query, key, value, bias, d_out=d_out)
+  for x, y in zip(found, expected, strict=True):
+    np.testing.assert_allclose(np.float64(x), y, atol=20 * float(jnp.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("dtype, number", [(jnp.float32, -1e9), (jnp.float64, -1e18)])
+def test_so_do_the_layers_and_their_second_derivatives(x64, dtype, number, monkeypatch):
+  monkeypatch.setattr(attention, "block_sizes", lambda query_shape, key_shape: (2, 3))
+  (*arrays, d_out), expected = all_far_below(dtype, number)
+  seconds = []
+  for implementation in ("autodiff", "blocked"):
+    attended = functools.partial(attention.dot_product_attention, implementation=implementation)
+    first = lambda *args: jax.vjp(attended, *args)[1](d_out)  # noqa: B023, E731
+    for x, y in zip(jax.jit(first)(*arrays), expected, strict=True):
+      np.testing.assert_allclose(x, y, atol=20 * float(jnp.finfo(dtype).eps))
+    squares = lambda *args: sum((d**2).sum() for d in first(*args))  # noqa: B023, E731
+    seconds.append(jax.jit(jax.grad(squares, (0, 1, 2)))(*arrays))
+  for x, y in zip(*seconds, strict=True):
+    np.testing.assert_allclose(x, y, atol=100 * float(jnp.finfo(dtype).eps))
+
+
 @eager_and_jit
 @each_rule
 def test_masked_keys_may_be_infinite(x64, rule, compile_):

@@ -2,15 +2,17 @@
 
 import json
 
+import jax
 import numpy as np
 import programs as programs_lib
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import dlx
 from dlx.data import documents, tokens
 from dlx.errors import UserError
+from dlx.training import train
 from experiments.transformer_sentiment import config as configs
 
 DEBUG = "--config=experiments/transformer_sentiment/config.py:debug"
@@ -126,6 +128,23 @@ def test_a_published_encoder_is_fine_tuned_and_then_no_longer_needed(
   assert finished.code == 0 and len(finished.out.splitlines()) == 2, finished
 
 
+def test_an_encoder_with_more_embeddings_than_tokens_is_read(published):
+  """The vocabulary of many published encoders is rounded up, for the speed of the matrices."""
+  config = json.loads((published / "config.json").read_text())
+  weights = load_file(published / "model.safetensors")
+  name = "embeddings.word_embeddings.weight"
+  weights[name] = np.concatenate([weights[name], np.full((7, 16), np.nan, np.float32)])
+  save_file(weights, published / "model.safetensors")
+  count = config["vocab_size"]
+  (published / "config.json").write_text(json.dumps(config | {"vocab_size": count + 7}))
+  prepared = train.prepare(configs.get_config("debug", {"init_from": str(published)}), None)
+  variables = prepared.task.init_fn(jax.random.key(0), prepared.data)
+  table = variables["params"]["network"]["transformer"]["embedding"]["embedding"]
+  np.testing.assert_array_equal(table, weights[name])
+  batch = {k: x[:4] for k, x in prepared.data.validation.items() if k != "text"}
+  assert np.isfinite(prepared.task.outputs_fn(variables, batch)).all()  # No nan is read.
+
+
 def refused(workdir, message, **changes):
   changes = {key.replace("__", "."): value for key, value in changes.items()}
   with pytest.raises(UserError, match=message) as error:
@@ -148,6 +167,7 @@ def test_encoders_that_cannot_be_used_are_refused(trained, published, tmp_path):
       workdir, "max_length: expected at most 24, the encoder's learned positions, got 25",
       init_from=str(published), data__max_length=25,
   )  # fmt: skip
-  other = json.loads((published / "config.json").read_text()) | {"vocab_size": 99}
+  other = json.loads((published / "config.json").read_text()) | {"vocab_size": 9}
   (published / "config.json").write_text(json.dumps(other))
-  refused(workdir, "the encoder 99", init_from=str(published))
+  message = r"encoder: the tokenizer has \d+ tokens, but the encoder 9; they do not belong together"
+  refused(workdir, message, init_from=str(published))

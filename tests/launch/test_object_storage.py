@@ -77,6 +77,17 @@ def test_a_run_in_a_bucket_equals_a_local_run(bucket, programs, trained, tmp_pat
       for run, workdir in ((bucket, RUN), (programs, alone))
   )
   assert ours == theirs and len(ours) > 3
+  # What is refused names the address, and no local folder.
+  changed = bucket("launch.train", DEBUG, f"--workdir={RUN}", "--config.seed=1")
+  last = changed.err.splitlines()[-1]
+  assert last.startswith(f"workdir {RUN} is a run with another config: seed (0 -> 1)"), changed
+  wide = ("--config.model.d_hidden=24", "--override")
+  changed = bucket("launch.train", DEBUG, f"--workdir={RUN}", *wide)
+  last = changed.err.splitlines()[-1]
+  assert last.startswith(f"workdir {RUN} is a run with another model"), changed
+  lacking = bucket("launch.predict", f"--workdir={RUN}-2", "line")
+  last = lacking.err.splitlines()[-1]
+  assert last.startswith(f"workdir {RUN}-2 is not a run"), lacking
   assert bucket.generations("runs/one/") == before  # It wrote nothing: the run may be training.
 
 

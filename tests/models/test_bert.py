@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -92,6 +93,15 @@ def by_hand(w, ids, mask):
 IDS, MASK = np.array([2, 17, 9, 9, 3, 0]), np.arange(6) < 5
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_weights_of_any_dtype_are_read_as_float32(folder, dtype):
+  weights = {name: x.astype(jnp.dtype(dtype)) for name, x in tensors().items()}
+  found = hidden_states(folder(weights=weights), IDS, MASK)
+  expected = by_hand({name: np.float64(x) for name, x in weights.items()}, IDS, MASK)
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found[MASK], expected[MASK], atol=1e-5)
+
+
 @pytest.mark.parametrize("form", ["plain", "with a head", "old names"])
 def test_hidden_states_are_those_of_the_published_equations(folder, form):
   weights = tensors()
@@ -133,13 +143,32 @@ def test_other_folders_are_not_encoders(folder, tmp_path):
 @pytest.mark.parametrize("config, message", [
     ({"model_type": "roberta"}, "model_type is 'roberta'; only 'bert'"),
     ({"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu'"),
-    ({"hidden_size": "8"}, "no number for hidden_size"),
+    ({"hidden_size": "8"}, "hidden_size is '8'; expected a positive integer"),
+    ({"num_attention_heads": 3}, "num_attention_heads is 3; expected a divisor of hidden_size, 8"),
     ({"vocab_size": 31}, r"word_embeddings.weight has the shape \(30, 8\), expected \(31, 8\)"),
     ({"num_hidden_layers": 3}, "no tensor encoder.layer.2.attention.self.query.weight"),
 ])  # fmt: skip
 def test_an_unsupported_or_inconsistent_folder_is_refused(folder, config, message):
   with pytest.raises(UserError, match=message):
     bert.read_params(folder(config))
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, 2.0, 1.5, float("nan"), True, "2", [2]])
+def test_a_size_that_is_not_possible_is_refused(folder, value):
+  sizes = [key for key, size in CONFIG.items() if isinstance(size, int)]
+  for key in sizes:
+    with pytest.raises(UserError, match=rf"config.json: {key} is .*; expected a positive integer"):
+      bert.read_options(folder({key: value}))
+  if value not in (0, 2.0, 1.5):
+    with pytest.raises(UserError, match="layer_norm_eps is .*; expected a number of at least 0"):
+      bert.read_options(folder({"layer_norm_eps": value}))
+
+
+def test_a_config_that_is_nested_too_deep_is_no_encoder(folder):
+  directory = folder()
+  (directory / "config.json").write_text("[" * 100_000)
+  with pytest.raises(UserError, match="config.json is missing or not valid JSON"):
+    bert.read_options(directory)
 
 
 def test_missing_and_corrupted_weights_are_named(folder):

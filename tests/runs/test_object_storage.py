@@ -38,3 +38,12 @@ def test_the_lease_is_released_after_a_failure(bucket):
       assert files.exists(f"{root}/{lease.LEASE}")
       raise RuntimeError("diverged")
   assert not files.exists(f"{root}/{lease.LEASE}")
+
+
+def test_errors_name_the_address_and_not_the_local_folder(bucket):
+  _, _, address = bucket
+  with pytest.raises(UserError, match=f"^{address}/config.json and workdir {address}$"):
+    with object_storage.opened_to_train(address) as workdir:
+      raise UserError(f"{workdir}/config.json and workdir {workdir}")
+  read = object_storage.open_to_read(address)
+  assert object_storage.with_addresses(f"{read}: step 3") == f"{address}: step 3"

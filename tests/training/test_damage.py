@@ -156,6 +156,23 @@ def test_a_stranger_whose_checksums_fit_gets_one_line(trained, tmp_path, name):
       assert "\n" not in str(refused.value), how
 
 
+@pytest.mark.parametrize("use", [opened, exported])
+@pytest.mark.parametrize("changes", [
+    None, {"model_type": "bert"}, {"experiment": "linear_regression"}, {"seed": "0"},
+    {"training": 3}, {"data": {"batch_size": -1}}, {"more": {"key": 1}},
+])  # fmt: skip
+def test_a_config_that_is_not_one_of_its_experiment_is_named(trained, tmp_path, use, changes):
+  folder = shutil.copytree(trained, tmp_path / "run")
+  whole = json.loads((folder / "config.json").read_text())
+  is_whole = changes is None or {"model_type", "experiment"} & changes.keys()
+  content = (changes or {}) if is_whole else {**whole, **changes}
+  (folder / "config.json").write_text(json.dumps(content))
+  record.rebuild(folder, ["config.json", "data.json", "assets.json", "assets.safetensors"])
+  with pytest.raises(UserError, match="config.json") as refused:
+    use(folder)
+  assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("experiment", ["..x", ".x", "", None, 3, "os", "runs.payload", "a b"])
 def test_a_config_imports_no_code_beside_the_caller(trained, tmp_path, experiment, monkeypatch):
   folder = shutil.copytree(trained, tmp_path / "run")

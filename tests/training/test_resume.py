@@ -3,11 +3,14 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import dlx
 from dlx.errors import UserError
+from dlx.experiment import Loss
 from dlx.runs import lock
 
 
@@ -48,6 +51,36 @@ def test_another_config_is_refused_with_the_keys_unless_overridden(get_config, c
   assert files.contents(copied) == before
   dlx.train(get_config(changes=changes), copied, override=True)
   assert dlx.load_run(copied).config.optimizer.learning_rate == 0.2
+
+
+@pytest.mark.parametrize("changed, name, message", [
+    ("model", "params.w", r"is \(3,\) in its checkpoint 12 and \(4,\) with this config"),
+    ("optimizer", "opt_state", "absent"), ("average", "ema", "is absent in its checkpoint 12 and"),
+])  # fmt: skip
+def test_a_run_of_another_architecture_is_refused_even_if_overridden(
+    get_config, experiment, copied, files, monkeypatch, changed, name, message
+):
+  changes = {"average": {"training.ema_decay": 0.9}, "optimizer": {}, "model": {"seed": 1}}
+  make = experiment.make
+
+  def other(*args):
+    if changed == "optimizer":
+      return make(*args)._replace(optimizer=optax.sgd(0.1))
+    task = make(*args)
+    params = lambda: {"w": jnp.zeros(4), "b": jnp.zeros(())}  # noqa: E731
+    out = lambda v, batch: batch["x"] @ v["params"]["w"][:3]  # noqa: E731
+    init_fn = lambda rng, data: {"params": params(), "seen": jnp.zeros((), jnp.int32)}  # noqa: E731
+    return task._replace(
+        init_fn=init_fn, loss_fn=lambda v, batch, rng: Loss((out(v, batch) ** 2).mean()),
+        eval_fn=lambda v, batch, rng: {"loss": out(v, batch)},
+    )  # fmt: skip
+
+  if changed != "average":
+    monkeypatch.setattr(experiment, "make", other)
+  before = files.contents(copied)
+  with pytest.raises(UserError, match=f"another model or optimizer: {name}.*{message}") as refused:
+    dlx.train(get_config(changes=changes[changed]), copied, override=True)
+  assert "\n" not in str(refused.value) and files.contents(copied) == before
 
 
 def test_keys_that_do_not_change_the_training_may_differ(get_config, copied):

@@ -1,7 +1,9 @@
 """dlx.train with the fields of a task: no steps, the best metric, collections, pretrained."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import dlx
@@ -56,6 +58,21 @@ def test_training_only_collections_are_in_checkpoints_alone(trained, tmp_path, f
   assert "seen" in run.variables and set(run.eval_variables) == {"params"}
   export.export(run, tmp_path / "export")
   assert set(dlx.load_run(tmp_path / "export").variables) == {"params"}
+
+
+@pytest.mark.parametrize("optimizer", [None, optax.adamw(0.1, weight_decay=0.5)])
+def test_frozen_parameters_keep_their_values_and_have_no_moments(
+    change_task, experiment, get_config, trained, tmp_path, files, optimizer
+):
+  init_fn = lambda rng, data: {"params": {"w": jnp.ones(3), "b": jnp.ones(())},  # noqa: E731
+                               "seen": jnp.zeros((), jnp.int32)}  # fmt: skip
+  change_task(init_fn=init_fn, is_trained=lambda name: name == "b", optimizer=optimizer)
+  dlx.train(get_config(), tmp_path / "run")
+  state = files.last_state(tmp_path / "run")
+  np.testing.assert_array_equal(state["params"]["w"], np.ones(3))
+  assert abs(float(state["params"]["b"]) - 1) > 0.1
+  assert not [x for x in jax.tree.leaves(state["opt_state"]) if np.size(x) == 3]
+  assert [x for x in jax.tree.leaves(files.last_state(trained)["opt_state"]) if np.size(x) == 3]
 
 
 def test_evaluation_does_not_see_training_only_collections(

@@ -128,7 +128,7 @@ CASES = [
     ),
     Case(
         name="attention.dot_product_attention_in_blocks",
-        formula="A = e^(S - L), d_S = A (d_O V^T - rowsum(d_O O)), block by block",
+        formula="A = e^(S - m) / l, d_S = A (d_O V^T - rowsum(d_O O)), block by block",
         reference=_reference,
         rule=blocked_attention.dot_product_attention_vjp,
         draw=_draw,
@@ -142,7 +142,7 @@ CASES = [
         batched_options=("mask",),
         equivalent=SYMMETRIC | {
             # The layer's second derivative needs it (tests/gradients/test_attention.py).
-            "(out * d_out).sum(-1) - d_lse -> (out * d_out).sum(-1)": "d_lse is 0 here",
+            "(out * p).sum(-1) - d_total -> (out * p).sum(-1)": "d_total is 0 here",
             "key.shape[-2], k, q)": "any block sizes give the same result",
             "jnp.zeros_like(key) -> key": "every block is overwritten",
             "jnp.zeros_like(value) -> value": "every block is overwritten",
