@@ -49,6 +49,7 @@ def test_a_simple_network_agrees_with_the_product_of_its_jacobians(run, activati
   np.testing.assert_allclose(found, [np.linalg.norm(d) for d in expected[::-1]], rtol=1e-12)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("module", [gru, lstm])
 def test_a_gated_network_agrees_with_the_product_of_its_jacobians(run, module):

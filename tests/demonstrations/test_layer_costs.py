@@ -16,6 +16,7 @@ EXPECTED = {  # (operations, steps, longest path) by hand.
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.parametrize("n, d, k", [(16, 4, 3), (32, 4, 3), (16, 6, 5)])
 def test_counts_are_those_of_the_table(name, n, d, k):

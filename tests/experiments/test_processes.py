@@ -88,6 +88,7 @@ def check_alike(programs, in_float64, workdir, experiment, processes, devices, f
     assert (workdir / name).exists(), name
 
 
+@pytest.mark.full
 def test_processes_train_the_parameters_of_one(programs, in_float64, tmp_path):
   check_alike(programs, in_float64, tmp_path / "run", *ALIKE)
 

@@ -23,6 +23,7 @@ def opened(request):
   return config, data, task, jax.jit(lambda: task.init_fn(jax.random.key(0), data))()
 
 
+@pytest.mark.sampled(1)
 def test_the_metrics_are_means_over_the_tokens_of_all_targets(opened):
   """Against the logits of one pair at a time, without padding."""
   config, data, task, variables = opened
@@ -42,6 +43,7 @@ def test_the_metrics_are_means_over_the_tokens_of_all_targets(opened):
   assert int(found["loss"][1].sum()) == count
 
 
+@pytest.mark.sampled(1)
 def test_predictions_do_not_depend_on_other_lines_and_have_scores(opened):
   config, data, task, variables = opened
   apply = evaluation.make_apply(variables, sharding.make_mesh(), chunk=4)

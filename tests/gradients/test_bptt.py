@@ -50,6 +50,7 @@ def assert_same(actual, expected):
   jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
+@pytest.mark.sampled(2)
 @each_rule
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_padding_has_no_effect_even_if_it_is_nan(layer, rules, options, reverse):
@@ -86,6 +87,7 @@ def test_without_valid_steps_the_cotangent_of_the_carry_is_unchanged(
     np.testing.assert_array_equal(leaf, 0)
 
 
+@pytest.mark.sampled(2)
 @each_rule
 def test_without_steps_the_cotangent_of_the_carry_is_unchanged(layer, rules, options):
   inputs, d_out = draw(layer, options, steps=0)

@@ -92,6 +92,7 @@ def set_rows(monkeypatch, case, rows):
   monkeypatch.setattr(blocked_conv, "BLOCK_BYTES", rows * lanes * numbers * x.dtype.itemsize)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("block", ["two rows", "two images", "all"])
 @pytest.mark.parametrize("case", CASES)
 def test_the_blocked_form_agrees_with_autodiff(x64, monkeypatch, case, block):
@@ -161,6 +162,7 @@ def test_autodiff_and_accelerators_keep_forward_mode():
     slope("auto")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("case", ["same", "strides", "one_by_one"])
 def test_no_precision_is_lost_in_bfloat16(x64, case):
   """Sums over positions are in float32; only the result is rounded."""

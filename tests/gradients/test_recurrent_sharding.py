@@ -1,5 +1,7 @@
 """With the batch sharded over eight devices, recurrent rules gather no activations."""
 
+import pytest
+
 # Runs on eight simulated devices, in float64.
 PROGRAM = r'''
 import re

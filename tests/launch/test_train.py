@@ -244,7 +244,7 @@ def test_an_export_is_evaluated_and_sampled_like_the_run(programs, run, sample, 
 def test_the_list_has_every_preset(programs):
   finished = programs("launch.train", "--list")
   assert finished.code == 0 and finished.err == ""
-  presets = "quickstart, shakespeare, shakespeare_large, debug, debug_stream"
+  presets = "quickstart, shakespeare, shakespeare_large, brown, debug, debug_stream"
   assert f"experiments/gru_lm/config.py: {presets}\n" in finished.out
 
 

@@ -114,6 +114,7 @@ def test_causal_gradients_reach_the_past_and_not_the_future(x64, implementation)
     np.testing.assert_array_equal(reached, expected)
 
 
+@pytest.mark.sampled(2)
 @each_implementation
 @pytest.mark.parametrize("shape", [(6,), (5, 1), (3, 1, 6), (2, 1, 5, 6), ()])
 def test_masks_broadcast(x64, implementation, shape):
@@ -149,6 +150,7 @@ def test_permuting_queries_or_keys_permutes_or_keeps_the_output(x64, implementat
   )
 
 
+@pytest.mark.sampled(1)
 @eager_and_jit
 @each_implementation
 def test_a_fully_masked_row_is_zero_and_has_no_gradient(x64, compile_, implementation):
@@ -182,6 +184,7 @@ def test_everything_masked_gives_zeros(implementation):
     np.testing.assert_array_equal(x, 0)
 
 
+@pytest.mark.sampled(1)
 @each_implementation
 def test_vmap_and_leading_dimensions_agree(x64, implementation):
   args = draw((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 2))

@@ -197,6 +197,7 @@ def test_soft_caps_bound_the_scores(x64, implementation, softcap):
   np.testing.assert_array_equal(d[1], 0)
 
 
+@pytest.mark.sampled(2)
 @each_implementation
 @pytest.mark.parametrize(
     "of_inputs, of_bias", [("float32", "bfloat16"), ("bfloat16", "float32")]

@@ -64,6 +64,7 @@ def padded(ids):
   return [*ids, *[0] * (T - len(ids))]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_a_wide_beam_finds_the_best_sequences_in_order(x64, run, tables, alpha):
   step, carry = stepper(tables)
@@ -77,6 +78,7 @@ def test_a_wide_beam_finds_the_best_sequences_in_order(x64, run, tables, alpha):
     assert found.ids[b, :8].tolist() == [padded(ids) for ids, _ in expected[:8]]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 def test_width_one_is_greedy(x64, run, tables, alpha):
   step, carry = stepper(tables)

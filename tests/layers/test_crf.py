@@ -95,6 +95,7 @@ def test_of_equal_paths_viterbi_takes_the_first():
   assert tags.tolist() == [0, 0, 0] and float(score) == 0
 
 
+@pytest.mark.sampled(2)
 @both
 @eager_and_jit
 def test_padding_changes_nothing(x64, compile_, implementation):
@@ -131,6 +132,7 @@ def test_padding_changes_nothing(x64, compile_, implementation):
     assert not np.any(marginals[i, n:]) and not np.any(d_emissions[i, n:])
 
 
+@pytest.mark.sampled(2)
 @eager_and_jit
 @pytest.mark.parametrize("dtype, gap", [("float32", 300.0), ("float64", 3000.0)])
 def test_products_that_underflow_are_computed_in_logarithms(x64, compile_, dtype, gap):
@@ -186,6 +188,7 @@ def test_lists_and_numpy_arrays_are_arrays():
   np.testing.assert_allclose(crf.score(*lists, [0, 1, 2]), crf.score(params, emissions, [0, 1, 2]))
 
 
+@pytest.mark.sampled(2)
 @both
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3)])
 def test_nothing_has_the_probability_one(shape, implementation):
@@ -204,6 +207,7 @@ def test_nothing_has_the_probability_one(shape, implementation):
   assert scores.shape == shape[:-1] and not np.any(scores)
 
 
+@pytest.mark.sampled(1)
 @both
 def test_bfloat16_emissions_have_a_float32_loss(implementation):
   params, emissions = draw((2, 4))

@@ -32,6 +32,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(2)
 @compiled
 @pytest.mark.parametrize("case", CASES)
 def test_every_output_is_the_maximum_or_mean_of_its_window(x64, case, compile_):

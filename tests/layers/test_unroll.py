@@ -141,6 +141,7 @@ def test_two_halves_with_the_carry_passed_on_are_one_scan(cell, options):
   assert_close(end, last)
 
 
+@pytest.mark.sampled(2)
 @each_cell
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_padding_has_no_effect_on_values_and_gradients_and_no_gradient(cell, options, reverse):
@@ -245,6 +246,7 @@ def test_time_first_moves_the_axis_before_the_last_and_time_last_undoes_it():
   np.testing.assert_array_equal(unroll.time_last(unroll.time_first(xs)), xs)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("padding", [np.nan, np.inf])
 @pytest.mark.parametrize("cell", [rnn, gru, lstm])
 def test_nan_in_the_padding_does_not_reach_states_or_gradients(cell, padding):

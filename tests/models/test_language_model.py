@@ -61,6 +61,7 @@ def test_the_gradient_of_a_logit_reaches_tokens_up_to_its_step_only(x64, cell, o
     assert grads[ids[: t + 1]].any(-1).all()
 
 
+@pytest.mark.sampled(2)
 @forms
 def test_two_halves_with_carried_state_equal_the_whole_sequence(cell, options):
   model, params = make(cell, **options)
@@ -86,6 +87,7 @@ def test_a_single_sequence_equals_its_row_of_a_batch(cell, options):
   assert apply(model, params, IDS[None, :, None])[0].shape == (1, 2, 1, T, VOCAB)
 
 
+@pytest.mark.sampled(2)
 @forms
 def test_few_tokens_and_many_have_the_same_logits(cell, options):
   """With fewer tokens than the vocabulary has, the embedding is computed differently."""

@@ -80,6 +80,7 @@ def test_a_block_with_a_zero_last_layer_is_the_identity(options):
   assert "projection" not in params
 
 
+@pytest.mark.sampled(1)
 @each_block
 def test_images_are_independent_in_evaluation_but_not_in_training(options):
   model, x = small(**options), images(4, 8, 8, 3)
@@ -109,6 +110,7 @@ def test_statistics_move_towards_the_batch_in_training_only():
   jax.tree.map(np.testing.assert_array_equal, same["batch_stats"], start)
 
 
+@pytest.mark.sampled(1)
 @each_block
 def test_bfloat16_images_are_computed_in_bfloat16_with_float32_parameters(options):
   model, x = small(**options), images(4, 8, 8, 3)

@@ -1,5 +1,6 @@
 """Encoders with decoders: reading a target whole, token by token, and as beams."""
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,8 +36,8 @@ def case(request):
     rng = np.random.default_rng(0)
     source, ids = (jnp.asarray(rng.integers(3, V, (B, n)), jnp.int32) for n in (S, T))
     mask = jnp.arange(S) < jnp.array([5, 3, 1])[:, None]
-    params = jax.jit(model.init)(jax.random.key(0), source, mask, ids)["params"]
-    return model, jax.tree.map(lambda p: p.astype(jnp.float64), params), source, mask, ids
+    variables = drawn.variables(model.init, jax.random.key(0), source, mask, ids, dtype=float)
+    return model, variables["params"], source, mask, ids
 
 
 def close(found, expected):
@@ -48,6 +49,7 @@ def whole(model):
   return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
 
 
+@pytest.mark.sampled(2)
 def test_token_by_token_the_logits_of_beams_are_those_of_the_whole_targets(case):
   """Two targets for each source, read side by side, in dimensions (B, 2)."""
   model, params, source, mask, ids = case
@@ -71,6 +73,7 @@ def test_token_by_token_the_logits_of_beams_are_those_of_the_whole_targets(case)
     close(found[:, k], whole(model)(params, source, mask, targets[:, k]))
 
 
+@pytest.mark.sampled(2)
 def test_padding_and_later_tokens_change_nothing(case):
   model, params, source, mask, ids = case
   expected = whole(model)(params, source, mask, ids)
@@ -81,6 +84,7 @@ def test_padding_and_later_tokens_change_nothing(case):
   close(found[:, :-1], expected[:, :-1])
 
 
+@pytest.mark.sampled(2)
 def test_every_parameter_has_a_gradient(case):
   model, params, source, mask, ids = case
 
@@ -96,6 +100,7 @@ def test_every_parameter_has_a_gradient(case):
     assert jnp.isfinite(grad).all() and jnp.any(grad != 0), jax.tree_util.keystr(path)
 
 
+@pytest.mark.sampled(2)
 def test_alignments_are_distributions_over_the_source_without_padding(case):
   model, params, source, mask, ids = case
   found = seq2seq.alignment(model, params, source, mask, ids)

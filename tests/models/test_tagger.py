@@ -1,5 +1,6 @@
 """The tagger: padding, characters, losses of tags that training has not."""
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ def inputs(seed=0):
   return jnp.asarray(rng.integers(6, size=(2, 4)) * valid), characters * valid[..., None], lengths
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "characters, cell, output",
     [("conv", "lstm", "crf"), ("gru", "gru", "softmax"), ("none", "rnn", "softmax")],
@@ -32,7 +34,7 @@ def test_padding_of_words_and_of_characters_changes_nothing(characters, cell, ou
   model = model_of(characters=characters, cell=cell, output=output)
   apply, args = jax.jit(model.apply), inputs()
   ids, spelled, lengths = args
-  variables = jax.jit(model.init)(RNG, *args)
+  variables = drawn.variables(model.init, RNG, *args)
   scores, chain = apply(variables, *args)
   assert (chain is None) == (output == "softmax") and scores.shape == (2, 4, 5)
   wide = jnp.pad(spelled, ((0, 0), (0, 0), (0, 3)))[1:, :2]
@@ -40,11 +42,12 @@ def test_padding_of_words_and_of_characters_changes_nothing(characters, cell, ou
   np.testing.assert_allclose(scores[1, :2], short[0][0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("characters", ["conv", "gru"])
 def test_unknown_words_differ_by_their_characters(characters):
   model = model_of(characters=characters)
   ids, spelled, lengths = jnp.zeros((1, 1), int), jnp.asarray([[[3, 4, 5]]]), jnp.asarray([1])
-  variables, apply = jax.jit(model.init)(RNG, ids, spelled, lengths), jax.jit(model.apply)
+  variables, apply = drawn.variables(model.init, RNG, ids, spelled, lengths), jax.jit(model.apply)
   scores = [apply(variables, ids, s, lengths)[0] for s in (spelled, spelled[..., ::-1])]
   assert np.abs(scores[0] - scores[1]).max() > 1e-4
 
@@ -52,7 +55,7 @@ def test_unknown_words_differ_by_their_characters(characters):
 def test_dropout_is_drawn_in_training_only():
   model = model_of(dropout_rate=0.5, recurrent_dropout_rate=0.5)
   args = inputs()
-  variables = jax.jit(model.init)(RNG, *args)
+  variables = drawn.variables(model.init, RNG, *args)
   train = jax.jit(lambda rng: model.apply(variables, *args, train=True, rngs={"dropout": rng})[0])
   first, second = (train(jax.random.key(i)) for i in (1, 2))
   assert np.abs(first - second).max() > 1e-3
@@ -60,6 +63,7 @@ def test_dropout_is_drawn_in_training_only():
   np.testing.assert_array_equal(model.apply(variables, *args)[0], plain)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("chained", [False, True])
 def test_the_loss_leaves_out_what_has_no_likelihood(chained):
   scores = jax.random.normal(RNG, (3, 4, 5))

@@ -2,6 +2,7 @@
 
 import functools
 
+import drawn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,13 +19,9 @@ def small(**options):
   return transformer.Transformer(11, **sizes | options)
 
 
-def make(model, *args, seed=0):
+def make(model, *args):
   """(params with biases other than 0 and scales other than 1, apply)."""
-  params = jax.jit(model.init)(jax.random.key(seed), *args)["params"]
-  leaves, structure = jax.tree.flatten(params)
-  rngs = jax.random.split(jax.random.key(seed + 1), len(leaves))
-  leaves = [x + 0.1 * jax.random.normal(r, x.shape) for x, r in zip(leaves, rngs)]
-  params = jax.tree.unflatten(structure, leaves)
+  params = drawn.variables(model.init, jax.random.key(0), *args)["params"]
   return params, jax.jit(lambda params, *args: model.apply({"params": params}, *args))
 
 
@@ -66,8 +63,9 @@ def test_a_causal_decoder_does_not_depend_on_later_tokens(positions, conv_width)
     return model.apply({"params": changed}, jnp.arange(6))[t].sum()
 
   table = jax.random.normal(jax.random.key(3), (11, 8))
+  gradient = jax.jit(jax.grad(output))
   for t in range(6):
-    seen = np.abs(jax.grad(output)(table, t)).sum(-1)[:6] > 0
+    seen = np.abs(gradient(table, t)).sum(-1)[:6] > 0
     np.testing.assert_array_equal(seen, np.arange(6) <= t)
 
 
@@ -108,6 +106,7 @@ def test_a_block_equals_pytorchs_encoder_layer(norm_first):
   np.testing.assert_allclose(found[MASK], expected[MASK], atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("width, is_causal", [(3, False), (4, False), (3, True)])
 def test_the_token_convolution_equals_a_loop_in_numpy(width, is_causal):
   block = transformer.Block(2, 12, conv_width=width, is_causal=is_causal)

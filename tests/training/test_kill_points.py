@@ -37,6 +37,7 @@ def half(command, tmp_path_factory):
   return workdir
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("start", ["new", "resumed"])
 def test_a_sample_of_kills_loses_nothing(command, uninterrupted, half, tmp_path, start):
   choose = lambda points: random.Random(0).sample(points, SAMPLE)  # noqa: E731

@@ -61,6 +61,7 @@ def drawn(tables, rng):
   return jax.jit(init)()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("method", ["skip_gram", "cbow"])
 @pytest.mark.parametrize("output", ["noise", "tree"])
 def test_a_step_is_a_step_along_the_gradient_of_the_whole_tables(
