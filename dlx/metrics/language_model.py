@@ -23,10 +23,14 @@ def token_losses(
   return {"loss": (found, jnp.ones_like(found))}
 
 
-def scale_output(variables: dict, temperature: float) -> dict:
-  """The variables of a model with logits divided by the temperature."""
-  output = jax.tree.map(lambda p: p / temperature, variables["params"]["output"])
-  return {**variables, "params": {**variables["params"], "output": output}}
+def at_temperature(variables: dict, temperature: float) -> dict:
+  """The variables of a model whose logits `calibrated` divides by the temperature."""
+  return {**variables, "temperature": np.float32(temperature)}
+
+
+def calibrated(variables: dict, logits: Float[Array, "..."]) -> Float[Array, "..."]:
+  """The logits at the temperature in the variables, as they are if there is none."""
+  return logits / variables["temperature"] if "temperature" in variables else logits
 
 
 def make_measure(eval_fn: Callable, vocabulary, stream_fn: Callable | None = None) -> Callable:
@@ -39,7 +43,7 @@ def make_measure(eval_fn: Callable, vocabulary, stream_fn: Callable | None = Non
 
   Args:
     eval_fn: `eval_fn(variables, batch, rng)`, `token_losses` of sequences (B, T), by a model whose
-      parameter "output" is its last linear layer.
+      logits go through `calibrated`.
     vocabulary: of dlx.data.vocabulary.
     stream_fn: `stream_fn(variables, batch, rng) -> (B,)`: the mean loss of streams (B, S, T),
       for a model with a state.
@@ -51,20 +55,20 @@ def make_measure(eval_fn: Callable, vocabulary, stream_fn: Callable | None = Non
       return float(found.mean())
 
     examples = data.split(split)
-    temperature = fit_temperature(lambda t: stateless(scale_output(variables, t), "validation"))
-    calibrated = scale_output(variables, temperature)
+    temperature = fit_temperature(lambda t: stateless(at_temperature(variables, t), "validation"))
+    scaled = at_temperature(variables, temperature)
     loss = stateless(variables, split)
     metrics = {
         **per_unit(loss, examples, vocabulary),
         "perplexity": np.exp(loss),
         "temperature": temperature,
-        "loss at the temperature": stateless(calibrated, split),
+        "loss at the temperature": stateless(scaled, split),
     }
     if stream_fn is None:
       return metrics
     streams = batches.in_streams(examples, _STREAMS)
     count = len(streams["inputs"])
-    for name, model in (("", variables), (" at the temperature", calibrated)):
+    for name, model in (("", variables), (" at the temperature", scaled)):
       found = apply(stream_fn, streams, variables=model, chunk=count)
       metrics[f"stateful loss{name}"] = found.mean()
     return metrics

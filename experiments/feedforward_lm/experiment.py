@@ -69,7 +69,8 @@ def make(config, assets) -> Task:
     features = jnp.concatenate([h, x], -1) if model.direct else h
     if rng is not None:
       features = dropout(rng, features, rate=model.dropout_rate)
-    return linear.apply(params["output"], features), last
+    logits = linear.apply(params["output"], features)
+    return language_model.calibrated(variables, logits), last
 
   def loss_fn(variables, batch, rng):
     inputs = schedule(rng, network, variables, empty((config.data.batch_size,)), batch)

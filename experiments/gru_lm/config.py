@@ -7,7 +7,7 @@ shakespeare        Tiny Shakespeare (TFDS); two CPU cores, 38 minutes: 1.3971 on
 brown              words of the Brown corpus, the file --config.data.text; not yet measured
 shakespeare_large  the same, wider, on a GPU or TPU; not yet measured
 debug              seconds; for tests
-debug_stream       debug with the state carried from batch to batch
+debug_stream       debug, tied, with the state carried from batch to batch
 
 --config.data.text=FILE trains any preset on a text file. README.md has the measurements.
 """
@@ -80,6 +80,7 @@ PRESETS = {
     },
     "debug_stream": {
         "base": "debug", "data.stream": True, "sampled_inputs.rate": 0.5, "exposure_curve": True,
+        "model.d_embed": 16, "model.tied": True, "model.embedding_dropout_rate": 0.1,
     },
 }  # fmt: skip
 get_config = presets.make("experiments.gru_lm", SETTINGS, PRESETS, RULES)

@@ -33,7 +33,8 @@ def make(config, assets) -> Task:
 
   def network(variables, ids, carries=None, **options):
     """(logits, carries) of ids (..., T)."""
-    return model.apply({"params": variables["params"]}, ids, carries, **options)
+    logits, carries = model.apply({"params": variables["params"]}, ids, carries, **options)
+    return language_model.calibrated(variables, logits), carries
 
   def init_fn(rng, data):
     ids = jnp.zeros((config.data.batch_size, 1), jnp.int32)

@@ -46,7 +46,7 @@ def make(config, assets) -> Task:
     params = variables["params"]
     states = model.apply({"params": params["transformer"]}, ids, cache=cache, **options)
     states, cache = states if cache is not None else (states, None)
-    return linear.apply(params["output"], states), cache
+    return language_model.calibrated(variables, linear.apply(params["output"], states)), cache
 
   def loss_fn(variables, batch, rng):
     cache = empty((config.data.batch_size,))

@@ -28,7 +28,8 @@ def tokens_of(temperature, count, seed):
 
 def token_losses(variables, batch, bonus=0.0):
   """-log p of each target, plus a bonus that stands for a state."""
-  log_p = jax.nn.log_softmax(jnp.asarray(variables["params"]["output"])[batch["inputs"]])
+  logits = jnp.asarray(variables["params"]["output"])[batch["inputs"]]
+  log_p = jax.nn.log_softmax(language_model.calibrated(variables, logits))
   return -jnp.take_along_axis(log_p, batch["targets"][..., None], -1)[..., 0] + bonus
 
 
