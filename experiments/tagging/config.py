@@ -70,7 +70,7 @@ RULES = (
 )  # fmt: skip
 _COUNTED = {"training.total_steps": 0, "training.ema_decay": None}
 PRESETS = {
-    "brown": {"data.file": settings.REQUIRED},
+    "brown": {"data.file": settings.REQUIRED, "training.total_steps": "8 epochs"},
     "brown_hmm": {"data.file": settings.REQUIRED, "model.kind": "hmm", **_COUNTED},
     "brown_most_frequent": {
         "data.file": settings.REQUIRED, "model.kind": "most_frequent", "model.suffix_length": 0,
