@@ -4,7 +4,7 @@ python -m launch.train --config=experiments/gru_lm/config.py:PRESET --workdir=ru
 
 quickstart         the source of this Python's standard library; two CPU cores, 3 minutes: 1.0595
 shakespeare        Tiny Shakespeare (TFDS); two CPU cores, 38 minutes: 1.3971 on validation + test
-brown              words of the Brown corpus, the file --config.data.text; 90 busy minutes: 202.6 per word
+brown              words of Brown, the file --config.data.text; 90 busy minutes: perplexity 202.6
 shakespeare_large  the same, wider, on a GPU or TPU; not yet measured
 debug              seconds; for tests
 debug_stream       debug, tied, with the state carried from batch to batch
