@@ -10,7 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dlx.layers import gru, lstm, rnn
 from dlx.layers.dropout import dropout
+
+CELLS = {"gru": gru, "lstm": lstm, "rnn": rnn}  # By their names in configs.
 
 
 def init(

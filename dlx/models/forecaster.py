@@ -5,10 +5,8 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dlx.layers import gru, linear, lstm, norm, positional, recurrent, rnn
+from dlx.layers import linear, norm, positional, recurrent
 from dlx.models.transformer_block import Block
-
-CELLS = {"gru": gru, "lstm": lstm, "rnn": rnn}
 
 
 class Forecaster(nn.Module):
@@ -43,7 +41,7 @@ class Forecaster(nn.Module):
     return values[..., -1] + linear.apply(output, run(values[..., None])[..., -1, :])[..., 0]
 
   def _recurrent(self, x):
-    cell = CELLS[self.network]
+    cell = recurrent.CELLS[self.network]
     layers = self.param(
         "recurrent",
         lambda rng: recurrent.init(rng, 1, self.d_hidden, self.num_layers, cell=cell),

@@ -4,10 +4,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, Int
 
-from dlx.layers import embedding, gru, linear, lstm, recurrent, rnn
+from dlx.layers import embedding, gru, linear, recurrent
 from dlx.layers.dropout import dropout
-
-CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
 
 
 class RecurrentLanguageModel(nn.Module):
@@ -52,7 +50,7 @@ class RecurrentLanguageModel(nn.Module):
       carries: the initial carry of each layer, zeros if None.
       train: draw dropout masks, from the key "dropout".
     """
-    cell = CELLS[self.cell]
+    cell = recurrent.CELLS[self.cell]
     options = {"reset_after": self.reset_after} if cell is gru else {}
     table = self.param("embedding", embedding.init, self.vocab_size, self.d_embed)
     layers = self.param(

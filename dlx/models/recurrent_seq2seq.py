@@ -18,10 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.layers import alignment, embedding, gru, linear, lstm, recurrent, rnn
+from dlx.layers import alignment, embedding, linear, recurrent
 from dlx.layers.dropout import dropout
-
-CELLS = {"gru": gru, "lstm": lstm, "rnn": rnn}
 
 
 class RecurrentPair(nn.Module):
@@ -43,7 +41,7 @@ class RecurrentPair(nn.Module):
 
   def setup(self):
     """Draws all parameters; the two methods share them."""
-    cell, d = CELLS[self.cell], self.d_model
+    cell, d = recurrent.CELLS[self.cell], self.d_model
     self.encoder = [
         self.param(f"encoder{i}", recurrent.init_bidirectional, d, d // 2, cell=cell)
         for i in range(self.num_layers)
@@ -59,7 +57,7 @@ class RecurrentPair(nn.Module):
       self, table: dict, source: Int[Array, "B S"], mask: Bool[Array, "B S"], train: bool = False
   ) -> tuple[dict, list]:
     """(memory, carry): the encoder's states with their keys, and the decoder's first states."""
-    cell = CELLS[self.cell]
+    cell = recurrent.CELLS[self.cell]
     xs = embedding.lookup(table, source)
     for layer in self.encoder:
       xs = self._drop(xs, train)
@@ -85,8 +83,9 @@ class RecurrentPair(nn.Module):
     options = {"rng": self.make_rng("dropout")} if train else {}
     layers = [core.unfreeze(layer) for layer in self.decoder]  # Linen freezes attributes.
     carry, states = recurrent.scan(
-        layers, xs, carry, cell=CELLS[self.cell], dropout_rate=self.dropout_rate, **options
-    )
+        layers, xs, carry, cell=recurrent.CELLS[self.cell], dropout_rate=self.dropout_rate,
+        **options,
+    )  # fmt: skip
     if self.attention != "none":
       rows = states.reshape(len(states), -1, self.d_model)
       a = alignment.weights(self.align, rows, memory["keys"], memory["mask"])

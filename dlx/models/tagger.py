@@ -6,9 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import optax
 
-from dlx.layers import conv, crf, embedding, linear, recurrent
+from dlx.layers import conv, crf, embedding, gru, linear, recurrent
 from dlx.layers.dropout import dropout
-from dlx.models.language_model import CELLS
 
 CHARACTERS = ("conv", "gru", "none")  # How the characters of a word become a vector.
 WINDOW = 3  # Characters in a window of the convolution.
@@ -33,7 +32,7 @@ def spelled(
   x = embedding.lookup(table, characters.astype(jnp.int32))
   if how == "gru":
     x = x.reshape(-1, *x.shape[-2:])
-    states, _ = recurrent.bidirectional(params, x, cell=CELLS["gru"], lengths=counts.reshape(-1))
+    states, _ = recurrent.bidirectional(params, x, cell=gru, lengths=counts.reshape(-1))
     return jnp.concatenate(states, -1).reshape(*characters.shape[:-1], -1)
   x = jnp.where(valid, x, 0)
   x = conv.apply(params, x.reshape(-1, 1, *x.shape[-2:])).reshape(*x.shape[:-1], -1)
@@ -87,7 +86,7 @@ class Tagger(nn.Module):
       lengths: the number of words, `(...)`.
       train: draw dropout masks, from the key "dropout".
     """
-    cell = CELLS[self.cell]
+    cell = recurrent.CELLS[self.cell]
     table = self.param("words", embedding.init, self.num_words, self.d_word)
     x = embedding.lookup(table, ids)
     if self.characters != "none":
@@ -118,7 +117,7 @@ class Tagger(nn.Module):
     table = self.param("characters", embedding.init, self.num_characters, d)
     if self.characters == "gru":
       init = lambda rng: recurrent.init_bidirectional(  # noqa: E731
-          rng, d, self.d_spelling // 2, cell=CELLS["gru"]
+          rng, d, self.d_spelling // 2, cell=gru
       )
     else:
       init = lambda rng: conv.init(rng, (1, WINDOW), d, self.d_spelling)  # noqa: E731

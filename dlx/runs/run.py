@@ -135,12 +135,14 @@ def _initial_shapes(task: Task) -> dict | None:
     return jax.eval_shape(lambda rng: task.init_fn(rng, data), jax.random.key(0))
 
   try:
-    try:
-      return trace(None)
-    except Exception:
-      trace(_Absent())  # Does it read pretrained variables in any case?
-      raise
+    return trace(None)
   except _NeedsData:
+    return None
+  except (AttributeError, TypeError, ValueError):
+    # Either it cannot do without pretrained variables, which are unknown here, or it has failed.
+    with contextlib.suppress(_NeedsData):
+      trace(_Absent())
+      raise
     return None
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dlx.data import series
-from dlx.models.forecaster import CELLS, Forecaster, free_running
+from dlx.layers.recurrent import CELLS
+from dlx.models.forecaster import Forecaster, free_running
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.models.language_model import CELLS, RecurrentLanguageModel
+from dlx.layers.recurrent import CELLS
+from dlx.models.language_model import RecurrentLanguageModel
 
 VOCAB, D, H, T = 7, 3, 4, 6
 IDS = np.array([[1, 5, 0, 3, 3, 6], [2, 2, 4, 0, 1, 5]], np.int32)

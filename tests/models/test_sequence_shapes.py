@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 from dlx.layers import recurrent
-from dlx.models.forecaster import CELLS, Forecaster
+from dlx.layers.recurrent import CELLS
+from dlx.models.forecaster import Forecaster
 from dlx.models.language_model import RecurrentLanguageModel
 from dlx.models.sequence_heads import Classifier, EncoderDecoder, LanguageModel
 from dlx.models.transformer import Transformer
