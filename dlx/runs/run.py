@@ -131,8 +131,13 @@ def _initial_shapes(task: Task) -> dict | None:
   """The variables that init_fn gives, as jax.ShapeDtypeStruct; None if it needs the data."""
 
   def trace(pretrained):
-    data = Data(_Absent(), pretrained=pretrained)
-    return jax.eval_shape(lambda rng: task.init_fn(rng, data), jax.random.key(0))
+    def init(rng):
+      variables = task.init_fn(rng, Data(_Absent(), pretrained=pretrained))
+      if any(isinstance(leaf, _Absent) for leaf in jax.tree.leaves(variables)):
+        raise _NeedsData  # It returns pretrained variables, such as counts.
+      return variables
+
+    return jax.eval_shape(init, jax.random.key(0))
 
   try:
     return trace(None)

@@ -84,3 +84,8 @@ def test_word_dropout_and_rare_words_use_the_unknown_word():
   data = experiment.load(config)
   assert not data.assets["embedded"] and not np.any(data.train["ids"])
   assert data.train["seen"].sum() == data.train["lengths"].sum()
+
+
+def test_a_run_that_counted_is_opened_and_evaluated(trained):
+  run = dlx.load_run(trained("experiments.tagging:debug_hmm"))
+  assert run.task.init_fn and 0.5 < run.evaluate("validation")["accuracy"] <= 1
