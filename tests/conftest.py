@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config, items):
     return
   cases = {}
   for item in items:
-    if item.get_closest_marker("sampled"):
+    if item.get_closest_marker("sampled") and not item.get_closest_marker("full"):
       cases.setdefault((item.path, item.originalname), []).append(item)
   left_out = set()
   for group in cases.values():

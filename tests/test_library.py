@@ -77,6 +77,7 @@ thread.join()
 """
 
 
+@pytest.mark.full
 def test_a_notebook_trains_in_its_event_loop_and_in_a_thread(programs, tmp_path):
   run(NOTEBOOK, tmp_path, **programs.environment)  # With its cache of compiled programs.
   assert (tmp_path / "cell" / "out" / "model.safetensors").exists()

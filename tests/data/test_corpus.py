@@ -94,6 +94,7 @@ def test_python_source_is_reproducible_and_has_the_given_size(source):
   assert [len(source.split(split)) for split in corpus.SPLITS] == [360_000, 20_000, 20_000]
 
 
+@pytest.mark.full
 def test_python_source_has_no_file_in_two_splits(source):
   files = stdlib_files()
   used = {split: set() for split in corpus.SPLITS}

@@ -75,6 +75,7 @@ def test_a_gated_network_agrees_with_the_product_of_its_jacobians(run, module):
   np.testing.assert_allclose(found, [np.linalg.norm(d) for d in expected[::-1]], rtol=1e-7)
 
 
+@pytest.mark.full
 def test_a_trained_network_agrees_with_the_gradient_of_its_last_state(trained):
   params = dlx.load_run(trained("experiments.gru_lm:debug")).params
   layer, xs = params["recurrent"][0], params["embedding"]["embedding"][:9]

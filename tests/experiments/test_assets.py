@@ -49,7 +49,7 @@ def refused(run, key, value):
   assert "\n" not in str(error.value) and len(str(error.value)) < 500, (key, value)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["resnet_cifar10", "transformer_sentiment", "masked_lm"])
 def test_wrong_assets_of_larger_models_are_one_line(trained, name):
   run = dlx.load_run(trained(f"experiments.{name}:debug"))

@@ -27,11 +27,10 @@ NAMES = [f"experiments.{p.parent.name}" for p in sorted(ROOT.glob("experiments/*
 CONFIGS = {name: importlib.import_module(f"{name}.config") for name in NAMES}
 PRESETS = [f"{name}:{preset}" for name in NAMES for preset in CONFIGS[name].PRESETS]
 DEBUG = [preset for preset in PRESETS if preset.partition(":")[2].startswith("debug")]
-# Of each experiment, one preset is trained, exported and evaluated in the short suite.
+# Of each experiment, one preset is trained and evaluated in the short suite.
 MAIN = [preset for preset in DEBUG if preset.endswith(":debug")]
 OTHER = [pytest.param(p, marks=pytest.mark.full) for p in DEBUG if p not in MAIN]
-# In the short suite, one is interrupted and one, whose loss draws random numbers, is sharded.
-INTERRUPTED, SHARDED = "experiments.gru_lm:debug", "experiments.vae:debug"
+INTERRUPTED = "experiments.gru_lm:debug"  # In the short suite.
 ROWS = [(name, key) for name in NAMES for key in CONFIGS[name].SETTINGS]
 RULES = [
     (name, rule) for name in NAMES for rule in CONFIGS[name].get_config.rules if rule.wrong
@@ -153,6 +152,7 @@ def leaves(variables) -> dict[str, np.ndarray]:
   }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("preset", MAIN + OTHER)
 def test_an_exported_run_is_the_run_and_neither_opens_the_data(
     programs, trained, tmp_path, preset, monkeypatch
@@ -169,6 +169,7 @@ def test_an_exported_run_is_the_run_and_neither_opens_the_data(
   assert not set(exported.variables) & set(run.task.training_only)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("preset", MAIN + OTHER)
 def test_evaluation_of_an_export_prints_the_validation_after_training(
     programs, trained, tmp_path, preset
@@ -207,31 +208,23 @@ def test_splits_differ_and_the_means_of_their_sum_lie_between(trained, preset):
     dlx.evaluate(run, "dev", data)
 
 
-def check_eight_devices(programs, in_float64, workdir, preset):
-  """Compares variables and validation in float64; float32 amplifies rounding."""
-  flags, one = in_float64(preset)
-  devices = "--xla_force_host_platform_device_count=8"
-  finished = programs(
-      "launch.train", *flags, f"--workdir={workdir}", float64=True, XLA_FLAGS=devices
-  )
-  assert finished.code == 0, finished
-  assert programs_lib.distance(workdir, one) < 1e-10
-  found, expected = map(programs_lib.validation, (workdir, one))
-  assert found == pytest.approx(expected, rel=1e-8, abs=1e-12) and expected
-
-
 # Without those whose init_fn is the whole training.
 STEPPING = [p for p in DEBUG if config_of(p).training.total_steps != "0"]
 
 
-def test_eight_devices_train_and_evaluate_as_one(programs, in_float64, tmp_path):
-  check_eight_devices(programs, in_float64, tmp_path / "run", SHARDED)
-
-
 @pytest.mark.full
-@pytest.mark.parametrize("preset", [p for p in STEPPING if p != SHARDED])
-def test_eight_devices_train_other_presets_as_one(programs, in_float64, tmp_path, preset):
-  check_eight_devices(programs, in_float64, tmp_path / "run", preset)
+@pytest.mark.parametrize("preset", STEPPING)
+def test_eight_devices_train_and_evaluate_as_one(programs, in_float64, tmp_path, preset):
+  """Compares variables and validation in float64; float32 amplifies rounding."""
+  flags, one = in_float64(preset)
+  devices = "--xla_force_host_platform_device_count=8"
+  finished = programs(
+      "launch.train", *flags, f"--workdir={tmp_path / 'run'}", float64=True, XLA_FLAGS=devices
+  )
+  assert finished.code == 0, finished
+  assert programs_lib.distance(tmp_path / "run", one) < 1e-10
+  found, expected = map(programs_lib.validation, (tmp_path / "run", one))
+  assert found == pytest.approx(expected, rel=1e-8, abs=1e-12) and expected
 
 
 @pytest.mark.full
@@ -249,6 +242,7 @@ def test_the_first_step_of_eight_devices_in_float32_is_that_of_one(
   assert programs_lib.distance(tmp_path / "8", tmp_path / "1", np.float32) < 1e-5
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_is_refused_on_other_data(trained, tmp_path, name):
   folder = shutil.copytree(trained(f"{name}:debug"), tmp_path / "run")
@@ -265,6 +259,7 @@ def test_a_run_is_refused_on_other_data(trained, tmp_path, name):
   assert {path: found.get(path) for path in before} == before
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_capability_has_a_program_that_uses_it(programs, trained, tmp_path, name):
   workdir = trained(f"{name}:debug")

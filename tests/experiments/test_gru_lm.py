@@ -154,6 +154,7 @@ def trained_on_file(tmp_path_factory):
   return folder / "run", config, text
 
 
+@pytest.mark.full
 def test_a_run_leaves_its_vocabulary_and_a_sample(trained_on_file):
   workdir, _, _ = trained_on_file
   assert dlx.load_run(workdir).assets == {"characters": "".join(sorted(set(WORDS)))}

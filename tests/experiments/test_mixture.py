@@ -14,6 +14,7 @@ GRU, NGRAM = "experiments.gru_lm:debug", "experiments.ngram_lm:debug"
 TRANSFORMER = "experiments.transformer_lm:debug"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("preset", [GRU, NGRAM, TRANSFORMER])
 def test_probabilities_of_tokens_have_the_mean_of_the_evaluation(trained, preset):
   run = dlx.load_run(trained(preset))

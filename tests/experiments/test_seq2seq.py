@@ -61,6 +61,7 @@ def test_predictions_do_not_depend_on_other_lines_and_have_scores(opened):
   assert greedy["score"] < 0
 
 
+@pytest.mark.sampled(1)
 def test_a_line_that_is_too_long_is_cut_and_it_is_said(opened, capsys):
   config, data, task, variables = opened
   apply = evaluation.make_apply(variables, sharding.make_mesh(), chunk=4)

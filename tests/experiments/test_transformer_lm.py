@@ -33,7 +33,7 @@ def variables_of(task):
 IDS = np.array([0, 3, 1, 7, 7, 2, 5, 4])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("conv_width", [1, 3])
 def test_tokens_read_in_pieces_have_the_states_of_one_pass(positions, conv_width, x64):
@@ -94,6 +94,7 @@ def uncached(task, variables, prompt, length, context):
   return text[len(prompt) :]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("prompt", ["a", "hgf", "abcdefgh"])
 def test_the_text_drawn_with_a_cache_is_that_of_whole_passes(prompt):
   task = task_of()

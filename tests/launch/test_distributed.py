@@ -91,6 +91,7 @@ def test_distributed_processes_need_a_shared_workdir(programs):
   assert finished.code == 2 and "--distributed needs --workdir" in finished.err, finished
 
 
+@pytest.mark.full
 def test_one_run_at_a_time_trains_in_a_workdir(programs, tmp_path):
   short = (DEBUG, "--config.training.total_steps=6", f"--workdir={tmp_path / 'run'}")
   assert programs("launch.train", *short).code == 0

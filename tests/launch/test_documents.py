@@ -19,6 +19,7 @@ def run(trained, tmp_path_factory):
   return shutil.copytree(trained("experiments.transformer_sentiment:debug"), copy)
 
 
+@pytest.mark.sampled(1)
 def test_evaluate_prints_metrics_and_lists_the_errors(programs, run):
   assert (run / "accuracy.png").read_bytes().startswith(b"\x89PNG")
   finished = programs("launch.evaluate", f"--workdir={run}", "--split=test")
@@ -99,6 +100,7 @@ def test_predict_refuses_inputs_that_cannot_be_classified(programs, run, tmp_pat
     assert finished.err.count("\n") == 1 and finished.out == ""
 
 
+@pytest.mark.full
 def test_a_table_of_documents_is_trained_on(programs, tmp_path):
   words = {"fine": ("warm", "great", "bright"), "poor": ("dull", "empty", "cold")}
   rows = [{"review": f"the {noun} was {word}", "stars": label}

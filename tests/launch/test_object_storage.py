@@ -55,6 +55,7 @@ def bucket(request, programs, tmp_path):
   server.wait()
 
 
+@pytest.mark.full
 def test_a_run_in_a_bucket_equals_a_local_run(bucket, programs, trained, tmp_path):
   command = ("launch.train", DEBUG, f"--workdir={RUN}")
   stopped = bucket(*command, signal_at=(20, signal.SIGTERM))

@@ -112,6 +112,7 @@ def test_the_number_of_preemptions_is_limited(google):
   assert "preempted 3 times; the same command resumes" in finished.err
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("answers, message", [
     ({"describe": ["ACTIVE"], "ssh": ["", "error: exit 1"]}, "training on small failed: exit 1"),
     ({"describe": [NONE], "create": ["error: Quota exceeded"]}, "gcloud: Quota exceeded"),

@@ -105,6 +105,7 @@ def test_override_continues_with_another_config_and_more_steps(programs, workdir
   assert dlx.load_run(workdir, checkpoint="latest").step == STEPS + 10
 
 
+@pytest.mark.full
 def test_the_user_can_train_on_a_text_file_and_sample(programs, tmp_path):
   # One line without a newline at its end, as an editor may leave it.
   (tmp_path / "mine.txt").write_text("∀x: to be or not to be, that is the question. " * 100)

@@ -71,7 +71,7 @@ COMBINATIONS = [
 ]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @each_implementation
 @pytest.mark.parametrize("case, compile_", [*((c, jax.jit) for c in COMBINATIONS),
                                             (COMBINATIONS[-1], lambda f: f)])  # fmt: skip

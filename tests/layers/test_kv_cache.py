@@ -10,7 +10,7 @@ from dlx.layers import attention, kv_cache
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rotary", [False, True])
 @pytest.mark.parametrize("pieces", [(7,), (3, 4), (1,) * 7, (5, 1, 1)])
 @pytest.mark.parametrize("jitted", [False, True])
