@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dlx.gradients import dropout as gradients
+
 
 def dropout(
     rng: jax.Array,
@@ -36,7 +38,5 @@ def dropout(
     raise ValueError(f"rate: expected 0 <= rate < 1, got {rate}")
   if rate == 0:
     return x
-  shared = {d % x.ndim for d in broadcast_dims}
-  mask_shape = tuple(1 if i in shared else n for i, n in enumerate(x.shape))
-  keep = jax.random.bernoulli(rng, 1 - rate, mask_shape)
+  keep = gradients.draw_mask(rng, x.shape, rate, broadcast_dims)
   return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))

@@ -23,7 +23,7 @@ def test_a_unit_is_zero_or_scaled_by_one_over_one_minus_rate(x64, compile_):
   np.testing.assert_allclose(y, np.where(kept, x / 0.7, 0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.0005, 0.1, 0.5, 0.9, 0.9995])
 def test_the_fraction_dropped_is_the_rate_and_the_mean_is_kept(rate):
   count = 100_000
   y = np.asarray(dropout(jax.random.key(3), jnp.ones(count), rate=rate), np.float64)
@@ -39,6 +39,14 @@ def test_units_and_keys_are_independent():
   # Independent fair coins agree in 500 of 1,000 positions, with a standard deviation of 16.
   assert abs((kept[:, 0] == kept[:, 1]).mean() - 0.5) < 0.08
   assert abs((kept == other).mean() - 0.5) < 0.08
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 0), (2, 5, 1)])
+def test_any_shape_has_a_mask(shape):
+  masks = [dropout(jax.random.key(k), jnp.ones(shape), rate=0.5) for k in range(20)]
+  assert all(mask.shape == shape for mask in masks)
+  assert {float(value) for mask in masks for value in np.ravel(mask)} <= {0.0, 2.0}
+  assert len({np.asarray(mask).tobytes() for mask in masks}) > 1 or not np.prod(shape)
 
 
 def test_equal_keys_give_equal_masks():
