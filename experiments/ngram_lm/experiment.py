@@ -70,10 +70,20 @@ def make(config, assets) -> Task:
     del rng
     return {"params": {}, "ngrams": data.pretrained}
 
+  def counted(variables):
+    """The n-grams' tables, which are of this vocabulary."""
+    found = variables["ngrams"]
+    if (count := len(found[0]["probabilities"])) != len(vocabulary):
+      raise UserError(
+          f"the n-grams are of {count} tokens, the vocabulary of assets.json has "
+          f"{len(vocabulary)}; restore that of this run"
+      )
+    return found
+
   def eval_fn(variables, batch, rng):
     del rng
     ids = jnp.concatenate([batch["before"], batch["inputs"], batch["targets"][:, -1:]], -1)
-    log_p = ngrams.log_probabilities(variables["ngrams"], ids, method=method)
+    log_p = ngrams.log_probabilities(counted(variables), ids, method=method)
     losses = -log_p[:, -batch["targets"].shape[1] :]
     return {"loss": (losses, jnp.ones_like(losses))}
 
@@ -88,8 +98,9 @@ def make(config, assets) -> Task:
 
   def network(variables, ids, state):
     """(logits, state) of ids (..., T)."""
-    states = ngrams.read(variables["ngrams"], ids, state)
-    return ngrams.next_logits(variables["ngrams"], states, method=method), states[..., -1, :]
+    counts = counted(variables)
+    states = ngrams.read(counts, ids, state)
+    return ngrams.next_logits(counts, states, method=method), states[..., -1, :]
 
   def plot(variables, data, split, apply):
     """Models of all orders, counted anew."""

@@ -1,5 +1,7 @@
 """The n-gram language model: metrics by a loop, contexts across sequences, bad input."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -55,6 +57,12 @@ def test_the_loss_is_that_of_one_long_text(trained):
   assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
   assert found["perplexity"] == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
   assert found["n-grams"] == sum(map(len, keys))
+
+
+def test_counts_of_another_vocabulary_are_refused(trained):
+  fewer = {**trained.assets, "words": trained.assets["words"][:-1]}
+  with pytest.raises(UserError, match="n-grams are of 12 tokens, the vocabulary .* has 11"):
+    "".join(dlx.sample(dataclasses.replace(trained, assets=fewer), length=3))
 
 
 def test_a_run_leaves_words_and_a_picture(trained):
