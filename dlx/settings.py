@@ -139,6 +139,7 @@ def training(**changes) -> dict[str, Setting]:
       "steps_per_execution": count(10),  # Steps in one compiled call.
       "eval_every": length(100),
       "save_every": length(100),
+      "patience": count(None, optional=True),  # Evaluations after the best one; None: all steps.
       "eval_batch_size": count(64),  # Examples per chunk of an evaluation, over all devices.
       "max_to_keep": count(2),  # Latest checkpoints; the best one is kept too.
       "fsdp": count(1),  # Devices that share one copy of the parameters.
@@ -177,11 +178,7 @@ def optimizers(*names: str, **changes) -> dict[str, Setting]:
       "weight_decay": number(0.0),
       "clip_norm": positive(1.0, optional=True),  # None: no gradient clipping.
   }
-  used = {
-      key: setting
-      for key, setting in settings.items()
-      if setting.when is None or set(setting.when[1]) & set(names)
-  }
+  used = {k: s for k, s in settings.items() if s.when is None or set(s.when[1]) & set(names)}
   if len(names) == 1:
     del used["name"]
   return _section("optimizer", used, changes)

@@ -69,17 +69,20 @@ def commands(root: pathlib.Path, trials: list[dict[str, str]], own: list[str]):
 
 
 def is_done(folder: pathlib.Path) -> bool:
-  """Whether a run has reached its last step and validated it."""
+  """Whether a run has ended and validated its last step."""
   from dlx import presets
   from dlx.runs import metric_log
   from dlx.runs import workdir as workdirs
+  from dlx.runs.checkpoints import Checkpoints
+  from dlx.training import early_stopping
 
   lines = metric_log.read_run(folder)
   if not lines or "loss" in lines[-1]:
     return False
   steps_per_epoch = workdirs.read_data(folder)["steps_per_epoch"]
   config = presets.in_steps(workdirs.read_config(folder), steps_per_epoch)
-  return lines[-1]["step"] >= config.training.total_steps
+  with Checkpoints(folder / "checkpoints", read_only=True) as saved:
+    return early_stopping.is_over(config.training, lines[-1]["step"], saved.best)
 
 
 def run_all(jobs: list[tuple[pathlib.Path, list[str]]], at_once: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ from dlx.runs import metric_log, object_storage
 from dlx.runs.checkpoints import Checkpoints, target_of
 from dlx.runs.metric_log import MetricLog
 from dlx.runs.retention import CRITERION
-from dlx.training import sharding
+from dlx.training import early_stopping, sharding
 from dlx.training import state as states
 from dlx.training import step as steps_lib
 from dlx.training.profiling import Profiler
@@ -91,7 +91,7 @@ def fit(
     workdir: an existing folder, in which no other process trains (dlx.runs.workdir.locked).
     config: total_steps; steps_per_execution (steps in one compiled call, between which signals
       are noticed and files written); eval_every and save_every, in steps; max_to_keep, the
-      number of latest checkpoints that are kept; ema_decay.
+      number of latest checkpoints that are kept; ema_decay; patience, of early_stopping.is_over.
     program: see `make_program`.
     data: its `train` is replicated on every device; each device gathers and computes its own
       rows of a batch.
@@ -138,7 +138,7 @@ def fit(
           Profiler(profile, workdir) as profiler,
       ):
         if resumed:
-          done = first >= config.total_steps
+          done = early_stopping.is_over(config, first, saved.best)
           progress.print(f"{'already trained to' if done else 'resuming from'} step {first}")
         loop = _Loop(
             config, run_steps, validate_replicated, best,
@@ -184,8 +184,9 @@ class _Loop:
   profiler: Profiler
 
   def run(self, state: State, train) -> State:
-    step, last = int(state.step), self.config.total_steps
-    while step < last:
+    step = int(state.step)
+    over = early_stopping.is_over(self.config, step, self.checkpoints.best)
+    while not over:
       count = self._next_stop(step) - step
       self.profiler.before(step, count)
       began = time.monotonic()
@@ -197,7 +198,7 @@ class _Loop:
       self.log.write(step, values)
       self.log.write_timing(step, {"seconds": seconds, "steps": count})
       self.progress.update(step, {"loss": values["loss"]})
-      self.after_call(step, state)
+      over = self.after_call(step, state)
     self.checkpoints.wait()
     return state
 
@@ -207,8 +208,8 @@ class _Loop:
     periods = (config.steps_per_execution, config.eval_every, config.save_every)
     return min([(step // period + 1) * period for period in periods] + [config.total_steps])
 
-  def after_call(self, step: int, state: State) -> None:
-    """Validates and saves when due, or when the run is asked to stop."""
+  def after_call(self, step: int, state: State) -> bool:
+    """Validates and saves when due, or when the run is asked to stop; whether it is over."""
     last = step == self.config.total_steps
     scores = None
     if last or step % self.config.eval_every == 0:
@@ -221,9 +222,22 @@ class _Loop:
       self.log.sync()
       metrics = {**scores, CRITERION: self._criterion(scores)} if scores else None
       self.checkpoints.save(step, state, metrics, grown=self.log.grown)
-    if stop and not last:
+    over = last or bool(scores) and self._has_stopped(step)
+    if stop and not over:
       self.checkpoints.wait()
       raise Preempted(f"saved at step {step}; the same command resumes", stop)
+    return over
+
+  def _has_stopped(self, step: int) -> bool:
+    """Whether the run ends early."""
+    if self.config.get("patience") is None:
+      return False
+    self.checkpoints.wait()  # The best one is known once it is saved.
+    best = self.checkpoints.best
+    over = early_stopping.is_over(self.config, step, best)
+    if over:
+      self.progress.print(f"stopped early: {self.best} was best at step {best}")
+    return over
 
   def _criterion(self, scores: dict[str, float]) -> float:
     name = self.best.removeprefix("-")
