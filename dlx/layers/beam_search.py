@@ -96,13 +96,15 @@ def beam_search(
     end: int,
     pad: int = 0,
     length_penalty: float = 0.0,
+    num_results: int | None = None,
 ) -> Found:
   """The best of the sequences that are reached by the `width` most probable beginnings.
 
   Of the K V continuations of K beginnings, those among the K most probable that end are
   complete, and the K most probable others continue. A search ends with K complete sequences, or
-  after T tokens, when the beginnings themselves count, too. Width 1 is `greedy_search`; with a
-  width of at least the number of all sequences the best one is found.
+  after T tokens, when the beginnings themselves count, too; earlier where R sequences are complete
+  and no beginning can become better than these. Width 1 is `greedy_search`; with a width of at
+  least the number of all sequences the best one is found.
 
   Args:
     step: see the module.
@@ -112,16 +114,20 @@ def beam_search(
     max_length, start, end, pad: as for `greedy_search`.
     length_penalty: alpha of `penalty`. Complete sequences are ranked by the penalized score,
       beginnings, which have one length, by their probability.
+    num_results: R, at most K; K if None.
 
   Returns:
-    ids (B, K, T) and scores (B, K), the best first.
+    ids (B, R, T) and scores (B, R), the best first.
 
   Raises:
-    ValueError: width or max_length is below 1.
+    ValueError: width, max_length or num_results is below 1, or num_results above width.
 
   Source: Wu et al. (2016), section 7; Ott et al., "fairseq" (2019) for the end of a search.
   """
-  _expect(max_length, width)
+  num_results = width if num_results is None else num_results
+  _expect(max_length, width, num_results)
+  if num_results > width:
+    raise ValueError(f"num_results: expected at most width={width}, got {num_results}")
   carry = jax.tree.map(lambda x: _repeat(x, width), carry)
   last = jnp.full((batch_size, width), start, jnp.int32)
   dtype = _dtype(step, carry, last)
@@ -130,8 +136,11 @@ def beam_search(
   ids = jnp.full((batch_size, width, max_length), pad, jnp.int32)
   complete = Found(ids, jnp.full((batch_size, width), -jnp.inf, dtype))
 
-  def is_done(complete):
-    return jnp.isfinite(complete.scores).all(-1)
+  def is_done(complete, alive):
+    # log p only falls, so that a beginning with the largest penalty bounds what follows it.
+    bound = alive.max(-1) / penalty(max_length, max(0.0, length_penalty))
+    worst = complete.scores[:, num_results - 1]
+    return jnp.isfinite(complete.scores[:, -1]) | (jnp.isfinite(worst) & (worst >= bound))
 
   def advance(state):
     t, last, alive, ids, complete, carry = state
@@ -148,7 +157,7 @@ def beam_search(
     # A search of few tokens has fewer than K that end.
     ranked = jnp.where(ends & (jnp.arange(ends.shape[-1]) < width), best, -jnp.inf)
     added = Found(continued, ranked / penalty(t + 1, length_penalty))
-    complete = _merge(complete, added, is_done(complete), width)
+    complete = _merge(complete, added, is_done(complete, alive), width)
     alive, kept = lax.top_k(_padded(jnp.where(ends, -jnp.inf, best), width), width)
     kept = jnp.minimum(kept, ends.shape[-1] - 1)
     parents, last = (jnp.take_along_axis(x, kept, -1) for x in (parents, tokens))
@@ -156,15 +165,17 @@ def beam_search(
     return t + 1, last, alive, _pick(continued, kept), complete, carry
 
   t, _, alive, ids, complete, _ = lax.while_loop(
-      lambda state: (state[0] < max_length) & ~is_done(state[4]).all(),
+      lambda state: (state[0] < max_length) & ~is_done(state[4], state[2]).all(),
       advance, (0, last, alive, ids, complete, carry),
   )  # fmt: skip
   cut = Found(ids, alive / penalty(t, length_penalty))
-  return _merge(complete, cut, is_done(complete), width)
+  found = _merge(complete, cut, is_done(complete, alive), width)
+  return jax.tree.map(lambda x: x[:, :num_results], found)
 
 
-def _expect(max_length, width):
-  for name, value in (("max_length", max_length), ("width", width)):
+def _expect(max_length, width, num_results=1):
+  given = {"max_length": max_length, "width": width, "num_results": num_results}
+  for name, value in given.items():
     if value < 1:
       raise ValueError(f"{name}: expected at least 1, got {value}")
 

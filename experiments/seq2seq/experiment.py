@@ -92,7 +92,8 @@ def make(config, assets) -> Task:
       size = len(batch["source"])
       if not width:
         return beam_search.greedy_search(step, carry, batch_size=size, **options)
-      found = beam_search.beam_search(step, carry, batch_size=size, width=width, **options)
+      beams = {"width": width, "num_results": 1}
+      found = beam_search.beam_search(step, carry, batch_size=size, **beams, **options)
       return jax.tree.map(lambda x: x[:, 0], found)
 
     return search

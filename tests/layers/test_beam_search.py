@@ -128,6 +128,38 @@ def test_a_search_stops_when_all_sequences_have_ended():
   assert len(counted) <= 4
 
 
+@pytest.mark.parametrize("alpha", [-0.5, 0.0, 1.0])
+def test_fewer_results_are_the_first_of_all(x64, tables, alpha):
+  step, carry = stepper(tables)
+  options = {"batch_size": 3, "width": 4, "length_penalty": alpha, **SEARCH}
+  every = beam_search.beam_search(step, carry, **options)
+  for count in (1, 2, 4):
+    found = beam_search.beam_search(step, carry, num_results=count, **options)
+    assert found.ids.tolist() == every.ids[:, :count].tolist()
+    np.testing.assert_array_equal(found.scores, every.scores[:, :count])
+  with pytest.raises(ValueError, match="num_results: expected at most width=4, got 5"):
+    beam_search.beam_search(step, carry, num_results=5, **options)
+
+
+def test_a_search_for_one_result_stops_when_nothing_can_become_better():
+  counted = []
+
+  def step(carry, ids):
+    """The first token is most likely the end; a sequence that begins otherwise never ends."""
+    jax.debug.callback(lambda _: counted.append(1), ids.sum())
+    end = jnp.where(ids == START, 3.0, -50.0)
+    return carry, jnp.zeros((*ids.shape, V)).at[..., START].set(-50.0).at[..., END].set(end)
+
+  options = {"batch_size": 2, "width": 4, "length_penalty": 0.6, **SEARCH, "max_length": 20}
+  taken = []
+  for count in (4, 1):
+    counted.clear()
+    jax.block_until_ready(beam_search.beam_search(step, (), num_results=count, **options))
+    jax.effects_barrier()
+    taken.append(len(counted))
+  assert taken == [20, 1]
+
+
 @pytest.mark.parametrize("wrong", [{"width": 0}, {"width": 2, "max_length": 0}])
 def test_no_width_and_no_length_are_refused(tables, wrong):
   step, carry = stepper(tables)
