@@ -59,6 +59,18 @@ def next_logits(
   return jnp.log(_probabilities(tables, contexts, ngrams, method))
 
 
+def lookup(
+    tables: Sequence[dict[str, Array]], ids: Int[Array, "... T"]
+) -> list[Int[Array, "... T"]]:
+  """The n-gram of each order, from 1 to n, that ends at each token; UNSEEN or BEFORE without one.
+
+  Args:
+    tables: of each order, of which "words" and "starts" are read.
+    ids: texts; UNSEEN for a token that the tables do not have.
+  """
+  return _read(tables, ids, empty(len(tables), ids.shape[:-1]))[1]
+
+
 def find(
     table: dict[str, Array], contexts: Int[Array, "..."], ids: Int[Array, "..."]
 ) -> Int[Array, "..."]:

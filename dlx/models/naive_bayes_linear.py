@@ -1,0 +1,144 @@
+"""A linear classifier of documents on all their n-grams, weighted by naive Bayes.
+
+  z_c = b_c + sum_f x_f r_cf v_cf,     x_f = 1 if the document has the n-gram f, else 0
+  r_cf = log (p_cf / |p_c|) - log (q_cf / |q_c|),   p_cf = a + #documents of class c with f
+
+with q_c of the documents of all other classes, |p_c| = sum_f p_cf and a the smoothing. Naive Bayes
+is v = 1; a fitted v corrects its assumption of independence where the documents ask for it. Of two
+classes the first has z = 0, of more each is told from the rest.
+
+An n-gram is an index into the table of its order (dlx.models.ngram_language_model); the n-grams of
+all orders are numbered through.
+
+Source: Wang and Manning, "Baselines and bigrams: simple, good sentiment and topic classification"
+  (2012); Mesnil et al., "Ensemble of generative and discriminative techniques for sentiment
+  analysis of movie reviews" (2015), for n-grams of three words.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from dlx.data import ngram_counts
+from dlx.data.word_documents import UNKNOWN
+from dlx.experiment import Arrays
+from dlx.models import ngram_language_model as ngrams
+from dlx.models.sparse_linear import Present
+
+
+def tables(documents: Arrays, order: int, vocab_size: int) -> list[dict[str, np.ndarray]]:
+  """The n-grams that occur in documents, for `features`; none crosses the end of a document.
+
+  Args:
+    documents: "ids" and "lengths" of dlx.data.word_documents, without unknown words.
+    order: the largest n.
+    vocab_size: V.
+  """
+  # The id V ends each document; n-grams with it are never looked up.
+  ids = np.pad(documents["ids"], ((0, 0), (0, 1)), constant_values=UNKNOWN)
+  stream = ids[np.arange(ids.shape[1]) <= documents["lengths"][:, None]]
+  stream = np.where(stream == UNKNOWN, vocab_size, stream)
+  levels = ngram_counts.count(stream, order, vocab_size + 1)
+  found = [{"size": np.zeros(vocab_size, np.int8)}]
+  for level, shorter in zip(levels[1:], levels):
+    starts = np.searchsorted(level.contexts, np.arange(len(shorter.words) + 1))
+    found.append({"words": level.words.astype(np.int32), "starts": starts.astype(np.int32)})
+  return found
+
+
+def num_features(tables: Sequence[Mapping[str, Array]]) -> int:
+  """F, the number of n-grams of all orders."""
+  return sum(len(table["words" if "words" in table else "size"]) for table in tables)
+
+
+def features(tables: Sequence[Mapping[str, Array]], ids: Int[Array, "B T"]) -> Int[Array, "B L"]:
+  """The distinct n-grams of documents, ascending, with F in place of repetitions and unknown ones.
+
+  Args:
+    tables: see `tables`.
+    ids: rows of dlx.data.word_documents.
+  """
+  count, first, found = num_features(tables), 0, []
+  for table, rows in zip(tables, ngrams.lookup(tables, ids)):
+    found.append(jnp.where(rows >= 0, first + rows, count))
+    first += num_features([table])
+  found = jnp.sort(jnp.concatenate(found, -1), -1)
+  repeated = jnp.pad(found[:, 1:] == found[:, :-1], ((0, 0), (1, 0)))
+  return jnp.where(repeated, count, found)
+
+
+def present(tables: Sequence[Mapping[str, Array]], documents: Arrays, chunk: int = 256) -> Present:
+  """The n-grams of each training document, as a sparse matrix.
+
+  Args:
+    tables: see `tables`.
+    documents: "ids" and "lengths", sorted by length.
+    chunk: documents at a time.
+  """
+  of_chunk, on_device = jax.jit(features), jax.device_put(list(tables))
+  count, rows, columns = num_features(tables), [], []
+  for first in range(0, len(documents["ids"]), chunk):
+    lengths = documents["lengths"][first : first + chunk]
+    width = 1 << int(lengths.max() - 1).bit_length()  # Few widths are few programs.
+    found = np.asarray(of_chunk(on_device, documents["ids"][first : first + chunk, :width]))
+    row, column = np.nonzero(found < count)
+    rows.append(np.int32(first + row))
+    columns.append(found[row, column])
+  return Present(np.concatenate(rows), np.concatenate(columns), len(documents["ids"]), count)
+
+
+def log_ratios(
+    present: Present, labels: Int[np.ndarray, "N"], num_classes: int, smoothing: float
+) -> Float[np.ndarray, "C F"]:
+  """r, of the second class alone if there are two (C = 1), else of each (C = K).
+
+  Args:
+    present: the n-grams of the training documents.
+    labels: their classes.
+    num_classes: K.
+    smoothing: a, above 0.
+  """
+
+  counts = {}
+  for c in range(num_classes):
+    chosen = present.columns[(labels == c)[present.rows]]
+    counts[c] = np.bincount(chosen, minlength=present.num_columns)
+  every = sum(counts.values())
+
+  def log_p(count):
+    smoothed = smoothing + count
+    return np.log(smoothed) - np.log(smoothed[every > 0].sum())
+
+  def of(c):
+    return np.float32(log_p(counts[c]) - log_p(every - counts[c]))
+
+  return np.stack([of(c) for c in told_apart(num_classes)])
+
+
+def log_odds(labels: Int[np.ndarray, "N"], num_classes: int) -> Float[np.ndarray, "C"]:
+  """b of naive Bayes: log p(c) / (1 - p(c)), of the classes of `told_apart`."""
+  p = np.bincount(labels, minlength=num_classes)[np.array(told_apart(num_classes))] / len(labels)
+  return np.float32(np.log(p) - np.log1p(-p))
+
+
+def told_apart(num_classes: int) -> Sequence[int]:
+  """The classes that have a score of their own."""
+  return [1] if num_classes == 2 else range(num_classes)
+
+
+def logits(
+    variables: Mapping, tables: Sequence[Mapping[str, Array]], ids: Int[Array, "B T"]
+) -> Float[Array, "B K"]:
+  """z, with 0 for the first of two classes.
+
+  Args:
+    variables: "weights" (C, F), r v, and "bias" (C,).
+    tables, ids: as for `features`.
+  """
+  found = features(tables, ids)
+  padded = jnp.pad(variables["weights"], ((0, 0), (0, 1)))  # 0 at F.
+  scores = padded[:, found].sum(-1).T + variables["bias"]
+  return jnp.concatenate([jnp.zeros_like(scores), scores], -1) if scores.shape[1] == 1 else scores

@@ -1,0 +1,107 @@
+"""Document classification by all n-grams of whole words.
+
+  p(c | document) = softmax(z)_c,   z = b + sum over the document's n-grams of their weights
+
+The weights are fitted to all documents at once: init_fn is the whole training.
+dlx.models.naive_bayes_linear has the features, dlx.models.sparse_linear the fit.
+"""
+
+import numpy as np
+
+from dlx.data import bucketing, documents, expect, word_documents
+from dlx.distributed import processes
+from dlx.errors import UserError
+from dlx.experiment import Data, Task
+from dlx.metrics import classification
+from dlx.models import naive_bayes_linear as model
+from dlx.models import sparse_linear
+from dlx.reports import figures
+
+_WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
+
+
+def load(config, assets=None) -> Data:
+  """Documents as rows of words, sorted by length; every word and class of the training split."""
+  options = config.data
+  parts = documents.from_options(options)
+  if assets is None:
+    words = word_documents.vocabulary(parts.train.texts, lowercase=options.lowercase)
+    assets = {"classes": list(parts.train.classes), "words": words}
+  ids = {word: i for i, word in enumerate(assets["words"])}
+  read = {"max_length": options.max_length, "lowercase": options.lowercase}
+  splits = [
+      bucketing.sort_by_length(word_documents.arrays(part, ids, **read)) for part in parts
+  ]
+
+  def fit():
+    return fitted(splits[0], config.model, len(assets["words"]), len(assets["classes"]))
+
+  return Data(*splits, assets=assets, pretrained=fit)
+
+
+def fitted(train, options, vocab_size: int, num_classes: int) -> dict:
+  """{"tables", "weights", "bias"} of training documents; options is config.model."""
+  tables = model.tables(train, options.order, vocab_size)
+  present = model.present(tables, train)
+  processes.notice(
+      f"{present.num_columns:,} n-grams, {len(present.rows):,} in {present.num_rows:,} documents"
+  )
+  labels = train["labels"]
+  ratios = model.log_ratios(present, labels, num_classes, options.smoothing)
+  if options.fit == "none":
+    return {"tables": tables, "weights": ratios, "bias": model.log_odds(labels, num_classes)}
+  weights, biases = [], []
+  for c, ratio in zip(model.told_apart(num_classes), ratios):
+    scale = ratio if options.features == "naive_bayes" else np.ones_like(ratio)
+    signs = np.where(labels == c, 1, -1).astype(np.float32)
+    found = sparse_linear.fit(present, signs, scale, loss=options.fit, l2=options.l2)
+    v = np.asarray(found.weights)
+    beta = options.interpolation
+    weights.append(scale * ((1 - beta) * np.abs(v).mean() + beta * v))
+    biases.append(found.bias)
+    processes.notice(f"{int(found.steps)} steps, gradient {float(found.gradient_norm):.1e}")
+  return {"tables": tables, "weights": np.stack(weights), "bias": np.stack(biases)}
+
+
+def make(config, assets) -> Task:
+  """The linear classifier."""
+  classes, words = (expect.names(name, assets[name]) for name in ("classes", "words"))
+  ids = {word: i for i, word in enumerate(words)}
+  options = config.data
+
+  def init_fn(rng, data):
+    del rng
+    found = dict(data.pretrained)
+    return {"ngrams": found.pop("tables"), "params": found}
+
+  def logits_fn(variables, batch):
+    def of_batch(variables, batch, rng):
+      return model.logits(variables["params"], variables["ngrams"], batch["ids"])
+
+    return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, None)
+
+  probabilities_fn = classification.make_probabilities(logits_fn)
+
+  def read(lines):
+    found = [word_documents.tokenize(line, lowercase=options.lowercase) for line in lines]
+    if not all(found):
+      raise UserError(f"{lines[found.index([])]!r} has no words; give the text of a document")
+    return word_documents.rows(found, ids, options.max_length)
+
+  def plot(variables, data, split, apply):
+    examples = data.split(split)
+    probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
+    matrix = classification.confusion_matrix(probabilities, labels)
+    return {
+        f"confusion_{split}": figures.confusion_matrix(matrix, classes),
+        f"errors_{split}": classification.describe_errors(
+            examples["text"], labels, probabilities, classes
+        ),
+    }
+
+  return Task(
+      init_fn, eval_fn=classification.make_eval(logits_fn),
+      measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
+      predict=classification.make_predict(logits_fn, classes, read), plot=plot,
+      outputs_fn=logits_fn, unit="nats per document",
+  )  # fmt: skip

@@ -1,0 +1,66 @@
+"""The fit of sparse linear classifiers: products, the minimum, and another solver."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlx.models import sparse_linear
+
+
+@pytest.fixture(scope="module")
+def problem():
+  """(x dense, its places, signs, scale) of 60 rows and 15 columns, one of them empty."""
+  rng = np.random.default_rng(0)
+  x = (rng.random((60, 15)) < 0.3).astype(float)
+  x[:, 7] = 0
+  signs = np.where(x @ rng.normal(size=15) + 0.5 * rng.normal(size=60) > 0, 1.0, -1.0)
+  rows, columns = np.nonzero(x)
+  present = sparse_linear.Present(np.int32(rows), np.int32(columns), *x.shape)
+  return x, present, signs, rng.normal(size=15)
+
+
+@pytest.mark.parametrize("compile_", [lambda f, **_: f, jax.jit], ids=["eager", "jit"])
+def test_products_with_the_matrix_and_its_transpose(x64, problem, compile_):
+  x, present, signs, scale = problem
+  places = sparse_linear.places(present)
+  product = compile_(sparse_linear.product, static_argnums=2)
+  found, vjp = jax.vjp(lambda w: product(w, places, x.shape), jnp.asarray(scale))
+  np.testing.assert_allclose(found, x @ scale, rtol=1e-12)
+  np.testing.assert_allclose(vjp(jnp.asarray(signs))[0], x.T @ signs, rtol=1e-12, atol=1e-12)
+
+
+def objective(w, bias, problem, loss, l2):
+  x, _, signs, scale = problem
+  margins = signs * (x @ (scale * w) + bias)
+  each = np.logaddexp(0, -margins) if loss == "logistic" else np.maximum(0, 1 - margins) ** 2
+  return each.mean() + l2 / 2 * w @ w
+
+
+@pytest.mark.parametrize("loss", list(sparse_linear.LOSSES))
+def test_the_fit_is_the_minimum(x64, problem, loss):
+  """The objective is convex, so that it is the minimum where its derivatives are 0."""
+  x, present, signs, scale = problem
+  found = sparse_linear.fit(present, signs, scale, loss=loss, l2=0.01, tolerance=1e-9)
+  w, bias = np.asarray(found.weights), float(found.bias)
+  assert float(found.gradient_norm) < 1e-9 and 0 < int(found.steps) < 200
+  margins = signs * (x @ (scale * w) + bias)
+  slopes = -1 / (1 + np.exp(margins)) if loss == "logistic" else -2 * np.maximum(0, 1 - margins)
+  per_row = signs * slopes / len(x)
+  np.testing.assert_allclose(scale * (x.T @ per_row) + 0.01 * w, 0, atol=1e-9)
+  assert abs(per_row.sum()) < 1e-9 and w[7] == 0
+  least = objective(w, bias, problem, loss, 0.01)
+  for k in range(15):
+    for change in (-1e-3, 1e-3):
+      moved = w + change * np.eye(15)[k]
+      assert objective(moved, bias, problem, loss, 0.01) >= least
+
+
+def test_it_is_that_of_scikit_learn(x64, problem):
+  linear_model = pytest.importorskip("sklearn.linear_model", reason="needs scikit-learn")
+  x, present, signs, scale = problem
+  other = linear_model.LogisticRegression(C=1 / (0.01 * len(x)), tol=1e-10, max_iter=10_000)
+  other.fit(x * scale, signs)
+  found = sparse_linear.fit(present, signs, scale, loss="logistic", l2=0.01, tolerance=1e-9)
+  np.testing.assert_allclose(found.weights, other.coef_[0], rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(found.bias, other.intercept_[0], rtol=1e-4)
