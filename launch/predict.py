@@ -4,6 +4,7 @@
   python -m launch.predict --workdir=DIR "a document" ...
   python -m launch.predict --workdir=DIR --file=documents.txt --json     # one per line
   python -m launch.predict --workdir=DIR --file=sentences.txt --width=8  # translations
+  python -m launch.predict --workdir=DIR --explain "a document"          # the n-grams that decide
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dlx.errors import UserError
 from launch.cli import opened, output, paths, program
 
 FLAGS = flags.FLAGS
+PASSED = ("top", "json", "width", "explain")  # Options of Task.predict, where it has them.
 
 
 def define_flags() -> None:
@@ -21,6 +23,7 @@ def define_flags() -> None:
   opened.define_flags()
   flags.adopt_module_key_flags(opened)
   flags.DEFINE_integer("top", None, "Number of predictions per line, the most probable first.")
+  flags.DEFINE_bool("explain", None, "Add what decides: the n-grams with the largest weights.")
   flags.DEFINE_integer("width", None, "Beams of the search for a translation; 1 is greedy.")
   paths.define("file", None, "Documents, or names of images, one per line.")
   output.define_flag()
@@ -68,7 +71,7 @@ def main(*inputs: str) -> None:
   run = opened.opened_run()
   options = {}
   if run.task.predict:
-    options = program.options_of(run.task.predict, ("top", "json", "width"), run.config.experiment)
+    options = program.options_of(run.task.predict, PASSED, run.config.experiment)
   for line in evaluation.predict(run, inputs or lines(FLAGS.file), **options):
     if FLAGS.json:
       output.print_json(line)

@@ -142,3 +142,25 @@ def logits(
   padded = jnp.pad(variables["weights"], ((0, 0), (0, 1)))  # 0 at F.
   scores = padded[:, found].sum(-1).T + variables["bias"]
   return jnp.concatenate([jnp.zeros_like(scores), scores], -1) if scores.shape[1] == 1 else scores
+
+
+def contributions(
+    variables: Mapping, tables: Sequence[Mapping[str, Array]], ids: Int[np.ndarray, "T"]
+) -> tuple[Int[np.ndarray, "M 2"], Float[np.ndarray, "M C"]]:
+  """The distinct n-grams of a document and what each adds to z.
+
+  Args:
+    variables, tables: as for `logits`.
+    ids: one row of dlx.data.word_documents.
+
+  Returns:
+    (the words from start to end of the first occurrence of each, its weights).
+  """
+  spans, found, first = [], [], 0
+  for n, rows in enumerate(ngrams.lookup(tables, ids[None]), 1):
+    known, ends = np.unique(np.asarray(rows[0]), return_index=True)
+    ends, known = ends[known >= 0] + 1, known[known >= 0]
+    spans.append(np.stack([ends - n, ends], -1))
+    found.append(first + known)
+    first += num_features([tables[n - 1]])
+  return np.concatenate(spans), np.asarray(variables["weights"])[:, np.concatenate(found)].T

@@ -88,6 +88,28 @@ def make(config, assets) -> Task:
       raise UserError(f"{lines[found.index([])]!r} has no words; give the text of a document")
     return word_documents.rows(found, ids, options.max_length)
 
+  classify = classification.make_predict(logits_fn, classes, read)
+
+  def predict(variables, lines, apply, *, top=3, json=False, explain=False):
+    found = classify(variables, lines, apply, top=top, json=json)
+    if not explain:
+      return found
+    chosen = apply(probabilities_fn, read(lines)).argmax(-1)
+    reasons = [decisive(variables, line, int(c)) for line, c in zip(lines, chosen)]
+    if json:
+      return [{**row, "n-grams": dict(pairs)} for row, pairs in zip(found, reasons)]
+    shown = [", ".join(f"{name!r} {weight:+.2f}" for name, weight in pairs) for pairs in reasons]
+    return [f"{row} ({text or 'no known word'})" for row, text in zip(found, shown)]
+
+  def decisive(variables, line, c, count=8):
+    """[(n-gram, what it adds to the score of class c)], the largest first."""
+    words = word_documents.tokenize(line, lowercase=options.lowercase)
+    weights, tables = variables["params"], variables["ngrams"]
+    spans, added = model.contributions(weights, tables, read([line])["ids"][0])
+    added = added[:, 0] * (1 if c else -1) if len(classes) == 2 else added[:, c]
+    order = np.argsort(-np.abs(added), kind="stable")[:count]
+    return [(" ".join(words[slice(*spans[i])]), float(added[i])) for i in order]
+
   def plot(variables, data, split, apply):
     examples = data.split(split)
     probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
@@ -102,6 +124,5 @@ def make(config, assets) -> Task:
   return Task(
       init_fn, eval_fn=classification.make_eval(logits_fn),
       measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
-      predict=classification.make_predict(logits_fn, classes, read), plot=plot,
-      outputs_fn=logits_fn, unit="nats per document",
+      predict=predict, plot=plot, outputs_fn=logits_fn, unit="nats per document",
   )  # fmt: skip

@@ -44,6 +44,14 @@ def test_predictions_do_not_depend_on_other_lines_and_empty_ones_are_refused(tab
     run.predict(["fine", " "])
 
 
+def test_an_explanation_names_the_ngrams_that_decide(table, tmp_path):
+  run = train(table, tmp_path / "run")
+  found = run.predict(["w1 good not w2", "zzz"], json=True, explain=True)
+  assert next(iter(found[0]["n-grams"])) == "good not" and not found[1]["n-grams"]
+  text = run.predict(["w1 good not w2", "zzz"], explain=True)
+  assert "('good not' +" in text[0] and text[1].endswith("(no known word)")
+
+
 def test_steps_of_gradient_descent_are_refused(table, tmp_path):
   with pytest.raises(UserError, match="total_steps must be 0, since the weights are fitted"):
     train(table, tmp_path / "run", **{"training.total_steps": 10})

@@ -96,6 +96,18 @@ def test_logits_are_the_bias_and_the_weights_of_the_ngrams(documents):
       np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("columns", [1, 3])
+def test_contributions_and_the_bias_add_up_to_the_logits(documents, columns):
+  tables, rng = model.tables(documents, 2, 3), np.random.default_rng(0)
+  weights = np.float32(rng.normal(size=(columns, model.num_features(tables))))
+  variables = {"weights": weights, "bias": np.float32(rng.normal(size=columns))}
+  for ids in [*documents["ids"], np.int32([1, -1, 1, 1])]:
+    spans, added = model.contributions(variables, tables, ids)
+    assert len({tuple(ids[a:b]) for a, b in spans}) == len(spans)
+    expected = np.asarray(model.logits(variables, tables, ids[None]))[0, -columns:]
+    np.testing.assert_allclose(added.sum(0) + variables["bias"], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_bias_of_naive_bayes_is_the_log_odds_of_the_classes():
   np.testing.assert_allclose(model.log_odds(np.int32([0, 1, 1, 1]), 2), [np.log(3)], rtol=1e-6)
   np.testing.assert_allclose(
