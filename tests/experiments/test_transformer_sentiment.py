@@ -174,7 +174,8 @@ def test_prefix_tuning_moves_the_prefixes_and_the_head_of_a_pretrained_encoder_a
   assert after.keys() - before.keys() == prefixes and len(prefixes) == 2
   for name in before:
     assert (after[name] == before[name]).all() == (not name.startswith("head.")), name
-  assert np.abs(params["network"]["transformer"]["block0"]["attention_prefix"]["value"]).min() > 1e-4
+  value = params["network"]["transformer"]["block0"]["attention_prefix"]["value"]
+  assert np.abs(value).min() > 1e-4
 
 
 def test_the_attention_of_an_explanation_is_that_of_the_tokens_after_a_prefix():

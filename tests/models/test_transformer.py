@@ -216,31 +216,32 @@ def test_adapters_start_as_the_identity_and_then_change_the_result(norm_first):
   assert np.abs(model.apply({"params": params}, IDS, MASK) - expected).max() > 1e-2
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @each_kind
-def test_prefixes_leave_positions_and_padding_as_they_are(options):
-  """Padding is invisible beside a prefix, which with keys of weight 0 changes nothing itself."""
-  model, plain = small(**options, prefix_length=3), small(**options)
-  params, apply = make(model, IDS)
-  prefix = params["block0"]["attention_prefix"]
+def test_padding_is_invisible_beside_a_prefix(options):
+  params, apply = make(small(**options, prefix_length=3), IDS)
+  prefix = params["block0"].pop("attention_prefix")
   assert prefix["key"].shape == prefix["value"].shape == (3, 8)
+  without = small(**options).apply({"params": params}, IDS, MASK)
+  params["block0"]["attention_prefix"] = prefix
   padded = jnp.concatenate([jnp.where(MASK, IDS, 7), jnp.full((3, 4), 9)], -1)
   longer = jnp.concatenate([MASK, jnp.zeros((3, 4), bool)], -1)
   ours, theirs = apply(params, IDS, MASK), apply(params, padded, longer)[:, :6]
   np.testing.assert_allclose(ours[MASK], theirs[MASK], atol=1e-5)
-
-  block = {k: v for k, v in params["block0"].items() if k != "attention_prefix"}
-  without = plain.apply({"params": {**params, "block0": block}}, IDS, MASK)
   assert np.abs(ours - without)[MASK].max() > 1e-2
-  # All queries are u + small, so the keys -c u have no weight and the tokens are left to themselves.
-  query = {"kernel": 1e-3 * block["attention"]["query"]["kernel"], "bias": jnp.full(8, 10.0)}
-  block["attention"] = {**block["attention"], "query": query}
-  if "rotary" in options.values():
-    return  # It turns u.
-  far = {"key": jnp.full((3, 8), -1e3), "value": prefix["value"]}
-  found = apply({**params, "block0": {**block, "attention_prefix": far}}, IDS, MASK)
-  expected = plain.apply({"params": {**params, "block0": block}}, IDS, MASK)
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary"])
+def test_tokens_have_the_same_positions_after_a_prefix(positions):
+  """A prefix whose keys get no weight changes nothing: large, against the one query of all."""
+  params, apply = make(small(positions=positions, prefix_length=3), IDS)
+  query = params["block0"]["attention"]["query"]
+  query.update(kernel=0 * query["kernel"], bias=jnp.zeros(8).at[jnp.array([1, 5])].set(10.0))
+  plain = {**params, "block0": {**params["block0"]}}
+  expected = small(positions=positions).apply({"params": plain}, IDS, MASK)
+  # Rotary positions turn the second pair of a head by t / 100 only.
+  params["block0"]["attention_prefix"]["key"] = jnp.full((3, 8), -1e3).at[:, ::2].set(0)
+  np.testing.assert_allclose(apply(params, IDS, MASK), expected, atol=1e-5)
 
 
 def test_a_causal_network_with_prefixes_gives_the_same_from_its_cache():
