@@ -59,9 +59,7 @@ def main() -> None:
   run = opened.opened_run()
   ((most, count),) = collections.Counter(rows.labels).most_common(1)
   majority, total = count / len(rows.labels), len(rows.labels)
-  if not FLAGS.json:
-    print(f"{total:,} rows, {len(labels)} labels; majority class {most}: {majority:.1%}")
-  for k in shots:
+  for i, k in enumerate(shots):
     examples = [shown[:k] for shown in drawn]
     found = prompting.answer(run, template, rows.texts, examples, labels, score=FLAGS.score)
     if found.shortened:
@@ -75,8 +73,10 @@ def main() -> None:
     if FLAGS.json:
       values = {"examples": k, "rows": total, "accuracy": accuracy, "standard error": error}
       output.print_json({**values, "majority class": most, "majority": majority})
-    else:
-      print(f"{k} examples: accuracy {accuracy:.1%}, standard error {error:.1%}")
+      continue
+    if not i:
+      print(f"{total:,} rows, {len(labels)} labels; majority class {most}: {majority:.1%}")
+    print(f"{k} examples: accuracy {accuracy:.1%}, standard error {error:.1%}")
 
 
 if __name__ == "__main__":

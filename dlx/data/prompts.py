@@ -120,6 +120,6 @@ def encode(
     if limit is None or len(ids) <= limit:
       return ids, left_out
   raise UserError(
-      f"the prompt has {len(ids)} tokens without an example, but beside the answer the context "
-      f"has {limit}; shorten the text, or train with a larger data.seq_len"
+      f"{len(ids)} tokens without an example, but beside the answer the context has {limit}; "
+      f"shorten the text, or train with a larger data.seq_len"
   )

@@ -79,7 +79,7 @@ def answer(
     try:
       encoded.append(prompts.encode(vocabulary, template, shown, text, limit))
     except UserError as e:
-      raise UserError(f"row {row}: {e}") from None
+      raise UserError(f"the prompt of row {row}: {e}") from None
   ids = [ids for ids, _ in encoded]
   options = {"tokens": run.config.training.eval_batch_size * run.config.data.eval_seq_len}
   found = log_probabilities(run.task, run.eval_variables, ids, answers, context, **options)

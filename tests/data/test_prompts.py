@@ -52,7 +52,7 @@ def test_the_first_examples_are_left_out_of_a_small_context():
   ]:  # fmt: skip
     ids, left_out = encode(limit)
     assert (known.decode(ids), left_out) == (expected, count)
-  with pytest.raises(UserError, match=rf"has {len(none)} tokens .* has {len(none) - 1}; shorten"):
+  with pytest.raises(UserError, match=rf"^{len(none)} tokens .* has {len(none) - 1}; shorten"):
     encode(len(none) - 1)
 
 

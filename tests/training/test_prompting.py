@@ -76,7 +76,7 @@ def test_a_context_that_is_full_loses_the_first_examples():
   assert prompting.answer(bigrams(whole), TEMPLATE, texts[:1], shown[:1], labels).shortened == 0
   found = prompting.answer(bigrams(whole), TEMPLATE, texts, shown, labels)
   assert found.shortened == 1 and found.scores.shape == (2, 2)
-  with pytest.raises(UserError, match="row 2: the prompt has 4 tokens without an example"):
+  with pytest.raises(UserError, match="row 2: 4 tokens without an example"):
     prompting.answer(bigrams(6), TEMPLATE, texts, shown, labels)
 
 
