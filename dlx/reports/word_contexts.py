@@ -78,7 +78,8 @@ def _scatter(axes, x, senses, names, *, numbered):
 
 def _curves(axes, cosines):
   """The mean cosines by layer."""
-  for label, values, style in zip(("within a sense", "between senses"), zip(*cosines), ("o-", "s--")):
+  styles = {"within a sense": "o-", "between senses": "s--"}
+  for (label, style), values in zip(styles.items(), zip(*cosines)):
     axes.plot(range(len(values)), values, style, color="0.25", label=label, markersize=4)
   axes.set_xlabel("layer; 0 is the embedding", fontsize=8)
   axes.set(xticks=range(len(cosines)), ylim=(min(0, *map(min, cosines)) - 0.03, 1.04))
@@ -93,7 +94,7 @@ def _list(figure, chosen, names):
   """The numbered sentences below the name of their sense."""
   lines = []
   for i, name in enumerate(names):
-    lines.append((f"{name[:50]}", f"C{i}", "bold"))
+    lines.append((name[:50], f"C{i}", "bold"))
     of_sense = [(n, text) for n, (text, sense) in enumerate(chosen, 1) if sense == name]
     lines += [
         (f"{n}  {text if len(text) < 62 else text[:59] + '...'}", f"C{i}", "normal")
