@@ -33,9 +33,9 @@ def draw(
   columns = math.ceil(math.sqrt(len(layers) + 1))
   rows = math.ceil((len(layers) + 1) / columns)
   listed = len(chosen) <= _LISTED
-  figure = figures.figure(3.3 * columns + 4 * listed, 3 * rows)
+  figure = figures.figure(3.3 * columns + 4.4 * listed, 3 * rows)
   figure.set_layout_engine("constrained")
-  left, right = figure.subfigures(1, 2, width_ratios=(3.3 * columns, 4 if listed else 0.1))
+  left, right = figure.subfigures(1, 2, width_ratios=(3.3 * columns, 4.4 if listed else 0.1))
   panels = list(left.subplots(rows, columns, squeeze=False).flat)
   for axes, (name, x) in zip(panels, layers.items()):
     _scatter(axes, x, senses, names, numbered=listed)
@@ -97,7 +97,7 @@ def _list(figure, chosen, names):
     lines.append((name[:50], f"C{i}", "bold"))
     of_sense = [(n, text) for n, (text, sense) in enumerate(chosen, 1) if sense == name]
     lines += [
-        (f"{n}  {text if len(text) < 62 else text[:59] + '...'}", f"C{i}", "normal")
+        (f"{n}  {text if len(text) <= 60 else text[:57] + '...'}", f"C{i}", "normal")
         for n, text in of_sense
     ]
     lines.append(("", "C0", "normal"))
