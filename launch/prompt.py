@@ -43,7 +43,7 @@ def _shots() -> list[int]:
 
 
 def main() -> None:
-  """Prints the share of the majority class, and the accuracy with each number of examples."""
+  """Prints the share of the majority class, and the accuracy with each number k of examples."""
   from dlx.data import prompts
   from dlx.distributed import processes
   from dlx.training import prompting
@@ -76,7 +76,7 @@ def main() -> None:
       continue
     if not i:
       print(f"{total:,} rows, {len(labels)} labels; majority class {most}: {majority:.1%}")
-    print(f"{k} examples: accuracy {accuracy:.1%}, standard error {error:.1%}")
+    print(f"k = {k}: accuracy {accuracy:.1%}, standard error {error:.1%}")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_the_accuracy_of_a_recurrent_network_with_examples_of_a_table(programs, 
   assert finished.code == 0 and not finished.err, finished
   first, *others = finished.out.splitlines()
   assert first == "5 rows, 3 labels; majority class x: 60.0%"
-  pattern = r"(\d) examples: accuracy \d+\.0%, standard error \d+\.\d%"
+  pattern = r"k = (\d): accuracy \d+\.0%, standard error \d+\.\d%"
   assert [re.fullmatch(pattern, line)[1] for line in others] == ["1", "2"]
 
 
@@ -67,7 +67,7 @@ def test_mistakes_are_one_line(programs, trained, table):
       ((run, file, "--label_column=stars"), "has no column 'stars'"),
       ((run, f"--file={small}"), "all labels are 'x'"),
       ((run, f"--file={blank}"), "row 2 has no text"),
-      ((run, f"--file={unknown}", "--shots=0", TEMPLATE), "row 2: the character '\u2603'"),
+      ((run, f"--file={unknown}", "--shots=0", TEMPLATE), "row 2: the character"),
   ):
     finished = programs("launch.prompt", *flags)
     assert finished.code == 2 and finished.err.count("\n") == 1, finished
