@@ -2,6 +2,7 @@
 
   python -m launch.demonstrate                        # lists the demonstrations
   python -m launch.demonstrate gradient_norms [--output=gradient_norms.png]
+  python -m launch.demonstrate contextual_vectors [--encoder=DIR] [--sentences=FILE] [--word=bank]
 
 Each is a page of the folder demonstrations; docs/demonstrations.md shows all.
 """
@@ -22,6 +23,9 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
   """Defines the flags: importing a program defines none."""
   paths.define("output", None, "The picture, a name that ends in .png; NAME.png by default.")
+  paths.define("encoder", None, "A run with an encoder, or the folder of a published one.")
+  paths.define("sentences", None, "A .csv, .tsv or .jsonl table with the columns text and sense.")
+  flags.DEFINE_string("word", None, "The word whose vectors are drawn, in each of the sentences.")
 
 
 def main(*names: str) -> None:
@@ -44,8 +48,10 @@ def main(*names: str) -> None:
   output = pathlib.Path(FLAGS.output or f"{names[0]}.png")
   if output.suffix != ".png":
     raise UserError(f"--output={output}: expected a name that ends in .png")
+  page = _page(names[0])
+  options = program.options_of(page.draw, ("encoder", "sentences", "word"), names[0])
   doctor.check()
-  figure, lines = _page(names[0]).draw()
+  figure, lines = page.draw(**options)
   try:
     figures.save(figure, output)
   except OSError as e:

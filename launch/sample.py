@@ -1,6 +1,6 @@
 """Samples from a run's model: text after a prompt, or images.
 
-  python -m launch.sample --workdir=DIR [--prompt=TEXT] [--length=500]
+  python -m launch.sample --workdir=DIR [--prompt=TEXT | --prompt_file=FILE] [--length=500]
       [--temperature=0.8] [--top_k=K] [--top_p=P] [--seed=0] [--checkpoint=best]
   python -m launch.sample --workdir=DIR --output=samples.png [--count=64] [--seed=0]
 """
@@ -24,6 +24,7 @@ def define_flags() -> None:
   opened.define_flags()
   flags.adopt_module_key_flags(opened)
   flags.DEFINE_string("prompt", None, "The text to continue; a newline by default.")
+  paths.define("prompt_file", None, "A file with the prompt; a line end at its end is left out.")
   flags.DEFINE_integer("length", None, "Number of tokens to draw.", upper_bound=10**7)
   flags.DEFINE_float("temperature", None, "1 draws from the model, less is sharper, 0 is argmax.")
   flags.DEFINE_integer("top_k", None, "Draw from the K most probable tokens.")
@@ -45,11 +46,25 @@ def _check() -> None:
     raise UserError(f"--top_p={FLAGS.top_p}: expected 0 < top_p <= 1")
 
 
+def _read_prompt() -> None:
+  from dlx.data import text
+
+  if FLAGS.prompt_file is None:
+    return
+  if FLAGS.prompt is not None:
+    raise UserError("both --prompt and --prompt_file are given; give one of them")
+  try:
+    FLAGS.prompt = text.read(FLAGS.prompt_file).removesuffix("\n").removesuffix("\r")
+  except UserError as e:
+    raise UserError(f"--prompt_file={e}") from None
+
+
 def main() -> None:
   """Prints the prompt and its continuation as it is drawn, or writes a figure of images."""
   import jax
 
   _check()
+  _read_prompt()
   run = opened.opened_run()
   if run.task.sample is None:
     raise UserError(f"{run.config.experiment} does not sample")

@@ -8,6 +8,7 @@ Letters of shapes, in all docstrings of dlx.layers and dlx.gradients:
   D    features
   H    hidden units of a recurrent layer (G H: gates side by side)
   N    attention heads
+  P    keys and values of a prefix
   V    ids of a vocabulary
   K    classes
   C    channels of an image

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dlx.gradients import attention as gradients
-from dlx.layers import attention, linear, positional
+from dlx.layers import attention, linear, positional, prefixes
 
 
 def init(
@@ -28,6 +28,7 @@ def attend(
     *,
     num_heads: int,
     rotary: bool = False,
+    prefix: dict[str, Float[Array, "P d_model"]] | None = None,
 ) -> tuple[Float[Array, "... T d_model"], dict[str, Array]]:
   """`attention.multi_head(..., is_causal=True)` of T tokens that follow `position` cached ones.
 
@@ -42,6 +43,8 @@ def attend(
     position: p, the number of tokens before x; p + T must not exceed S.
     num_heads: N.
     rotary: as for `attention.multi_head`.
+    prefix: of `prefixes.init`; the result is then that of `prefixes.multi_head`. The cache has
+      only the tokens.
 
   Returns:
     (y (..., T, d_model), the cache with p + T tokens).
@@ -59,8 +62,12 @@ def attend(
 
   cache = {"key": write(cache["key"], key), "value": write(cache["value"], value)}
   allowed = jnp.arange(cache["key"].shape[-2]) <= positions[:, None]
+  key, value = cache["key"], cache["value"]
+  if prefix is not None:
+    allowed = prefixes.extend_mask(prefix, allowed, key.shape[-2])
+    key, value = prefixes.prepend(prefix, key, value)
   heads = attention.dot_product_attention(
-      query, cache["key"], cache["value"], mask=allowed, implementation="autodiff"
+      query, key, value, mask=allowed, implementation="autodiff"
   )
   return linear.apply(params["out"], gradients.merge_heads(heads)), cache
 

@@ -43,8 +43,8 @@ def make_sample(
     context: the maximum number of tokens in a carry; None if there is no limit. When it is
       full, its last half is read again, in one pass.
 
-  The attribute `network` of the result is for those who need probabilities: of tokens read
-  without a carry, None, and of mixtures (dlx.training.mixture).
+  The attribute `context` of the result is the argument, for those who score a text
+  (dlx.training.prompting).
   """
 
   @jax.jit
@@ -76,6 +76,7 @@ def make_sample(
         room=room(ids), reread=reread, **options,
     ))  # fmt: skip
 
+  sample.context = context
   return sample
 
 

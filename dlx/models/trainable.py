@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import re
 
-PATTERN = r"all|head|adapters|bias|last_[1-9]\d*"
+PATTERN = r"all|head|adapters|prefixes|bias|last_[1-9]\d*"
 
 
 def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool] | None:
@@ -11,11 +11,12 @@ def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool] | None:
 
   Args:
     trainable: "all", for which the result is None; "head"; "adapters", which trains the norms
-      too; "bias", every bias; or "last_N", the last N blocks and everything above them.
+      too; "prefixes", the keys and values of prefixes; "bias", every bias; or "last_N", the last
+      N blocks and everything above them.
     num_layers: of the encoder.
 
-  Source: Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019); Ben
-    Zaken et al., "BitFit" (2022).
+  Source: Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019); Li and
+    Liang, "Prefix-tuning" (2021); Ben Zaken et al., "BitFit" (2022).
   """
 
   def trained(name: str) -> bool:
@@ -23,6 +24,8 @@ def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool] | None:
       return True
     if trainable == "adapters":
       return "adapter" in name or "norm" in name
+    if trainable == "prefixes":
+      return "prefix" in name
     if trainable == "bias":
       return name.endswith(".bias")
     if trainable == "head":

@@ -30,7 +30,8 @@ class Transformer(nn.Module):
       "rotary" ones are applied to queries and keys, "none" encodes no positions.
     max_length: number of learned positions, and of tokens in a cache.
     num_segments: size of BERT's segment embedding, 0 for none.
-    norm_first, gated, is_causal, dropout_rate, eps, adapter_size, conv_width: see Block.
+    norm_first, gated, is_causal, dropout_rate, eps, adapter_size, conv_width, prefix_length: see
+      Block.
     dtype: the dtype that the blocks compute in, such as "bfloat16"; the embedding's if None.
   """
 
@@ -50,6 +51,7 @@ class Transformer(nn.Module):
   adapter_size: int = 0
   conv_width: int = 1
   dtype: str | None = None
+  prefix_length: int = 0
 
   @nn.compact
   def __call__(
@@ -99,6 +101,7 @@ class Transformer(nn.Module):
           self.eps,
           self.adapter_size,
           self.conv_width,
+          self.prefix_length,
           name=f"block{i}",
       )
       memory = context[i] if isinstance(context, list) else context

@@ -11,7 +11,8 @@ where y_t concatenates norm(x) at the w positions from t - w // 2 on. It encodes
 neighbouring tokens, so that the network works without position embeddings.
 
 With an adapter, each residual f(x) becomes f(x) + U gelu(V f(x)), a bottleneck whose output
-starts at 0. Training only the adapters fine-tunes a pretrained network for another task.
+starts at 0. Training only the adapters fine-tunes a pretrained network for another task. So does
+training only prefixes, learned keys and values before those of the tokens in self-attention.
 
 A mask of valid tokens excludes padding from every attention, so that a sequence's result
 does not depend on its padding.
@@ -19,7 +20,8 @@ does not depend on its padding.
 Source: Vaswani et al., "Attention is all you need" (2017); Xiong et al., "On layer
   normalization in the transformer architecture" (2020) for the norm that comes first;
   Devlin et al., "BERT" (2019); Shazeer, "GLU variants improve transformer" (2020);
-  Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019) for adapters.
+  Houlsby et al., "Parameter-efficient transfer learning for NLP" (2019) for adapters; Li and
+  Liang, "Prefix-tuning" (2021).
 """
 
 import flax.linen as nn
@@ -27,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.layers import activations, attention, kv_cache, linear, norm
+from dlx.layers import activations, attention, kv_cache, linear, norm, prefixes
 from dlx.layers.dropout import dropout
 
 
@@ -46,6 +48,8 @@ class Block(nn.Module):
     adapter_size: number of features of the adapters' bottleneck, 0 for no adapters.
     conv_width: kernel size of the token convolution, which reads only tokens up to t if
       is_causal; 1 for no convolution.
+    prefix_length: number of learned keys and values before those of the tokens in the
+      self-attention, see dlx.layers.prefixes; 0 for none.
   """
 
   num_heads: int
@@ -58,6 +62,7 @@ class Block(nn.Module):
   eps: float = 1e-5
   adapter_size: int = 0
   conv_width: int = 1
+  prefix_length: int = 0
 
   @nn.compact
   def __call__(
@@ -74,7 +79,7 @@ class Block(nn.Module):
     """Maps x to the same shape.
 
     If the collection "attention" is mutable, it receives the attention weights of each head
-    as "weights", and those of the cross-attention as "cross_weights".
+    as "weights", without those of a prefix, and those of the cross-attention as "cross_weights".
 
     Args:
       x: `(..., T, D)`.
@@ -90,17 +95,28 @@ class Block(nn.Module):
     cache = None if cache is None else dict(cache)
     params = self._param(x, "attention", attention.init, d)
     keys = None if mask is None else mask[..., None, None, :]
+    prefix = None
+    if self.prefix_length:
+      prefix = self._param(x, "attention_prefix", prefixes.init, self.prefix_length, d)
 
     def attend(x):
       heads = {"num_heads": self.num_heads, "rotary": self.rotary}
       options = {"mask": keys, "is_causal": self.is_causal}
       if cache is not None:
-        y, cache["attention"] = kv_cache.attend(params, x, cache["attention"], position, **heads)
+        y, cache["attention"] = kv_cache.attend(
+            params, x, cache["attention"], position, prefix=prefix, **heads
+        )
         return y
       if self.is_mutable_collection("attention") and not self.is_initializing():
         query, key, _ = attention.project(params, x, **heads)
-        self.sow("attention", "weights", attention.weights(query, key, **options))
-      return attention.multi_head(params, x, **heads, **options)
+        if prefix is None:
+          a = attention.weights(query, key, **options)
+        else:
+          a = prefixes.weights(prefix, query, key, **options)
+        self.sow("attention", "weights", a)
+      if prefix is None:
+        return attention.multi_head(params, x, **heads, **options)
+      return prefixes.multi_head(params, prefix, x, **heads, **options)
 
     if self.conv_width > 1:
       x = self._add("window_norm", x, lambda x: self._convolve(x, mask, cache), train)

@@ -88,7 +88,15 @@ def _params(run) -> dict:
   return {name: params[name] for name in ("transformer", "head") if name in params}
 
 
-def make_transformer(config: ml_collections.ConfigDict, assets: dict) -> Transformer:
-  """The network of these shapes, with the dropout, adapters and dtype of config.model."""
+def make_transformer(
+    config: ml_collections.ConfigDict, assets: dict, **options
+) -> Transformer:
+  """The network of these shapes, with the dropout, adapters and dtype of config.model.
+
+  Args:
+    config: of an experiment.
+    assets: see `make_assets`.
+    **options: other attributes of Transformer.
+  """
   names = ("dropout_rate", "adapter_size", "dtype")
-  return Transformer(**assets["encoder"], **{name: config.model[name] for name in names})
+  return Transformer(**assets["encoder"], **{name: config.model[name] for name in names}, **options)

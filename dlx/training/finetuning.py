@@ -1,6 +1,7 @@
 """Fine-tuning: loading pretrained parameters, freezing, layer-wise learning rates."""
 
 from collections.abc import Callable
+import re
 
 import jax
 import optax
@@ -31,7 +32,7 @@ def load_pretrained(
     source: that run's name, for messages.
     head: the top-level key whose shapes may differ, for other classes; then all of it keeps its
       initial values.
-    new_params: a word in the names of parameters that only the new run needs to have.
+    new_params: a pattern in the names of parameters that only the new run needs to have.
 
   Raises:
     UserError: another leaf is missing on either side or differs in shape.
@@ -44,7 +45,9 @@ def load_pretrained(
       for name in old.keys() | new.keys()
       if getattr(old.get(name), "shape", None) != getattr(new.get(name), "shape", None)
   )
-  added = {name for name in new.keys() - old.keys() if new_params and new_params in name}
+  added = {
+      name for name in new.keys() - old.keys() if new_params and re.search(new_params, name)
+  }
   body = [name for name in differing if name not in in_head | added]
   if body:
     name = body[0]

@@ -51,11 +51,15 @@ RULES = (
 CLASSIFIER_RULES = (*RULES, Rule(
     lambda c: c.trainable != "adapters" or c.model.adapter_size > 0,
     "trainable is adapters; set model.adapter_size, for example to 64", {"trainable": "adapters"},
+), Rule(
+    lambda c: c.trainable != "prefixes" or c.model.prefix_length > 0,
+    "trainable is prefixes; set model.prefix_length, for example to 16", {"trainable": "prefixes"},
 ))  # fmt: skip
 SETTINGS = {
     "init_from": run("experiments.masked_lm:debug", optional=True),  # Or a published encoder.
     "trainable": matching(
-        "all", trainable.PATTERN, "all, head, adapters, bias or last_N with a number N", "last_0"
+        "all", trainable.PATTERN,
+        "all, head, adapters, prefixes, bias or last_N with a number N", "last_0",
     ),
     **DATA,
     "data.word_dropout": rate(0.2),  # The fraction of tokens replaced by [UNK] in training.
@@ -63,6 +67,7 @@ SETTINGS = {
     "model.dropout_rate": rate(0.2),
     "model.dtype": one_of("float32", "bfloat16", "float64"),  # Of the blocks, not the parameters.
     "model.adapter_size": count(0, low=0),  # Features of adapters in each block, 0 for none.
+    "model.prefix_length": count(0, low=0),  # Learned keys and values in each block, 0 for none.
     "model.pooling": one_of("mean", "max", "first"),
     "model.ngrams": count(3, low=0),  # The longest n-gram counted; 0 for the network alone.
     "model.ngram_table_size": count(2**18),  # The most frequent n-grams.

@@ -51,7 +51,8 @@ def word_dropout(rng, ids, lengths, *, rate: float, unknown: int):
 def make_model(config, assets) -> Ensemble:
   """The network that config.model describes, with the encoder of the assets."""
   classes, options = len(assets["classes"]), config.model
-  network = Classifier(encoders.make_transformer(config, assets), classes, options.pooling)
+  encoder = encoders.make_transformer(config, assets, prefix_length=options.prefix_length)
+  network = Classifier(encoder, classes, options.pooling)
   if not options.ngrams:
     return Ensemble(network)
   return Ensemble(network, ngrams.NGrams(classes, options.ngrams, options.ngram_table_size))
@@ -70,8 +71,9 @@ def make(config, assets) -> Task:
     if data.pretrained is not None:
       params = variables["params"]
       network = finetuning.load_pretrained(
-          params["network"], data.pretrained["params"], config.init_from, new_params="adapter"
-      )
+          params["network"], data.pretrained["params"], config.init_from,
+          new_params="adapter|prefix",
+      )  # fmt: skip
       variables["params"] = {**params, "network": network}
     if config.model.ngrams:
       table = {name: jnp.asarray(assets[name]) for name in ("hashes", "log_ratios")}

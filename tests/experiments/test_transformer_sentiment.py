@@ -1,5 +1,6 @@
 """The document classifier: batches, word dropout, padding, the ensemble's loss, fine-tuning."""
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +11,8 @@ from dlx import presets
 from dlx.data import bucketing, documents, tokens
 from dlx.errors import UserError
 from dlx.experiment import Rngs, numeric
-from dlx.models import trainable
-from dlx.training import encoders, train
+from dlx.models import token_attribution, trainable
+from dlx.training import encoders, finetuning, train
 from experiments.transformer_sentiment import config as configs
 from experiments.transformer_sentiment import experiment
 
@@ -119,6 +120,7 @@ NAMES = {
     "norm 0": "network.transformer.block0.attention_norm.scale",
     "kernel 1": "network.transformer.block1.attention.query.kernel",
     "bias 1": "network.transformer.block1.attention.query.bias",
+    "prefix 1": "network.transformer.block1.attention_prefix.key",
     "adapter 1": "network.transformer.block1.attention_adapter_in.kernel",
     "last norm": "network.transformer.final_norm.bias",
     "head": "network.head.kernel",
@@ -129,9 +131,10 @@ NAMES = {
 @pytest.mark.parametrize("choice, names", [
     ("head", ()),
     ("adapters", ("norm 0", "adapter 1", "last norm")),
+    ("prefixes", ("prefix 1",)),
     ("bias", ("bias 1", "last norm")),
-    ("last_1", ("kernel 1", "bias 1", "adapter 1", "last norm")),
-    ("last_2", ("norm 0", "kernel 1", "bias 1", "adapter 1", "last norm")),
+    ("last_1", ("kernel 1", "bias 1", "prefix 1", "adapter 1", "last norm")),
+    ("last_2", ("norm 0", "kernel 1", "bias 1", "prefix 1", "adapter 1", "last norm")),
 ])  # fmt: skip
 def test_trainable_selects_parameters(choice, names):
   trained = trainable.is_trained(choice, num_layers=2)
@@ -139,15 +142,54 @@ def test_trainable_selects_parameters(choice, names):
 
 
 def test_the_selected_names_are_those_of_the_model():
-  run = prepared(**{"model.adapter_size": 2, "encoder.num_layers": 2})
+  sizes = {"model.adapter_size": 2, "model.prefix_length": 3, "encoder.num_layers": 2}
+  run = prepared(**sizes)
   shapes = jax.eval_shape(lambda rng: run.task.init_fn(rng, run.data), jax.random.key(0))
   paths = jax.tree.leaves_with_path(shapes["params"])
   names = {jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths}
   assert set(NAMES.values()) <= names
 
 
+def test_prefix_tuning_moves_the_prefixes_and_the_head_of_a_pretrained_encoder_alone():
+  start = prepared()
+  given = jax.jit(lambda rng: start.task.init_fn(rng, start.data))(jax.random.key(1))["params"]
+  options = {"model.prefix_length": 3, "model.ngrams": 0, "optimizer.warmup_steps": 0}
+  run = prepared(trainable="prefixes", **options)
+  data = run.data._replace(pretrained={"params": given["network"]})
+  task = finetuning.freeze_others(run.task)
+  variables = jax.jit(lambda rng: task.init_fn(rng, data))(jax.random.key(0))
+  batch = {k: jnp.asarray(data.train[k][:16]) for k in ("ids", "lengths", "labels")}
+
+  @jax.jit
+  def step(params, state, rng):
+    loss = lambda p: task.loss_fn({**variables, "params": p}, batch, rng).value  # noqa: E731
+    updates, state = task.optimizer.update(jax.grad(loss)(params), state, params)
+    return jax.tree.map(jnp.add, params, updates), state
+
+  params, state = variables["params"], task.optimizer.init(variables["params"])
+  for seed in range(3):
+    params, state = step(params, state, jax.random.key(seed))
+  after = flax.traverse_util.flatten_dict(params["network"], sep=".")
+  before = flax.traverse_util.flatten_dict(given["network"], sep=".")
+  prefixes = {name for name in after if "prefix" in name}
+  assert after.keys() - before.keys() == prefixes and len(prefixes) == 2
+  for name in before:
+    assert (after[name] == before[name]).all() == (not name.startswith("head.")), name
+  value = params["network"]["transformer"]["block0"]["attention_prefix"]["value"]
+  assert np.abs(value).min() > 1e-4
+
+
+def test_the_attention_of_an_explanation_is_that_of_the_tokens_after_a_prefix():
+  run = prepared(**{"model.ngrams": 0, "model.prefix_length": 2})
+  variables = jax.jit(lambda rng: run.task.init_fn(rng, run.data))(jax.random.key(0))
+  assert run.task.explain(variables, "The film was not dull").keys() >= {"attention"}
+  network, params = experiment.make_model(run.config, run.data.assets).network, variables["params"]
+  maps = token_attribution.attention_maps(network, params["network"], jnp.arange(4, 9))
+  assert maps.shape == (1, 2, 5, 5) and (maps.sum(-1) < 0.999).all()
+
+
 def test_layer_decay_lowers_the_rates_of_lower_blocks():
-  assert [trainable.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0]
+  assert [trainable.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0, 0]
   run = prepared(
       layer_decay=0.5, **{"optimizer.warmup_steps": 0, "encoder.num_layers": 2}
   )

@@ -218,6 +218,46 @@ def test_adapters_start_as_the_identity_and_then_change_the_result(norm_first):
 
 @pytest.mark.sampled(2)
 @each_kind
+def test_padding_is_invisible_beside_a_prefix(options):
+  params, apply = make(small(**options, prefix_length=3), IDS)
+  prefix = params["block0"].pop("attention_prefix")
+  assert prefix["key"].shape == prefix["value"].shape == (3, 8)
+  without = small(**options).apply({"params": params}, IDS, MASK)
+  params["block0"]["attention_prefix"] = prefix
+  padded = jnp.concatenate([jnp.where(MASK, IDS, 7), jnp.full((3, 4), 9)], -1)
+  longer = jnp.concatenate([MASK, jnp.zeros((3, 4), bool)], -1)
+  ours, theirs = apply(params, IDS, MASK), apply(params, padded, longer)[:, :6]
+  np.testing.assert_allclose(ours[MASK], theirs[MASK], atol=1e-5)
+  assert np.abs(ours - without)[MASK].max() > 1e-2
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary"])
+def test_tokens_have_the_same_positions_after_a_prefix(positions):
+  """A prefix whose keys get no weight changes nothing: large, against the one query of all."""
+  params, apply = make(small(positions=positions, prefix_length=3), IDS)
+  query = params["block0"]["attention"]["query"]
+  query.update(kernel=0 * query["kernel"], bias=jnp.zeros(8).at[jnp.array([1, 5])].set(10.0))
+  plain = {**params, "block0": {**params["block0"]}}
+  expected = small(positions=positions).apply({"params": plain}, IDS, MASK)
+  # Rotary positions turn the second pair of a head by t / 100 only.
+  params["block0"]["attention_prefix"]["key"] = jnp.full((3, 8), -1e3).at[:, ::2].set(0)
+  np.testing.assert_allclose(apply(params, IDS, MASK), expected, atol=1e-5)
+
+
+def test_a_causal_network_with_prefixes_gives_the_same_from_its_cache():
+  model = small(is_causal=True, positions="rotary", prefix_length=3)
+  params, apply = make(model, IDS)
+  expected, cache, found = apply(params, IDS), model.init_cache((3,)), []
+  for piece in (IDS[:, :4], IDS[:, 4:5], IDS[:, 5:]):
+    y, cache = model.apply({"params": params}, piece, cache=cache)
+    found.append(y)
+  np.testing.assert_allclose(np.concatenate(found, 1), expected, atol=1e-5)
+  changed = apply(params, IDS.at[:, 4].set(3))
+  np.testing.assert_allclose(changed[:, :4], expected[:, :4], atol=1e-6)
+
+
+@pytest.mark.sampled(2)
+@each_kind
 def test_bfloat16_blocks_are_close_and_return_float32(options):
   params, apply = make(small(**options), IDS)
   half = small(**options, dtype="bfloat16").apply({"params": params}, IDS, MASK)

@@ -59,6 +59,10 @@ def test_new_parameters_keep_their_initial_values_where_that_is_allowed():
   loaded = finetuning.load_pretrained(initial, params(fill=2.0), "runs/a", new_params="adapter")
   assert (loaded["block"]["adapter_in"] == 1).all() and (loaded["stem"]["kernel"] == 2).all()
   assert (loaded["head"]["kernel"] == 2).all()
+  either = finetuning.load_pretrained(
+      initial, params(fill=2.0), "runs/a", new_params="prefix|adapter"
+  )
+  jax.tree.map(np.testing.assert_array_equal, either, loaded)
   with pytest.raises(UserError, match=r"stem.kernel \(absent there"):
     finetuning.load_pretrained(initial, {"head": params()["head"]}, "runs/a", new_params="adapter")
 
