@@ -62,6 +62,7 @@ def test_the_cosines_by_hand():
   assert between == pytest.approx((0 - 0.5**0.5) / 2)
 
 
+@pytest.mark.full
 def test_a_trained_encoder_parts_the_senses_and_the_embedding_cannot():
   texts, drawn = contextual_vectors.generated()
   sentences, senses = zip(*drawn)

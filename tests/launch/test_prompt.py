@@ -20,6 +20,7 @@ def table(tmp_path):
   return path
 
 
+@pytest.mark.full
 def test_the_accuracy_of_a_transformer_whose_context_is_short(programs, trained, table):
   workdir = trained("experiments.transformer_lm:debug")
   flags = (f"--workdir={workdir}", f"--file={table}", TEMPLATE, "--shots=0,2,4", "--seed=7")
