@@ -22,8 +22,10 @@ from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Arrays
 
-# The end of a sentence, with closing quotes and brackets; or a line break, which IMDB has as <br />.
-_END = re.compile(r"""[.!?]["')\]]*\s+|\s*\n\s*|\s*<br ?/?>\s*""")
+# The end of a sentence, with closing quotes and brackets, or a line break, which IMDB writes as
+# <br />; and what is blank after it.
+_BLANK = r"(?:\s|<br ?/?>)"
+_END = re.compile(rf"""[.!?]["')\]]*{_BLANK}+|(?:\n|<br ?/?>){_BLANK}*""")
 
 
 def split(text: str) -> list[int]:
@@ -133,4 +135,5 @@ def draw(
 def fixed(documents: Arrays, **options) -> dict[str, np.ndarray]:
   """One pair of each document, always the same, for evaluation; options as for `draw`."""
   indices = jnp.arange(len(documents["starts"]))
-  return {k: np.asarray(v) for k, v in draw(jax.random.key(0), documents, indices, **options).items()}
+  found = draw(jax.random.key(0), documents, indices, **options)
+  return {name: np.asarray(array) for name, array in found.items()}

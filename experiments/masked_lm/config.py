@@ -12,13 +12,14 @@ debug_next_sentence  the same on generated reviews, with the second task
 """
 
 from dlx import presets, settings
+from dlx.data import documents
 from dlx.settings import Rule, count, flag, one_of, positive, rate, run
 from experiments.transformer_sentiment.config import DATA, ENCODER, RULES
 
 SETTINGS = {
     "init_from": run("experiments.masked_lm:debug", optional=True),  # Or a published encoder.
     **DATA,
-    "data.dataset": one_of("imdb_reviews", "glue/sst2", "sentences", "reviews"),
+    "data.dataset": one_of(*documents.SOURCES),
     "data.next_sentence": flag(False),  # Documents as two parts, which follow each other or not.
     "data.mask_rate": positive(0.15, high=1.0),  # The fraction of tokens to predict.
     **ENCODER,

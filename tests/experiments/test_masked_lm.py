@@ -10,6 +10,7 @@ from dlx.errors import UserError
 from dlx.training import train
 from experiments.masked_lm import config as configs
 from experiments.masked_lm import experiment
+from experiments.transformer_sentiment import config as classifiers
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,57 @@ def test_a_trained_model_fills_masks(trained):
   assert first.startswith("the plot [MASK] dull: was ") and len(second.split(", ")) == 2
   with pytest.raises(UserError, match="'no mask here' has no .MASK."):
     list(dlx.predict(run, ["no mask here"]))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> train.Prepared:
+  return train.prepare(configs.get_config("debug_next_sentence"), None)
+
+
+def test_the_loss_of_a_pair_is_that_of_its_masks_and_of_its_second_task(pairs):
+  variables = pairs.task.init_fn(jax.random.key(0), pairs.data)
+  examples = {name: array[:16] for name, array in pairs.data.test.items()}
+  evaluate = jax.jit(pairs.task.eval_fn)
+  found = {k: np.asarray(v) for k, v in evaluate(variables, examples, jax.random.key(0)).items()}
+  np.testing.assert_allclose(
+      found["loss"], found["masked loss"] + found["next sentence loss"], rtol=1e-6
+  )
+  # A bias alone decides: the logit is 3 for every pair.
+  params = variables["params"]
+  last = {"kernel": 0 * params["next"]["kernel"], "bias": params["next"]["bias"] + 3}
+  sure = evaluate({"params": {**params, "next": last}}, examples, jax.random.key(0))
+  follows = examples["is_next"]
+  p = np.where(follows, 1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3)))
+  np.testing.assert_allclose(sure["next sentence loss"], -np.log(p), rtol=1e-5)
+  np.testing.assert_array_equal(sure["next sentence accuracy"], follows)
+  np.testing.assert_array_equal(sure["accuracy"], found["accuracy"])
+
+
+def test_special_tokens_are_never_targets(pairs):
+  """[CLS] and both [SEP] predicted with probability 0 would cost an infinite loss."""
+  variables = pairs.task.init_fn(jax.random.key(0), pairs.data)
+  tokenizer = tokens.from_json(pairs.data.assets["tokenizer"])
+  ends = [tokenizer.token_to_id(token) for token in (tokens.FIRST, tokens.LAST)]
+  bias = np.float32(variables["params"]["bias"]).copy()
+  bias[ends] = -1e9
+  never = {"params": {**variables["params"], "bias": bias}}
+  evaluate = jax.jit(pairs.task.eval_fn)
+  for seed in range(3):
+    found = evaluate(never, pairs.data.test, jax.random.key(seed))
+    assert np.isfinite(found["masked loss"]).all() and float(found["masked loss"].max()) < 100
+
+
+def test_a_classifier_starts_from_a_run_with_segments(trained):
+  folder = trained("experiments.masked_lm:debug_next_sentence")
+  run = dlx.load_run(folder)
+  config = classifiers.get_config("debug", {"init_from": str(folder), "model.ngrams": 0})
+  classifier = train.prepare(config, None)
+  assert classifier.data.assets["encoder"]["num_segments"] == 2
+  found = classifier.task.init_fn(jax.random.key(0), classifier.data)["params"]["network"]
+  jax.tree.map(np.testing.assert_array_equal, found["transformer"], run.params["transformer"])
+  # And from one without segments, no pretraining on pairs.
+  config = configs.get_config(
+      "debug_next_sentence", {"init_from": str(trained("experiments.masked_lm:debug"))}
+  )
+  with pytest.raises(UserError, match="has an embedding of 0 segments, but the documents have 2"):
+    train.prepare(config, None)
