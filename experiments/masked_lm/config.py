@@ -52,6 +52,9 @@ PRESETS = {
     },
     "debug_next_sentence": {
         "base": "debug", "data.dataset": "reviews", "data.next_sentence": True,
+        "data.num_lengths": 1, "data.batch_size": 32,
+        "encoder.d_model": 32, "encoder.num_layers": 2, "encoder.d_ff": 64,
+        "model.dropout_rate": 0.0, "optimizer.learning_rate": 3e-3,
         "training.total_steps": 40, "training.eval_every": 20, "training.save_every": 10,
     },
 }  # fmt: skip
