@@ -39,10 +39,11 @@ RULES = (
     ),
     Rule(
         lambda c: c.data.dataset != "spans" or (
-            c.data.joint_vocabulary and c.data.max_length > 2 and not c.data.pairs
+            c.data.joint_vocabulary and c.data.max_length > 2
+            and not (c.data.pairs or c.data.validation_pairs or c.data.test_pairs)
         ),
         "data.dataset is spans, which needs data.joint_vocabulary=True, data.max_length of 3 or "
-        "more, and no data.pairs",
+        "more, and no tables of pairs",
         {"data.dataset": "spans", "data.joint_vocabulary": False},
     ),
 )  # fmt: skip
