@@ -16,7 +16,7 @@ SENTIMENTS = ("negative", "positive")
 _FEATURES = {"imdb_reviews": "text", "glue/sst2": "sentence"}
 # TFDS name: the split to test on. The labels of GLUE's own test split are not published.
 _TEST = {"imdb_reviews": "test", "glue/sst2": "validation"}
-SOURCES = (*_FEATURES, "sentences")
+SOURCES = (*_FEATURES, "sentences", "reviews")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ def load(
   are sentences and phrases of them.
 
   Args:
-    source: "imdb_reviews", "glue/sst2" or "sentences" (generated: 400 for training and
-      validation, 80 for testing).
+    source: "imdb_reviews", "glue/sst2", "sentences" or "reviews" (generated: 400 for training
+      and validation, 80 for testing).
     file: replaces `source`: a table (see `from_file`), of which a tenth, drawn with seed 1,
       is the test split.
     text_column, label_column: the column names of `file`.
@@ -70,8 +70,9 @@ def load(
   if file:
     data = from_file(paths.expand(file), text_column, label_column)
     train, test = split(data, len(data) // 10, seed=1)
-  elif source == "sentences":
-    train, test = (sentences(n, seed=n) for n in (400, 80))
+  elif source in ("sentences", "reviews"):
+    generate = sentences if source == "sentences" else reviews
+    train, test = (generate(n, seed=n) for n in (400, 80))
   elif source in _TEST:
     train, test = (from_tfds(source, name) for name in ("train", _TEST[source]))
     if source == "glue/sst2":
@@ -164,4 +165,20 @@ def sentences(count: int, seed: int = 0) -> Documents:
         for _ in range(rng.integers(1, 4))
     ]
     texts.append(" and ".join(clauses))
+  return Documents(tuple(texts), labels, SENTIMENTS)
+
+
+def reviews(count: int, seed: int = 0) -> Documents:
+  """Generated reviews of two to four sentences, which share their subject and their sentiment.
+
+  Args:
+    count: the number of reviews; the classes alternate.
+    seed: seed of the draws.
+  """
+  rng = np.random.default_rng(seed)
+  texts, labels = [], np.arange(count, dtype=np.int32) % 2
+  for label in labels:
+    subject, words = rng.choice(_SUBJECTS), _GOOD if label else _BAD
+    chosen = rng.choice(words, rng.integers(2, 5), replace=False)
+    texts.append(" ".join(f"{subject} was {word}." for word in chosen))
   return Documents(tuple(texts), labels, SENTIMENTS)

@@ -14,6 +14,7 @@ def mask_tokens(
     mask_id: int,
     vocab_size: int,
     num_special: int,
+    excluded: Bool[Array, "B T"] | None = None,
 ) -> tuple[Int[Array, "B T"], Int[Array, "B M"], Bool[Array, "B M"]]:
   """Selects a fraction of each row's tokens as prediction targets and masks most of them.
 
@@ -30,6 +31,7 @@ def mask_tokens(
     mask_id: the id of [MASK].
     vocab_size: V.
     num_special: random tokens are uniform over num_special .. V - 1.
+    excluded: True at further tokens that are not selected, as a [SEP] between two sentences.
 
   Returns:
     (masked ids, positions, selected): positions of the targets, valid where `selected`; M is
@@ -41,10 +43,12 @@ def mask_tokens(
   order_rng, action_rng, token_rng = jax.random.split(rng, 3)
   inner = jnp.arange(ids.shape[1]) - 1
   inner = (inner >= 0) & (inner < lengths[:, None] - 2)
+  if excluded is not None:
+    inner &= ~excluded
   order = jnp.where(inner, jax.random.uniform(order_rng, ids.shape), -1)
   most = max(1, round(rate * (ids.shape[1] - 2)))
   _, positions = jax.lax.top_k(order, most)
-  count = jnp.clip(jnp.round(rate * (lengths - 2)), 1, most)
+  count = jnp.clip(jnp.round(rate * inner.sum(-1)), 1, most)
   selected = (jnp.arange(most) < count[:, None]) & jnp.take_along_axis(inner, positions, 1)
   old = jnp.take_along_axis(ids, positions, 1)
   action = jax.random.uniform(action_rng, positions.shape)

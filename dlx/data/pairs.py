@@ -6,6 +6,7 @@ A pair becomes two rows of ids. Padding is 0, the start of a target 1, and 2 end
 from collections.abc import Sequence
 import hashlib
 import importlib
+import itertools
 import pathlib
 import re
 from typing import NamedTuple
@@ -40,41 +41,72 @@ class Pairs(NamedTuple):
     return Pairs(*([texts[i] for i in indices] for texts in self))
 
 
-class Tokens:
-  """A vocabulary (dlx.data.vocabulary) behind the ids of padding, start and end."""
+_SENTINEL = re.compile(r"<extra_id_(\d+)>")
 
-  def __init__(self, vocabulary):
-    self.vocabulary = vocabulary
+
+class Tokens:
+  """A vocabulary (dlx.data.vocabulary) behind the ids of padding, start and end.
+
+  The ids of sentinels (dlx.data.spans) follow it; in a text they are <extra_id_0>, ...
+  """
+
+  def __init__(self, vocabulary, num_sentinels: int = 0):
+    self.vocabulary, self.num_sentinels = vocabulary, num_sentinels
+    self.first_sentinel = len(vocabulary) + NUM_SPECIAL
 
   def __len__(self) -> int:
-    return len(self.vocabulary) + NUM_SPECIAL
+    return self.first_sentinel + self.num_sentinels
 
   def encode(self, text: str) -> np.ndarray:
     """The int32 ids of a text, with END.
 
     Raises:
-      UserError: a character is not among those of the vocabulary.
+      UserError: a character is not among those of the vocabulary, or a sentinel does not exist.
     """
-    return np.append(self.vocabulary.encode(text)[0] + NUM_SPECIAL, END).astype(np.int32)
+    first, *rest = _SENTINEL.split(text) if self.num_sentinels else [text]
+    ids = [self.vocabulary.encode(first.rstrip() if rest else first)[0] + NUM_SPECIAL]
+    for number, part in zip(rest[::2], rest[1::2]):
+      if int(number) >= self.num_sentinels:
+        raise UserError(
+            f"<extra_id_{number}> does not exist; the last is <extra_id_{self.num_sentinels - 1}>"
+        )
+      ids.append([self.first_sentinel + int(number)])
+      ids.append(self.vocabulary.encode(part.rstrip())[0] + NUM_SPECIAL)
+    return np.concatenate([*ids, [END]]).astype(np.int32)
 
   def decode(self, ids: Sequence[int]) -> str:
     """The text of ids before the first END."""
     ids = [int(i) for i in ids]
     ids = ids[: ids.index(END)] if END in ids else ids
-    kept = [i - NUM_SPECIAL for i in ids if i >= NUM_SPECIAL]
-    return self.vocabulary.decode(kept).strip()
+    texts = []
+    for is_text, group in itertools.groupby(ids, lambda i: i < self.first_sentinel):
+      if is_text:
+        kept = [i - NUM_SPECIAL for i in group if i >= NUM_SPECIAL]
+        texts.append(self.vocabulary.decode(kept).strip())
+      else:
+        texts += map(self._sentinel, group)
+    return " ".join(filter(None, texts))
 
   def pieces(self, ids: Sequence[int]) -> list[str]:
     """The text of each id, END as </s>, for pictures."""
-    texts = [self.vocabulary.decode([i - NUM_SPECIAL]) if i >= NUM_SPECIAL else "</s>" for i in ids]
-    return [text.strip() or "_" for text in texts]
+    return [self._piece(i) for i in ids]
+
+  def _piece(self, i: int) -> str:
+    if i >= self.first_sentinel:
+      return self._sentinel(i)
+    text = self.vocabulary.decode([i - NUM_SPECIAL]) if i >= NUM_SPECIAL else "</s>"
+    return text.strip() or "_"
+
+  def _sentinel(self, i: int) -> str:
+    return f"<extra_id_{i - self.first_sentinel}>"
 
 
 def tokens_of(assets: dict) -> tuple[Tokens, Tokens]:
   """The source's and the target's tokens of these assets; one object if they are joint."""
-  target = Tokens(vocabularies.of(assets["target"]))
+  sentinels = assets.get("sentinels", 0)
+  target = Tokens(vocabularies.of(assets["target"]), sentinels)
   joint = assets["source"] == assets["target"]
-  return target if joint else Tokens(vocabularies.of(assets["source"])), target
+  return target if joint else Tokens(vocabularies.of(assets["source"]), sentinels), target
 
 
 def load(options, assets: dict | None = None) -> Data:
@@ -237,10 +269,8 @@ def _hashed(source: str, seed: int) -> float:
 
 def _learn(options, parts: Splits[Pairs]) -> dict:
   def learn(kind, column):
-    read = parts if kind == "characters" else parts[:1]
-    texts = [text for part in read for texts in column(part) for text in texts]
-    separator = "" if kind == "characters" else "\n"
-    return vocabularies.learn(kind, separator.join(texts), options.vocab_size).assets
+    texts = Splits(*([text for texts in column(part) for text in texts] for part in parts))
+    return learn_vocabulary(kind, texts, options.vocab_size)
 
   if not options.joint_vocabulary:
     return {
@@ -249,3 +279,10 @@ def _learn(options, parts: Splits[Pairs]) -> dict:
     }
   both = learn(options.source_tokens, lambda part: part)
   return {"source": both, "target": both}
+
+
+def learn_vocabulary(kind: str, texts: Splits[Sequence[str]], vocab_size: int) -> dict:
+  """The assets of a vocabulary of the training texts, of all texts for characters."""
+  if kind == "characters":
+    return vocabularies.learn(kind, "".join(itertools.chain(*texts))).assets
+  return vocabularies.learn(kind, "\n".join(texts.train), vocab_size).assets

@@ -128,6 +128,23 @@ def truncate(items: Sequence, max_length: int) -> Sequence:
   return items[:head] + items[head - max_length :]
 
 
+def encodings(
+    tokenizer: tokenizers.Tokenizer, texts: Sequence[str], *, special: bool = True
+) -> list[tokenizers.Encoding]:
+  """The tokens of documents, with [CLS] and [SEP] if `special`.
+
+  Raises:
+    UserError: a document has a surrogate, as Python's strings have for bytes that are not UTF-8.
+  """
+  try:
+    return tokenizer.encode_batch(list(texts), add_special_tokens=special)
+  except TypeError:
+    wrong = [text for text in texts if any("\ud800" <= c <= "\udfff" for c in text)]
+    if not wrong:
+      raise
+    raise UserError(f"{wrong[0]!r:.60} is not valid UTF-8; convert it") from None
+
+
 def encode(
     tokenizer: tokenizers.Tokenizer, texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -142,16 +159,9 @@ def encode(
     (ids int32 (N, longest), lengths int32 (N,)).
 
   Raises:
-    UserError: a document has a surrogate, as Python's strings have for bytes that are not UTF-8.
+    UserError: see `encodings`.
   """
-  try:
-    encodings = tokenizer.encode_batch(list(texts))
-  except TypeError:
-    wrong = [text for text in texts if any("\ud800" <= c <= "\udfff" for c in text)]
-    if not wrong:
-      raise
-    raise UserError(f"{wrong[0]!r:.60} is not valid UTF-8; convert it") from None
-  rows = [truncate(encoding.ids, max_length) for encoding in encodings]
+  rows = [truncate(encoding.ids, max_length) for encoding in encodings(tokenizer, texts)]
   lengths = np.array([len(ids) for ids in rows], np.int32)
   padded = np.zeros((len(rows), max(lengths, default=0)), np.int32)
   for row, ids in zip(padded, rows):

@@ -98,10 +98,13 @@ class LanguageModel(nn.Module):
   Attributes:
     transformer: an encoder or a decoder.
     mlm_transform: apply a linear layer, gelu and a norm before the output layer, as BERT.
+    next_sentence: return (logits, next), too, with next `(...)` the logit of BERT's second task,
+      that the segment 1 follows the segment 0: w tanh(W h_0 + b) + c, h_0 the state of [CLS].
   """
 
   transformer: Transformer
   mlm_transform: bool = False
+  next_sentence: bool = False
 
   @nn.compact
   def __call__(
@@ -112,10 +115,12 @@ class LanguageModel(nn.Module):
       context_mask: Bool[Array, "... T_context"] | None = None,
       *,
       positions: Int[Array, "... M"] | None = None,
+      segments: Int[Array, "... T"] | None = None,
       train: bool = False,
-  ) -> Float[Array, "... T V"]:
+  ) -> Float[Array, "... T V"] | tuple[Float[Array, "... T V"], Float[Array, "..."]]:
     """Logits `(..., T, V)`, or `(..., M, V)` at M given positions; the rest as Transformer."""
-    x = self.transformer(ids, mask, context, context_mask, train=train)
+    x = self.transformer(ids, mask, context, context_mask, segments=segments, train=train)
+    first = x[..., 0, :]
     if positions is not None:  # The output layer dominates the cost.
       x = jnp.take_along_axis(x, positions[..., None], -2)
     if self.mlm_transform:
@@ -124,7 +129,12 @@ class LanguageModel(nn.Module):
       x = activations.gelu(x, approximate=False)
       x = norm.layer_norm(self.param("transform_norm", norm.init, d), x, eps=self.transformer.eps)
     bias = self.param("bias", jax.nn.initializers.zeros, (self.transformer.vocab_size,))
-    return embedding.logits(self.transformer.variables["params"]["embedding"], x) + bias
+    logits = embedding.logits(self.transformer.variables["params"]["embedding"], x) + bias
+    if not self.next_sentence:
+      return logits
+    d = first.shape[-1]
+    first = jnp.tanh(linear.apply(self.param("pooler", linear.init, d, d), first))
+    return logits, linear.apply(self.param("next", linear.init, d, 1), first)[..., 0]
 
 
 class EncoderDecoder(nn.Module):

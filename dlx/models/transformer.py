@@ -61,6 +61,7 @@ class Transformer(nn.Module):
       context: Float[Array, "... T_context D_context"] | list | None = None,
       context_mask: Bool[Array, "... T_context"] | None = None,
       *,
+      segments: Int[Array, "... T"] | None = None,
       table: dict[str, Array] | None = None,
       cache: dict | None = None,
       train: bool = False,
@@ -71,18 +72,21 @@ class Transformer(nn.Module):
       ids: token ids.
       mask: True at valid tokens, `(..., T)`; invalid positions do not affect valid ones.
       context, context_mask: for the blocks' cross-attention; see `project_context`, too.
+      segments: of the tokens, below num_segments; None if all belong to the first, 0.
       table: of another embedding (V, D), in place of one of its own.
       cache: of the tokens before ids, see `init_cache`; returned with ids added.
       train: draw dropout masks, from the key "dropout".
 
     Raises:
-      ValueError: positions is not one of POSITIONS, or there are more ids than learned
-        positions.
+      ValueError: positions is not one of POSITIONS, there are more ids than learned
+        positions, or segments for a transformer without their embedding.
     """
     if self.positions not in POSITIONS:
       raise ValueError(f"positions: expected {', '.join(POSITIONS)}, got {self.positions!r}")
+    if segments is not None and not self.num_segments:
+      raise ValueError("segments: expected None, since num_segments is 0")
     position = 0 if cache is None else cache["position"]
-    x, caches = self._embed(ids, position, table), []
+    x, caches = self._embed(ids, position, segments, table), []
     if not self.norm_first:
       x = norm.layer_norm(self.param("embedding_norm", norm.init, self.d_model), x, eps=self.eps)
     if train:
@@ -148,7 +152,7 @@ class Transformer(nn.Module):
     blocks = [of_block() for _ in range(self.num_layers)]
     return {"position": jnp.zeros((), jnp.int32), "blocks": blocks}
 
-  def _embed(self, ids, position, table):
+  def _embed(self, ids, position, segments, table):
     if table is None:
       table = self.param("embedding", embedding.init, self.vocab_size, self.d_model)
     x = embedding.lookup(table, ids)
@@ -162,7 +166,7 @@ class Transformer(nn.Module):
         )
       rows = self.param("positions", embedding.init, self.max_length, self.d_model)
       x = x + lax.dynamic_slice_in_dim(rows["embedding"], position, ids.shape[-1])
-    if self.num_segments:  # All tokens belong to the first segment.
-      segments = self.param("segments", embedding.init, self.num_segments, self.d_model)
-      x = x + segments["embedding"][0]
+    if self.num_segments:
+      rows = self.param("segments", embedding.init, self.num_segments, self.d_model)
+      x = x + (rows["embedding"][0] if segments is None else embedding.lookup(rows, segments))
     return x

@@ -17,23 +17,28 @@ from dlx.models import bert
 from dlx.models.transformer import Transformer
 
 
-def make_assets(config: ml_collections.ConfigDict, documents: Iterable[str]) -> dict:
+def make_assets(
+    config: ml_collections.ConfigDict, documents: Iterable[str], *, num_segments: int = 0
+) -> dict:
   """{"encoder": shapes, "tokenizer": JSON} of the encoder that training starts from.
 
   Args:
     config: `init_from`, a run or the folder of a published encoder; or, when it is None,
       `encoder` with the shapes, and `data` with vocab_size, lowercase and max_length.
     documents: the training documents, for a new tokenizer.
+    num_segments: that documents have; a new encoder gets an embedding of them, if there are any.
 
   Raises:
     UserError: init_from names no encoder, or one that cannot be read, or whose learned
-      positions are fewer than data.max_length.
+      positions are fewer than data.max_length, or that has fewer segments.
   """
   options = config.data
   if not config.init_from:
     tokenizer = tokens.train_bpe(documents, options.vocab_size, lowercase=options.lowercase)
     shapes = {"vocab_size": tokenizer.get_vocab_size(), "max_length": options.max_length}
     shapes |= config.encoder.to_dict()
+    if num_segments:
+      shapes["num_segments"] = num_segments
     return {"encoder": shapes, "tokenizer": tokens.to_json(tokenizer)}
   if bert.is_folder(config.init_from):
     tokenizer = tokens.load(f"{paths.expand(config.init_from)}/tokenizer.json")
@@ -53,6 +58,11 @@ def make_assets(config: ml_collections.ConfigDict, documents: Iterable[str]) -> 
     raise UserError(
         f"max_length: expected at most {shapes['max_length']}, the encoder's learned positions, "
         f"got {options.max_length}"
+    )
+  if shapes.get("num_segments", 0) < num_segments:
+    raise UserError(
+        f"{config.init_from}: its encoder has an embedding of {shapes.get('num_segments', 0)} "
+        f"segments, but the documents have {num_segments}; start from another one, or from none"
     )
   return assets
 

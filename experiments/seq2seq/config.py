@@ -4,37 +4,23 @@ python -m launch.train --config=experiments/seq2seq/config.py:PRESET --workdir=r
 
 pronunciation  words of the CMU dictionary to phonemes; two CPU cores, not measured yet
 translation    a table of sentences, --config.data.pairs=FILE; two CPU cores, not measured yet
+spans          film reviews with hidden spans (T5); two CPU cores, not measured yet
 debug          seconds, a transformer that spells numbers; for tests
-debug_recurrent, debug_convolutional  the same by other networks
+debug_recurrent, debug_convolutional  the same by other networks; debug_spans  hidden spans
 
-README.md has the measurements.
+Pairs start from a run by --config.init_from=WORKDIR. README.md has the measurements.
 """
 
 from dlx import presets, settings
-from dlx.data import pairs
-from dlx.settings import Rule, count, flag, number, one_of, rate, text
+from dlx.data import pair_settings
+from dlx.settings import Rule, count, flag, number, one_of, rate, run
 
 TRANSFORMER = {"when": ("model.architecture", ("transformer",))}
 RECURRENT = {"when": ("model.architecture", ("recurrent",))}
 CONVOLUTIONAL = {"when": ("model.architecture", ("convolutional",))}
 SETTINGS = {
-    "data.pairs": text(),  # A table, which replaces the dataset.
-    "data.validation_pairs": text(),  # None: drawn from the pairs, as test_pairs.
-    "data.test_pairs": text(),
-    "data.source_column": text("source"),
-    "data.target_column": text("target"),
-    "data.dataset": one_of(*pairs.SOURCES),
-    "data.stress": flag(False),  # Of the CMU dictionary: tell AH0, AH1 and AH2 apart.
-    "data.held_out": number(0.1, low=0.001, high=0.9),  # Sources for validation and test, together.
-    "data.split_seed": count(0, low=0),
-    "data.lowercase": flag(False),
-    "data.source_tokens": one_of("characters", "words", "byte_pairs"),
-    "data.target_tokens": one_of("words", "characters", "byte_pairs"),
-    "data.joint_vocabulary": flag(False),  # One vocabulary and one embedding for both sides.
-    "data.vocab_size": count(8000, low=2),  # Of words or byte pairs.
-    "data.max_length": count(32, low=2),  # Tokens; longer pairs are not trained on.
-    "data.num_lengths": count(4),  # Lengths that batches are truncated to.
-    "data.batch_size": count(128),
+    "init_from": run("experiments.seq2seq:debug_spans", optional=True),  # Whose sizes are taken.
+    **pair_settings.SETTINGS,
     "model.architecture": one_of("transformer", "recurrent", "convolutional"),
     "model.d_model": count(256),
     "model.num_layers": count(3),  # Of the decoder, and where it has no other number the encoder.
@@ -54,20 +40,12 @@ SETTINGS = {
     "decoding.length_penalty": number(0.6),
     "bleu": flag(False),  # Measure BLEU, with the package sacrebleu.
     **settings.optimizers("adamw", "muon", learning_rate=1e-3, warmup_steps=400, b2=0.98),
-    **settings.training(
-        total_steps=8000, steps_per_execution=10, eval_every=500, save_every=250, ema_decay=0.998,
-    ),
+    **settings.training(total_steps=8000, eval_every=500, save_every=250, ema_decay=0.998),
 }  # fmt: skip
-RULES = (
+RULES = (*pair_settings.RULES,
     Rule(
         lambda c: c.model.d_model % (2 * c.model.get("num_heads", 1)) == 0,
         "model.d_model must be even, and a multiple of 2 model.num_heads", {"model.d_model": 13},
-    ),
-    Rule(
-        lambda c: not c.data.joint_vocabulary or c.data.source_tokens == c.data.target_tokens,
-        "data.joint_vocabulary needs data.source_tokens and data.target_tokens of one kind",
-        {"data.joint_vocabulary": True, "data.source_tokens": "characters",
-         "data.target_tokens": "byte_pairs"},
     ),
     Rule(
         lambda c: c.model.get("dtype") != "float64" or settings.DTYPE_RULE.is_valid(c),
@@ -91,6 +69,11 @@ PRESETS = {
         "optimizer.learning_rate": 3e-3, "optimizer.warmup_steps": 800,
         "training.total_steps": 6500, "training.eval_batch_size": 128,
     },
+    "spans": {
+        "data.dataset": "spans", "data.source_tokens": "byte_pairs",
+        "data.target_tokens": "byte_pairs", "data.joint_vocabulary": True,
+        "data.max_length": 128, "data.batch_size": 64, "label_smoothing": 0.0,
+    },
     "debug": {
         "data.source_tokens": "words", "data.max_length": 8, "data.num_lengths": 2,
         "data.vocab_size": 100, "data.batch_size": 16,
@@ -108,6 +91,10 @@ PRESETS = {
         "base": "debug", "model.architecture": "convolutional", "data.dataset": "reversed",
         "data.source_tokens": "characters", "data.target_tokens": "characters",
         "data.joint_vocabulary": True, "data.max_length": 12, "model.tied": False,
+    },
+    "debug_spans": {
+        "base": "debug", "data.dataset": "spans", "data.documents": "sentences",
+        "data.num_validation": 40, "data.joint_vocabulary": True, "data.max_length": 16,
     },
 }  # fmt: skip
 get_config = presets.make("experiments.seq2seq", SETTINGS, PRESETS, RULES)

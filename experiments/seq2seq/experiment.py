@@ -8,20 +8,26 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dlx.data import batches, bucketing, pairs
+import dlx
+from dlx.data import batches, bucketing, pairs, spans
 from dlx.distributed import processes
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import beam_search, losses
 from dlx.metrics import translation
 from dlx.models import generation, seq2seq
 from dlx.reports import alignment
+from dlx.training import finetuning, pair_networks
 
 _SIDES = ("source", "target")
 
 
 def load(config, assets=None) -> Data:
-  """Pairs as rows of ids, sorted by length."""
-  return pairs.load(config.data, assets)
+  """Pairs as rows of ids, or documents whose spans are hidden, sorted by length."""
+  source, pretrained = spans if config.data.dataset == "spans" else pairs, None
+  if config.init_from:
+    assets = assets or pair_networks.assets_of(config)
+    pretrained = lambda: {"params": dlx.load_run(config.init_from).params}  # noqa: E731
+  return source.load(config.data, assets)._replace(pretrained=pretrained)
 
 
 def make(config, assets) -> Task:
@@ -30,16 +36,25 @@ def make(config, assets) -> Task:
   limit = config.data.max_length
   lengths = bucketing.lengths_up_to(limit, config.data.num_lengths)
   schedule = generation.make_schedule(config.sampled_inputs, config.training.total_steps)
-  shared = {"shared": config.data.joint_vocabulary}
-  model = seq2seq.make({**config.model, **shared}, len(source), len(target), limit)
+  network = pair_networks.options(config, assets)
+  longest = network.pop("max_length")
+  model = seq2seq.make(network, len(source), len(target), longest)
 
   def init_fn(rng, data):
     ids = jnp.zeros((1, 2), jnp.int32)
-    return {"params": model.init(rng, ids, ids == 0, ids)["params"]}
+    params = model.init(rng, ids, ids == 0, ids)["params"]
+    if data.pretrained is not None:
+      old = data.pretrained["params"]
+      params = finetuning.load_pretrained(params, old, config.init_from, head="")
+    return {"params": params}
 
   def batch_fn(train, step, rngs):
     count, size = len(train["lengths"]), config.data.batch_size
     indices, _ = batches.by_length(rngs.run, step, num_examples=count, batch_size=size)
+    if config.data.dataset == "spans":
+      drawn = train["ids"][indices], train["lengths"][indices]
+      rates = spans.rates(config.data)
+      return {**spans.draw(rngs.step, *drawn, tokens=source, **rates), "step": step}
     return {**{name: train[name][indices] for name in (*_SIDES, "lengths")}, "step": step}
 
   def apply_model(variables, *args, **options):
@@ -119,7 +134,7 @@ def make(config, assets) -> Task:
   searches = {"greedy": 0, "beam": config.decoding.width}
   translators = {name: functools.partial(translate, width) for name, width in searches.items()}
   symbols = list if config.data.target_tokens == "characters" else str.split
-  has_attention = config.model.get("attention") != "none"
+  has_attention = network.get("attention") != "none"
   return Task(
       init_fn, bucketing.truncated_loss(loss_fn, lengths, _SIDES),
       bucketing.truncated(eval_sums, lengths, _SIDES), batch_fn,

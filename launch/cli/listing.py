@@ -63,10 +63,12 @@ def _comments(module: ModuleType) -> Comments:
 
 
 def _imported(module: ModuleType) -> Iterator[ModuleType]:
-  """The config modules from which a config module imports rows."""
+  """The modules "NAME.config" and "NAME_settings" from which a config module imports rows."""
   for node in ast.walk(ast.parse(inspect.getsource(module))):
-    if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(".config"):
-      yield importlib.import_module(node.module)
+    if isinstance(node, ast.ImportFrom):
+      for name in (node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)):
+        if name.endswith((".config", "_settings")):
+          yield importlib.import_module(name)
 
 
 def _by_line(source: str) -> dict[int, str]:

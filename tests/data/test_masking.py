@@ -58,3 +58,16 @@ def test_inner_positions_are_selected_uniformly():
 def test_another_key_masks_other_positions():
   first, again, other = (mask(jax.random.key(seed))[1] for seed in (0, 0, 1))
   assert jnp.array_equal(first, again) and not jnp.array_equal(first, other)
+
+
+def test_an_excluded_token_is_never_selected_nor_counted():
+  excluded = np.zeros(IDS.shape, bool)
+  excluded[0, 50:150] = excluded[3, 1] = True
+  for seed in range(20):
+    ids, positions, selected = map(np.asarray, masking.mask_tokens(
+        jax.random.key(seed), IDS, LENGTHS, rate=RATE, mask_id=MASK, vocab_size=VOCAB,
+        num_special=SPECIAL, excluded=excluded,
+    ))  # fmt: skip
+    np.testing.assert_array_equal(ids[excluded], IDS[excluded])
+    assert not any(excluded[i, positions[i][selected[i]]].any() for i in range(5))
+    np.testing.assert_array_equal(selected.sum(1), [15, 15, 3, 0, 0])

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 import dlx
-from dlx.data import tokens
+from dlx.data import documents, sentence_pairs, tokens
 from dlx.errors import UserError
 from dlx.training import train
 from experiments.masked_lm import config as configs
 from experiments.masked_lm import experiment
+from experiments.transformer_sentiment import config as classifiers
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,76 @@ def test_a_trained_model_fills_masks(trained):
   assert first.startswith("the plot [MASK] dull: was ") and len(second.split(", ")) == 2
   with pytest.raises(UserError, match="'no mask here' has no .MASK."):
     list(dlx.predict(run, ["no mask here"]))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> train.Prepared:
+  return train.prepare(configs.get_config("debug_next_sentence"), None)
+
+
+def test_the_loss_of_a_pair_is_that_of_its_masks_and_of_its_second_task(pairs):
+  variables = pairs.task.init_fn(jax.random.key(0), pairs.data)
+  examples = {name: array[:16] for name, array in pairs.data.test.items()}
+  evaluate = jax.jit(pairs.task.eval_fn)
+  found = {k: np.asarray(v) for k, v in evaluate(variables, examples, jax.random.key(0)).items()}
+  np.testing.assert_allclose(
+      found["loss"], found["masked loss"] + found["next sentence loss"], rtol=1e-6
+  )
+  # A bias alone decides: the logit is 3 for every pair.
+  params = variables["params"]
+  last = {"kernel": 0 * params["next"]["kernel"], "bias": params["next"]["bias"] + 3}
+  sure = evaluate({"params": {**params, "next": last}}, examples, jax.random.key(0))
+  follows = examples["is_next"]
+  p = np.where(follows, 1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3)))
+  np.testing.assert_allclose(sure["next sentence loss"], -np.log(p), rtol=1e-5)
+  np.testing.assert_array_equal(sure["next sentence accuracy"], follows)
+  np.testing.assert_array_equal(sure["accuracy"], found["accuracy"])
+
+
+def test_special_tokens_are_never_targets(pairs):
+  """[CLS] and both [SEP] predicted with probability 0 would cost an infinite loss."""
+  variables = pairs.task.init_fn(jax.random.key(0), pairs.data)
+  tokenizer = tokens.from_json(pairs.data.assets["tokenizer"])
+  ends = [tokenizer.token_to_id(token) for token in (tokens.FIRST, tokens.LAST)]
+  bias = np.float32(variables["params"]["bias"]).copy()
+  bias[ends] = -1e9
+  never = {"params": {**variables["params"], "bias": bias}}
+  evaluate = jax.jit(pairs.task.eval_fn)
+  for seed in range(3):
+    found = evaluate(never, pairs.data.test, jax.random.key(seed))
+    assert np.isfinite(found["masked loss"]).all() and float(found["masked loss"].max()) < 100
+
+
+PAIRS = (
+    "experiments.masked_lm:debug_next_sentence", "--config.training.total_steps=240",
+    "--config.training.eval_every=240", "--config.training.save_every=240",
+    "--config.optimizer.warmup_steps=40",
+)  # fmt: skip
+
+
+def test_a_trained_model_tells_which_sentences_follow_in_new_documents(trained):
+  """A review is about one of six subjects, with one of two sentiments."""
+  run = dlx.load_run(trained(*PAIRS))
+  tokenizer, options = tokens.from_json(run.assets["tokenizer"]), run.config.data
+  texts = documents.reviews(400, seed=7).texts
+  given = sentence_pairs.encode(tokenizer, texts, options.max_length)
+  pairs = sentence_pairs.fixed(given, **experiment.pair_options(run.config, tokenizer))
+  found = jax.jit(run.task.eval_fn)(run.variables, pairs, jax.random.key(0))
+  assert 0.4 < pairs["is_next"].mean() < 0.6
+  assert float(found["next sentence accuracy"].mean()) > 0.7
+
+
+def test_a_classifier_starts_from_a_run_with_segments(trained):
+  folder = trained(*PAIRS)
+  config = classifiers.get_config("debug", {"init_from": str(folder), "model.ngrams": 0})
+  classifier = train.prepare(config, None)
+  assert classifier.data.assets["encoder"]["num_segments"] == 2
+  found = classifier.task.init_fn(jax.random.key(0), classifier.data)["params"]["network"]
+  old = dlx.load_run(folder).params["transformer"]
+  jax.tree.map(np.testing.assert_array_equal, found["transformer"], old)
+
+
+def test_pairs_need_an_encoder_with_segments(trained):
+  changes = {"init_from": str(trained("experiments.masked_lm:debug"))}
+  with pytest.raises(UserError, match="has an embedding of 0 segments, but the documents have 2"):
+    train.prepare(configs.get_config("debug_next_sentence", changes), None)

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import dlx
 from dlx.data import pairs
 from dlx.errors import UserError
 from dlx.layers import losses
 from dlx.models import seq2seq
-from dlx.training import evaluation, sharding
+from dlx.training import evaluation, sharding, train
 from experiments.seq2seq import config as configs
 from experiments.seq2seq import experiment
 
@@ -74,3 +75,45 @@ def test_a_line_that_is_too_long_is_cut_and_it_is_said(opened, capsys):
   if config.data.source_tokens == "characters":
     with pytest.raises(UserError, match="the character 'ж' .* is not among"):
       task.predict(variables, ["ж"], apply)
+
+
+SPANS = "experiments.seq2seq:debug_spans"
+
+
+def started_from(folder, **changes):
+  changes = {key.replace("__", "."): value for key, value in changes.items()}
+  changes = {"init_from": str(folder), "data.joint_vocabulary": True, **changes}
+  return train.prepare(configs.get_config("debug", changes), None)
+
+
+def test_pairs_start_from_the_parameters_sizes_and_tokens_of_a_run_of_spans(trained):
+  run = dlx.load_run(trained(SPANS))
+  started = started_from(run.workdir, model__d_model=64)
+  names = ("source", "target", "sentinels")
+  assert {n: started.data.assets[n] for n in names} == {n: run.assets[n] for n in names}
+  assert run.assets["sentinels"] == 1 and "network" not in run.assets
+  params = started.task.init_fn(jax.random.key(0), started.data)["params"]
+  jax.tree.map(np.testing.assert_array_equal, params, run.params)
+  # A run that starts from it needs it no more.
+  again = experiment.make(started.config, started.data.assets)
+  fresh = jax.eval_shape(lambda: again.init_fn(jax.random.key(0), dlx.experiment.Data()))
+  shapes = lambda params: jax.tree.map(lambda leaf: leaf.shape, params)  # noqa: E731
+  assert shapes(fresh["params"]) == shapes(run.params)
+
+
+def test_pairs_that_do_not_match_the_run_are_refused_in_one_line(trained):
+  folder = trained(SPANS)
+  for changes, message in (
+      ({"data__joint_vocabulary": False}, "config.data.joint_vocabulary is False, but True in"),
+      ({"data__source_tokens": "characters"}, "config.data.source_tokens is characters, but words"),
+      ({"model__architecture": "recurrent"}, "architecture is recurrent, but transformer in"),
+      ({"data__max_length": 17}, "config.data.max_length is 17; expected at most 16, that of"),
+  ):
+    with pytest.raises(UserError, match=message) as refused:
+      started_from(folder, **changes)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_of_another_experiment_is_refused(trained):
+  with pytest.raises(UserError, match="is a run of experiments.gru_lm; expected experiments.seq"):
+    started_from(trained("experiments.gru_lm:debug"))

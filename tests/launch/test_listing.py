@@ -40,6 +40,8 @@ def test_comments_of_the_table_and_of_shared_rows_are_shown():
   assert shared == "1 or more. Lengths that batches are truncated to."
   assert found["training.steps_per_execution=5"].endswith("Steps in one compiled call.")
   assert found["model.dropout_rate=0.1"] == "0 <= rate < 1."
+  pairs = listed("--config=experiments/seq2seq/config.py:spans")  # From a module of settings.
+  assert pairs["data.span_length=3.0"] == "1 or more. The mean."
 
 
 def test_settings_that_are_not_used_name_their_condition():
