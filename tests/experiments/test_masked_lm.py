@@ -64,6 +64,7 @@ def test_embeddings_of_no_token_are_neither_predicted_nor_part_of_the_loss(run):
   assert len(line.split(", ")) == count and "None" not in line
 
 
+@pytest.mark.full
 def test_a_trained_model_predicts_better_than_any_model_without_context(trained):
   """A fixed distribution of words has the accuracy max p and the loss H(p) at best.
 
@@ -135,6 +136,7 @@ PAIRS = (
 )  # fmt: skip
 
 
+@pytest.mark.full
 def test_a_trained_model_tells_which_sentences_follow_in_new_documents(trained):
   """A review is about one of six subjects, with one of two sentiments."""
   run = dlx.load_run(trained(*PAIRS))

@@ -86,6 +86,7 @@ def started_from(folder, **changes):
   return train.prepare(configs.get_config("debug", changes), None)
 
 
+@pytest.mark.full
 def test_pairs_start_from_the_parameters_sizes_and_tokens_of_a_run_of_spans(trained):
   run = dlx.load_run(trained(SPANS))
   started = started_from(run.workdir, model__d_model=64)
@@ -114,6 +115,7 @@ def test_pairs_that_do_not_match_the_run_are_refused_in_one_line(trained):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.full
 def test_a_run_of_another_experiment_is_refused(trained):
   with pytest.raises(UserError, match="is a run of experiments.gru_lm; expected experiments.seq"):
     started_from(trained("experiments.gru_lm:debug"))
