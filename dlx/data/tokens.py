@@ -136,6 +136,12 @@ def num_ids(tokenizer: tokenizers.Tokenizer) -> int:
   return 1 + max(tokenizer.get_vocab().values())
 
 
+def words(tokenizer: tokenizers.Tokenizer) -> list[str]:
+  """The tokens behind those of SPECIAL, in the order of their ids, of a tokenizer trained here."""
+  vocab = tokenizer.get_vocab()
+  return sorted(vocab, key=vocab.get)[len(SPECIAL) :]
+
+
 def truncate(items: Sequence, max_length: int) -> Sequence:
   """Keeps max_length items: the first quarter of them from the start, the rest from the end.
 

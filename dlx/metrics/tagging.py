@@ -1,8 +1,11 @@
-"""Metrics of taggers: accuracy of known and unknown words, F1 of entities, confusions."""
+"""Metrics of taggers: accuracy of known and unknown words, F1 of entities, confusions; answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
+from dlx.data.tagged import pieces
+from dlx.errors import UserError
 
 Tags = Sequence[Sequence[str]]
 
@@ -91,6 +94,32 @@ def answers(rows: Tags, found: Tags, *, json: bool) -> list[str] | list[dict]:
   if json:
     return [{"words": row, "tags": tags} for row, tags in zip(rows, found)]
   return [" ".join(map("/".join, zip(row, tags))) for row, tags in zip(rows, found)]
+
+
+def make_predict(
+    tags_fn: Callable, tags: Sequence[str], read: Callable, max_length: int
+) -> Callable:
+  """`predict` of a Task: the words of each line with their tags; see `answers`.
+
+  Args:
+    tags_fn: `tags_fn(variables, batch, rng) -> ids of tags (B, T)`.
+    tags: K names.
+    read: `read(words of sentences) -> arrays`, of at most max_length words.
+    max_length: longer lines are cut in pieces, which are tagged one by one.
+  """
+
+  def predict(variables, lines, apply, *, json: bool = False):
+    rows = [line.split() for line in lines]
+    if not all(rows):
+      raise UserError("a sentence is empty; give its words, separated by spaces")
+    cut = [pieces(row, max_length) for row in rows]
+    flat = [piece for parts in cut for piece in parts]
+    found = zip(flat, apply(tags_fn, read(flat)))
+    named = iter([[tags[k] for k in row[: len(piece)]] for piece, row in found])
+    each = [[tag for _ in parts for tag in next(named)] for parts in cut]
+    return answers(rows, each, json=json)
+
+  return predict
 
 
 def most_confused(matrix: np.ndarray, count: int) -> np.ndarray:

@@ -6,16 +6,17 @@ imdb   film reviews, a bidirectional LSTM with attention pooling; two CPU cores,
 sst2   sentences of reviews; two CPU cores, not measured yet
 debug  seconds, on generated sentences; for tests
 
---config.data.file=TABLE trains any preset on a .csv, .tsv or .jsonl file with the columns
-data.text_column and data.label_column.
+--config.init_vectors=FILE starts from the word vectors of a file; --config.data.file=TABLE trains
+on a .csv, .tsv or .jsonl file with the columns data.text_column and data.label_column.
 """
 
 from dlx import presets, settings
-from dlx.models import recurrent_classifier
+from dlx.models import recurrent_classifier, word_start
 from dlx.settings import count, one_of, rate
 from experiments.transformer_sentiment.config import DATA
 
 SETTINGS = {
+    **word_start.SETTINGS,
     **DATA,
     "data.tokens": one_of("words", "byte_pairs"),
     "data.word_dropout": rate(0.1),  # The fraction of tokens replaced by [UNK] in training.
@@ -52,4 +53,6 @@ PRESETS = {
         "training.eval_every": 40, "training.save_every": 20, "training.ema_decay": 0.9,
     },
 }  # fmt: skip
-get_config = presets.make("experiments.recurrent_classification", SETTINGS, PRESETS)
+get_config = presets.make(
+    "experiments.recurrent_classification", SETTINGS, PRESETS, (word_start.RULE,)
+)

@@ -7,10 +7,11 @@ The loss is the cross-entropy. dlx.layers.pooling has the mean, the maximum and 
 
 import jax.numpy as jnp
 
-from dlx.data import bucketing, document_arrays, documents, expect, tokens
+from dlx.data import bucketing, document_arrays, documents, expect, tokens, word_vectors
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import losses
 from dlx.metrics import classification
+from dlx.models import word_start
 from dlx.models.recurrent_classifier import RecurrentClassifier
 from dlx.reports import confusions
 
@@ -25,7 +26,12 @@ def load(config, assets=None) -> Data:
     assets = {"classes": list(parts.train.classes), "tokenizer": tokens.to_json(tokenizer)}
   tokenizer = tokens.from_json(assets["tokenizer"])
   splits = (document_arrays.encode(tokenizer, part, options.max_length) for part in parts)
-  return Data(*splits, assets=assets)
+  pretrained = None
+  if config.init_vectors:
+    pretrained = lambda: word_vectors.starting_table(  # noqa: E731
+        config.init_vectors, tokens.words(tokenizer), config.model.d_word, config.seed
+    )
+  return Data(*splits, assets=assets, pretrained=pretrained)
 
 
 def make(config, assets) -> Task:
@@ -36,7 +42,8 @@ def make(config, assets) -> Task:
   lengths = bucketing.lengths_up_to(options.max_length, options.num_lengths)
 
   def init_fn(rng, data):
-    return dict(model.init(rng, jnp.zeros((1, 2), jnp.int32), jnp.array([2])))
+    variables = dict(model.init(rng, jnp.zeros((1, 2), jnp.int32), jnp.array([2])))
+    return word_start.start(variables, data.pretrained)
 
   def loss_fn(variables, batch, rng):
     logits, _ = model.apply(
@@ -76,5 +83,5 @@ def make(config, assets) -> Task:
       document_arrays.make_batch_fn(tokenizer, options), best="-accuracy",
       measure_fn=classification.make_measure(logits_fn, classes), predict=predict,
       plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn,
-      unit="nats per document",
+      is_trained=word_start.is_trained(config.trainable), unit="nats per document",
   )  # fmt: skip

@@ -14,7 +14,7 @@ README.md has the measurements, and makes the file.
 """
 
 from dlx import presets, settings
-from dlx.models import tagger
+from dlx.models import tagger, word_start
 from dlx.settings import Rule, Setting, count, flag, one_of, rate, text
 
 
@@ -34,6 +34,7 @@ SETTINGS = {
     "data.max_length": count(64, low=2),  # Words; longer sentences are cut, no word is left out.
     "data.num_lengths": count(8),  # Lengths that batches are truncated to.
     "model.kind": one_of("network", "hmm", "most_frequent"),
+    **_only(word_start.SETTINGS, "network"),
     **_only({
         "data.batch_size": count(64),
         "data.lowercase": flag(True),  # Of words, not of their characters.
@@ -58,6 +59,7 @@ SETTINGS = {
     ),
 }  # fmt: skip
 RULES = (
+    word_start.RULE,
     Rule(
         lambda c: (c.model.kind == "network") == (settings.steps(c.training.total_steps, 1) > 0),
         "training.total_steps must be 0 where model.kind counts, and above 0 for network",

@@ -9,17 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlx.data import batches, bucketing, tagged, tagged_arrays
-from dlx.errors import UserError
+from dlx.data import batches, bucketing, tagged, tagged_arrays, word_vectors
 from dlx.experiment import Data, Loss, Task
 from dlx.metrics import tagging
-from dlx.models import hmm, tagger
+from dlx.models import hmm, tagger, word_start
 from dlx.reports import confusions
 
 
 def load(config, assets=None) -> Data:
   """Sentences as ids, sorted by length; the words, characters and tags of the training ones."""
-  options, counts = config.data, config.model.kind != "network"
+  options = config.data
   parts = tagged.from_options(options)
   assets = assets or learn(config, parts.train)
   read = make_reader(config, assets)
@@ -31,14 +30,20 @@ def load(config, assets=None) -> Data:
 
   splits = [encode(name, part) for name, part in zip(parts._fields, parts)]
 
-  def fit():
+  def count():
     ids = {tag: i for i, tag in enumerate(assets["tags"])}
     rows = [[ids[tag] for tag in row] for row in parts.train.tags]
     lexicon = hmm.Lexicon(assets["words"], assets["suffixes"])
     return hmm.fit(parts.train.words, rows, lexicon, len(ids))
 
-  counted = {"pretrained": fit, "steps_per_epoch": 1} if counts else {}
-  return Data(*splits, assets=assets, **counted)
+  if config.model.kind != "network":
+    return Data(*splits, assets=assets, pretrained=count, steps_per_epoch=1)
+  pretrained = None
+  if config.init_vectors:
+    pretrained = lambda: word_vectors.starting_table(  # noqa: E731
+        config.init_vectors, assets["embedded"], config.model.d_word, config.seed
+    )
+  return Data(*splits, assets=assets, pretrained=pretrained)
 
 
 def learn(config, train) -> dict:
@@ -79,7 +84,8 @@ def make(config, assets) -> Task:
         raise ValueError("the tags are counted in sentences")
       return {"params": {}, "counts": data.pretrained}
     ids = jnp.zeros((1, 2), jnp.int32)
-    return dict(model.init(rng, ids, jnp.ones((1, 2, 1), jnp.int32), jnp.array([2])))
+    variables = dict(model.init(rng, ids, jnp.ones((1, 2, 1), jnp.int32), jnp.array([2])))
+    return word_start.start(variables, data.pretrained)
 
   def batch_fn(train, step, rngs):
     size = options.batch_size
@@ -134,17 +140,6 @@ def make(config, assets) -> Task:
     examples, found, valid = compare(data, split, apply)
     return tagging.measure(found, examples["labels"], valid, examples["seen"], tags)
 
-  def predict(variables, lines, apply, *, json: bool = False):
-    rows = [line.split() for line in lines]
-    if not all(rows):
-      raise UserError("a sentence is empty; give its words, separated by spaces")
-    cut = [tagged.pieces(row, options.max_length) for row in rows]
-    flat = [piece for parts in cut for piece in parts]
-    found = zip(flat, apply(tags_fn, read(flat)))
-    named = iter([[tags[k] for k in row[: len(piece)]] for piece, row in found])
-    each = [[tag for _ in parts for tag in next(named)] for parts in cut]
-    return tagging.answers(rows, each, json=json)
-
   def plot(variables, data, split, apply):
     examples, found, valid = compare(data, split, apply)
     valid &= examples["labels"] >= 0
@@ -154,6 +149,7 @@ def make(config, assets) -> Task:
 
   return Task(
       init_fn, bucketing.truncated_loss(loss_fn, lengths), bucketing.truncated(evaluate, lengths),
-      batch_fn, measure_fn=measure_fn, best="-accuracy", predict=predict, plot=plot,
-      unit="nats per word",
+      batch_fn, measure_fn=measure_fn, best="-accuracy", plot=plot,
+      predict=tagging.make_predict(tags_fn, tags, read, options.max_length), unit="nats per word",
+      is_trained=None if model is None else word_start.is_trained(config.trainable),
   )  # fmt: skip
