@@ -23,7 +23,7 @@ def _only(rows: dict[str, Setting], *kinds: str) -> dict[str, Setting]:
 
 
 _COLUMN = Setting(1, int, bool, "1 for the first column, -1 for the last", 0)
-SETTINGS = {
+DATA = {
     "data.file": text(),  # Of tagged sentences; replaces the dataset.
     "data.validation_file": text(),  # Without it, num_validation sentences of data.file.
     "data.test_file": text(),  # Without it, a tenth of data.file.
@@ -33,6 +33,9 @@ SETTINGS = {
     "data.num_validation": count(2000),  # Sentences.
     "data.max_length": count(64, low=2),  # Words; longer sentences are cut, no word is left out.
     "data.num_lengths": count(8),  # Lengths that batches are truncated to.
+}
+SETTINGS = {
+    **DATA,
     "model.kind": one_of("network", "hmm", "most_frequent"),
     **_only(word_start.SETTINGS, "network"),
     **_only({
