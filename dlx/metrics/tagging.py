@@ -6,6 +6,7 @@ import numpy as np
 
 from dlx.data.tagged import pieces
 from dlx.errors import UserError
+from dlx.experiment import Arrays, Data
 
 Tags = Sequence[Sequence[str]]
 
@@ -94,6 +95,31 @@ def answers(rows: Tags, found: Tags, *, json: bool) -> list[str] | list[dict]:
   if json:
     return [{"words": row, "tags": tags} for row, tags in zip(rows, found)]
   return [" ".join(map("/".join, zip(row, tags))) for row, tags in zip(rows, found)]
+
+
+def compared(
+    tags_fn: Callable, data: Data, split: str, apply: Callable
+) -> tuple[Arrays, np.ndarray, np.ndarray]:
+  """(examples of a split, ids of the tags found (N, T), whether there is a word (N, T)).
+
+  Args:
+    tags_fn: `tags_fn(variables, batch, rng) -> ids of tags (B, T)`.
+    data: its examples have "labels" (N, T) and "lengths" (N,).
+    split, apply: see dlx.experiment.
+  """
+  examples = data.split(split)
+  valid = np.arange(examples["labels"].shape[1]) < examples["lengths"][:, None]
+  return examples, apply(tags_fn, examples), valid
+
+
+def make_measure(tags_fn: Callable, tags: Sequence[str]) -> Callable:
+  """`measure_fn` of a Task: `measure` of the tags that `compared` finds, of K names."""
+
+  def measure_fn(variables, data, split, apply):
+    examples, found, valid = compared(tags_fn, data, split, apply)
+    return measure(found, examples["labels"], valid, examples["seen"], tags)
+
+  return measure_fn
 
 
 def make_predict(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import optax
 
-from dlx.layers import conv, crf, embedding, gru, linear, recurrent
+from dlx.layers import conv, crf, embedding, gru, linear, recurrent, scalar_mix
 from dlx.models import bidirectional
 
 CHARACTERS = ("conv", "gru", "none")  # How the characters of a word become a vector.
@@ -75,6 +75,7 @@ class Tagger(nn.Module):
       ids: Int[Array, "... T"],
       characters: Int[Array, "... T C"],
       lengths: Int[Array, "..."],
+      states: Float[Array, "... L T F"] | None = None,
       *,
       train: bool = False,
   ) -> tuple[Float[Array, "... T K"], dict | None]:
@@ -84,12 +85,17 @@ class Tagger(nn.Module):
       ids: of words, `(..., T)`.
       characters: ids, `(..., T, C)`.
       lengths: the number of words, `(...)`.
+      states: of L layers of another network, for the words; their learned mixture
+        (dlx.layers.scalar_mix) stands beside a word's vectors.
       train: draw dropout masks, from the key "dropout".
     """
     table = self.param("words", embedding.init, self.num_words, self.d_word)
     x = embedding.lookup(table, ids)
     if self.characters != "none":
       x = jnp.concatenate([x, self._spelled(characters)], -1)
+    if states is not None:
+      mixture = self.param("mixture", scalar_mix.init, states.shape[-3])
+      x = jnp.concatenate([x, scalar_mix.apply(mixture, states)], -1)
     x = bidirectional.layers(self, x, lengths, train=train)
     scores = linear.apply(self.param("output", linear.init, x.shape[-1], self.num_tags), x)
     chain = self.param("crf", crf.init, self.num_tags) if self.output == "crf" else None

@@ -26,6 +26,24 @@ def draw(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str], count:
   return picture, text
 
 
+def make_plot_of_tags(tags_fn: Callable, tags: Sequence[str]) -> Callable:
+  """`plot` of a Task that tags words: `draw` of the words whose tag is one of the K names.
+
+  Args:
+    tags_fn: as for `tagging.compared`.
+    tags: K names.
+  """
+
+  def plot(variables, data, split, apply):
+    examples, found, valid = tagging.compared(tags_fn, data, split, apply)
+    valid &= examples["labels"] >= 0
+    picture, text = draw(examples["labels"][valid], found[valid], tags)
+    drawn = {} if picture is None else {f"confusion_{split}": picture}
+    return {**drawn, f"confusions_{split}": text}
+
+  return plot
+
+
 def make_plot(logits_fn: Callable, classes: Sequence[str]) -> Callable:
   """`plot` of a Task that classifies documents: confusions, and the most confident errors.
 

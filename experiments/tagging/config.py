@@ -3,19 +3,22 @@
 python -m launch.train --config=experiments/tagging/config.py:PRESET --workdir=runs/tagging
 
 brown                the Brown corpus, a bidirectional LSTM; needs --config.data.file=FILE
+brown_elmo           the same, with the states of a bidirectional language model as features; needs
+                     --config.init_from=WORKDIR, a run of experiments/bidirectional_lm
 brown_hmm            the same, a hidden Markov model that counts; a minute or two
 brown_most_frequent  the same, the most frequent tag of each word; under a minute
 conll                entities or other tags of a file in CoNLL's manner, with a conditional
                      random field; needs --config.data.file=FILE
 debug                seconds, on generated sentences; for tests
 debug_hmm            the same
+debug_elmo           the same
 
 README.md has the measurements, and makes the file.
 """
 
 from dlx import presets, settings
 from dlx.models import tagger, word_start
-from dlx.settings import Rule, Setting, count, flag, one_of, rate, text
+from dlx.settings import Rule, Setting, count, flag, one_of, rate, run, text
 
 
 def _only(rows: dict[str, Setting], *kinds: str) -> dict[str, Setting]:
@@ -37,7 +40,11 @@ DATA = {
 SETTINGS = {
     **DATA,
     "model.kind": one_of("network", "hmm", "most_frequent"),
-    **_only(word_start.SETTINGS, "network"),
+    **_only({
+        # A language model, whose states are features too.
+        "init_from": run("experiments.bidirectional_lm:debug", optional=True),
+        **word_start.SETTINGS,
+    }, "network"),
     **_only({
         "data.batch_size": count(64),
         "data.lowercase": flag(True),  # Of words, not of their characters.
@@ -76,6 +83,7 @@ RULES = (
 _COUNTED = {"training.total_steps": 0, "training.ema_decay": None}
 PRESETS = {
     "brown": {"data.file": settings.REQUIRED, "training.total_steps": "8 epochs"},
+    "brown_elmo": {"base": "brown", "init_from": settings.REQUIRED},
     "brown_hmm": {"data.file": settings.REQUIRED, "model.kind": "hmm", **_COUNTED},
     "brown_most_frequent": {
         "data.file": settings.REQUIRED, "model.kind": "most_frequent", "model.suffix_length": 0,
@@ -94,6 +102,7 @@ PRESETS = {
         "training.total_steps": 40, "training.steps_per_execution": 5,
         "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
     },
+    "debug_elmo": {"base": "debug", "init_from": settings.REQUIRED, "model.characters": "none"},
     "debug_hmm": {
         "data.num_validation": 40, "data.max_length": 12, "data.num_lengths": 2,
         "model.kind": "hmm", **_COUNTED,
