@@ -40,7 +40,8 @@ class Data(NamedTuple):
     assets: what the model needs besides its variables: JSON values and numpy arrays (class
       names, a vocabulary, a mean). Saved with the run, and passed to `make` when it is opened.
     pretrained: variables of another run, for `init_fn`; or a function that returns them, which
-      only training calls.
+      only training calls. `init_fn` gets None if that raises UserError (the source is gone) when
+      a run with a checkpoint is resumed: only the shapes of its result are used then.
     steps_per_epoch: the unit of lengths in epochs. When None, the number of training examples
       divided by config.data.batch_size, rounded down.
   """

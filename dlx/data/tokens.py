@@ -35,15 +35,37 @@ def train_bpe(
   Source: Sennrich, Haddow, Birch, "Neural machine translation of rare words with subword
     units" (2016).
   """
+  trainer = trainers.BpeTrainer(
+      vocab_size=_expect_room(vocab_size), special_tokens=list(SPECIAL), show_progress=False
+  )
+  return _trained(models.BPE(unk_token=UNKNOWN), trainer, texts, lowercase)
+
+
+def train_words(
+    texts: Iterable[str], vocab_size: int, *, lowercase: bool = True
+) -> tokenizers.Tokenizer:
+  """A tokenizer whose tokens are whole words: the most frequent ones, others are [UNK].
+
+  Words are separated by white space, and punctuation marks are words; arguments, result and
+  errors are those of `train_bpe`.
+  """
+  trainer = trainers.WordLevelTrainer(
+      vocab_size=_expect_room(vocab_size), special_tokens=list(SPECIAL), show_progress=False
+  )
+  return _trained(models.WordLevel(unk_token=UNKNOWN), trainer, texts, lowercase)
+
+
+def _expect_room(vocab_size: int) -> int:
   if vocab_size <= len(SPECIAL):
     raise UserError(
         f"vocab_size: expected more than the {len(SPECIAL)} special tokens (100 or more are "
         f"useful), got {vocab_size}"
     )
-  trainer = trainers.BpeTrainer(
-      vocab_size=vocab_size, special_tokens=list(SPECIAL), show_progress=False
-  )
-  tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=UNKNOWN))
+  return vocab_size
+
+
+def _trained(model, trainer, texts: Iterable[str], lowercase: bool) -> tokenizers.Tokenizer:
+  tokenizer = tokenizers.Tokenizer(model)
   tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
   tokenizer.train_from_iterator(texts, trainer)
@@ -112,6 +134,12 @@ def errors_of(name) -> Iterator[None]:
 def num_ids(tokenizer: tokenizers.Tokenizer) -> int:
   """The largest id of a token plus 1: the rows that its embedding needs at least."""
   return 1 + max(tokenizer.get_vocab().values())
+
+
+def words(tokenizer: tokenizers.Tokenizer) -> list[str]:
+  """The tokens behind those of SPECIAL, in the order of their ids, of a tokenizer trained here."""
+  vocab = tokenizer.get_vocab()
+  return sorted(vocab, key=vocab.get)[len(SPECIAL) :]
 
 
 def truncate(items: Sequence, max_length: int) -> Sequence:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dlx import paths
 from dlx.data import files as data_files
+from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.runs import files
 
@@ -161,3 +162,12 @@ def initial_table(
   table = rng.normal(0, known.std(), (len(words), d)).astype(np.float32)
   table[at >= 0] = known
   return table, len(known)
+
+
+def starting_table(
+    path: str | pathlib.Path, words: Sequence[str], d: int, seed: int
+) -> Float[np.ndarray, "V D"]:
+  """`initial_table`, which says how many of the words the file has."""
+  table, known = initial_table(path, words, d, np.random.default_rng(seed))
+  processes.notice(f"{path} has {known:,} of the {len(words):,} words")
+  return table

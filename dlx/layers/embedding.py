@@ -37,6 +37,22 @@ def lookup(params: dict[str, Array], ids: Int[Array, "..."]) -> Float[Array, "..
   return jnp.asarray(params["embedding"]).at[ids].get(mode="fill", wrap_negative_indices=False)
 
 
+def with_last_rows(
+    params: dict[str, Array], rows: Float[Array, "N D"]
+) -> dict[str, Array]:
+  """The params with the last N rows of the table replaced, in its dtype.
+
+  Raises:
+    ValueError: the table has fewer rows, or rows of another length.
+  """
+  table = params["embedding"]
+  if len(rows) > len(table) or rows.shape[1:] != table.shape[1:]:
+    raise ValueError(
+        f"rows: expected at most {len(table)} rows of {table.shape[1]}, got {rows.shape}"
+    )
+  return {"embedding": table.at[len(table) - len(rows) :].set(rows)}
+
+
 def logits(params: dict[str, Array], x: Float[Array, "... D"]) -> Float[Array, "... V"]:
   """Logits of all ids from the same table (tied output): y = x E^T.
 

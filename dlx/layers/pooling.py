@@ -1,15 +1,16 @@
-"""Max and average pooling of images."""
+"""Max and average pooling of images; pooling of sequences to one vector."""
 
 import jax
 from jax import lax
+from jax.nn import initializers
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 import numpy as np
 
 from dlx import platform
 from dlx.gradients import pooling as gradients
 from dlx.gradients import varying, windows
-from dlx.layers import shapes
+from dlx.layers import linear, shapes
 
 
 def _windows(x, window, strides, padding, dilation, ceil_mode):
@@ -149,3 +150,85 @@ def avg_pool(
   w = _windows(x, window, strides, padding, dilation, ceil_mode)
   total = _reduce(x.astype(jnp.promote_types(x.dtype, jnp.float32)), w, 0.0, lax.add)
   return (total / w.count(count_include_pad)).astype(x.dtype)
+
+
+def pool(
+    x: Float[Array, "... T D"], mask: Bool[Array, "... T"] | None = None, *, how: str = "mean"
+) -> Float[Array, "... D"]:
+  """One vector per sequence: the mean or maximum over valid steps, or the first or last of them.
+
+  Args:
+    x: `(..., T, D)`.
+    mask: True at valid steps, which come first, at least one in each sequence; None if all are
+      valid.
+    how: "mean", "max", "first" or "last".
+
+  Raises:
+    ValueError: `how` has another value.
+  """
+  if how == "first":
+    return x[..., 0, :]
+  valid = jnp.ones(x.shape[:-1], bool) if mask is None else mask
+  if how == "last":
+    last = valid.sum(-1)[..., None, None] - 1
+    return jnp.take_along_axis(x, last, -2)[..., 0, :]
+  if how == "max":
+    return jnp.where(valid[..., None], x, -jnp.inf).max(-2)
+  if how != "mean":
+    raise ValueError(f"how: expected mean, max, first or last, got {how!r}")
+  total = jnp.where(valid[..., None], x, 0).sum(-2)
+  return total / jnp.maximum(valid.sum(-1, keepdims=True), 1).astype(x.dtype)
+
+
+def init_attention(rng: jax.Array, d: int, d_attention: int) -> dict:
+  """Draws `key`, a linear layer (D, A), and `query (A,)`, for `attention_pool`."""
+  key_rng, query_rng = jax.random.split(rng)
+  query = initializers.normal(d_attention**-0.5)(query_rng, (d_attention,))
+  return {"key": linear.init(key_rng, d, d_attention), "query": query}
+
+
+def attention_weights(
+    params: dict, x: Float[Array, "... T D"], mask: Bool[Array, "... T"] | None = None
+) -> Float[Array, "... T"]:
+  """The weights of the steps in `attention_pool`: a = softmax_t(q . tanh(W x_t + b)).
+
+  Args:
+    params: of `init_attention`.
+    x: `(..., T, D)`.
+    mask: True at valid steps, at least one in each sequence; None if all are valid.
+
+  Returns:
+    `(..., T)`; 0 at steps that are not valid, and the sum is 1. The softmax is computed in at
+    least float32.
+
+  Source: as for `attention_pool`.
+  """
+  if mask is not None:
+    x = jnp.where(mask[..., None], x, 0)
+  scores = jnp.tanh(linear.apply(params["key"], x)) @ params["query"]
+  scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+  if mask is not None:
+    scores = jnp.where(mask, scores, -jnp.inf)
+  return jax.nn.softmax(scores, -1).astype(x.dtype)
+
+
+def attention_pool(
+    params: dict, x: Float[Array, "... T D"], mask: Bool[Array, "... T"] | None = None
+) -> Float[Array, "... D"]:
+  """A learned mean of a sequence: y = sum_t a_t x_t, with a as in `attention_weights`.
+
+  Args:
+    params: of `init_attention`.
+    x: `(..., T, D)`.
+    mask: True at valid steps, at least one in each sequence; None if all are valid.
+
+  Returns:
+    `(..., D)`, in the dtype of x.
+
+  Source: Yang et al., "Hierarchical attention networks for document classification" (2016),
+    equations 5 to 7.
+  """
+  weights = attention_weights(params, x, mask)
+  if mask is not None:
+    x = jnp.where(mask[..., None], x, 0)  # 0 times a value in the padding may be nan.
+  return (weights[..., None] * x).sum(-2)

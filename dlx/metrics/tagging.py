@@ -1,8 +1,12 @@
-"""Metrics of taggers: accuracy of known and unknown words, F1 of entities, confusions."""
+"""Metrics of taggers: accuracy of known and unknown words, F1 of entities, confusions; answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
+from dlx.data.tagged import pieces
+from dlx.errors import UserError
+from dlx.experiment import Arrays, Data
 
 Tags = Sequence[Sequence[str]]
 
@@ -91,6 +95,57 @@ def answers(rows: Tags, found: Tags, *, json: bool) -> list[str] | list[dict]:
   if json:
     return [{"words": row, "tags": tags} for row, tags in zip(rows, found)]
   return [" ".join(map("/".join, zip(row, tags))) for row, tags in zip(rows, found)]
+
+
+def compared(
+    tags_fn: Callable, data: Data, split: str, apply: Callable
+) -> tuple[Arrays, np.ndarray, np.ndarray]:
+  """(examples of a split, ids of the tags found (N, T), whether there is a word (N, T)).
+
+  Args:
+    tags_fn: `tags_fn(variables, batch, rng) -> ids of tags (B, T)`.
+    data: its examples have "labels" (N, T) and "lengths" (N,).
+    split, apply: see dlx.experiment.
+  """
+  examples = data.split(split)
+  valid = np.arange(examples["labels"].shape[1]) < examples["lengths"][:, None]
+  return examples, apply(tags_fn, examples), valid
+
+
+def make_measure(tags_fn: Callable, tags: Sequence[str]) -> Callable:
+  """`measure_fn` of a Task: `measure` of the tags that `compared` finds, of K names."""
+
+  def measure_fn(variables, data, split, apply):
+    examples, found, valid = compared(tags_fn, data, split, apply)
+    return measure(found, examples["labels"], valid, examples["seen"], tags)
+
+  return measure_fn
+
+
+def make_predict(
+    tags_fn: Callable, tags: Sequence[str], read: Callable, max_length: int
+) -> Callable:
+  """`predict` of a Task: the words of each line with their tags; see `answers`.
+
+  Args:
+    tags_fn: `tags_fn(variables, batch, rng) -> ids of tags (B, T)`.
+    tags: K names.
+    read: `read(words of sentences) -> arrays`, of at most max_length words.
+    max_length: longer lines are cut in pieces, which are tagged one by one.
+  """
+
+  def predict(variables, lines, apply, *, json: bool = False):
+    rows = [line.split() for line in lines]
+    if not all(rows):
+      raise UserError("a sentence is empty; give its words, separated by spaces")
+    cut = [pieces(row, max_length) for row in rows]
+    flat = [piece for parts in cut for piece in parts]
+    found = zip(flat, apply(tags_fn, read(flat)))
+    named = iter([[tags[k] for k in row[: len(piece)]] for piece, row in found])
+    each = [[tag for _ in parts for tag in next(named)] for parts in cut]
+    return answers(rows, each, json=json)
+
+  return predict
 
 
 def most_confused(matrix: np.ndarray, count: int) -> np.ndarray:

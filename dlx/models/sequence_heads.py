@@ -7,32 +7,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dlx.layers import activations, embedding, linear, norm
 from dlx.layers.dropout import dropout
+from dlx.layers.pooling import pool
 from dlx.models.ngrams import NGrams
 from dlx.models.transformer import Transformer
-
-
-def pool(
-    x: Float[Array, "... T D"], mask: Bool[Array, "... T"] | None = None, *, how: str = "mean"
-) -> Float[Array, "... D"]:
-  """One vector per sequence: the mean or maximum over valid tokens, or the first token.
-
-  Args:
-    x: `(..., T, D)`.
-    mask: True at valid tokens, at least one in each sequence; None if all are valid.
-    how: "mean", "max" or "first".
-
-  Raises:
-    ValueError: `how` has another value.
-  """
-  if how == "first":
-    return x[..., 0, :]
-  valid = jnp.ones(x.shape[:-1], bool) if mask is None else mask
-  if how == "max":
-    return jnp.where(valid[..., None], x, -jnp.inf).max(-2)
-  if how != "mean":
-    raise ValueError(f"how: expected mean, max or first, got {how!r}")
-  total = jnp.where(valid[..., None], x, 0).sum(-2)
-  return total / jnp.maximum(valid.sum(-1, keepdims=True), 1).astype(x.dtype)
 
 
 class Classifier(nn.Module):
@@ -41,7 +18,7 @@ class Classifier(nn.Module):
   Attributes:
     transformer: the encoder.
     num_classes: K.
-    pooling: as for `pool`.
+    pooling: as for `dlx.layers.pooling.pool`.
   """
 
   transformer: Transformer

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import optax
 
-from dlx.layers import conv, crf, embedding, gru, linear, recurrent
-from dlx.layers.dropout import dropout
+from dlx.layers import conv, crf, embedding, gru, linear, recurrent, scalar_mix
+from dlx.models import bidirectional
 
 CHARACTERS = ("conv", "gru", "none")  # How the characters of a word become a vector.
 WINDOW = 3  # Characters in a window of the convolution.
@@ -75,6 +75,7 @@ class Tagger(nn.Module):
       ids: Int[Array, "... T"],
       characters: Int[Array, "... T C"],
       lengths: Int[Array, "..."],
+      states: Float[Array, "... L T F"] | None = None,
       *,
       train: bool = False,
   ) -> tuple[Float[Array, "... T K"], dict | None]:
@@ -84,30 +85,18 @@ class Tagger(nn.Module):
       ids: of words, `(..., T)`.
       characters: ids, `(..., T, C)`.
       lengths: the number of words, `(...)`.
+      states: of L layers of another network, for the words; their learned mixture
+        (dlx.layers.scalar_mix) stands beside a word's vectors.
       train: draw dropout masks, from the key "dropout".
     """
-    cell = recurrent.CELLS[self.cell]
     table = self.param("words", embedding.init, self.num_words, self.d_word)
     x = embedding.lookup(table, ids)
     if self.characters != "none":
       x = jnp.concatenate([x, self._spelled(characters)], -1)
-    drop = lambda x: dropout(self.make_rng("dropout"), x, rate=self.dropout_rate)  # noqa: E731
-    for i in range(self.num_layers):
-      layer = self.param(
-          f"layer_{i}",
-          lambda rng, d: recurrent.init_bidirectional(rng, d, self.d_hidden, cell=cell),
-          x.shape[-1],
-      )
-      if train:
-        x = drop(x)
-        hidden_rngs = jax.random.split(self.make_rng("dropout"))
-        layer = {
-            name: {**p, "hidden": dropout(rng, p["hidden"], rate=self.recurrent_dropout_rate)}
-            for rng, (name, p) in zip(hidden_rngs, layer.items())
-        }
-      _, x = recurrent.bidirectional(layer, x, cell=cell, lengths=lengths)
-    if train:
-      x = drop(x)
+    if states is not None:
+      mixture = self.param("mixture", scalar_mix.init, states.shape[-3])
+      x = jnp.concatenate([x, scalar_mix.apply(mixture, states)], -1)
+    x = bidirectional.layers(self, x, lengths, train=train)
     scores = linear.apply(self.param("output", linear.init, x.shape[-1], self.num_tags), x)
     chain = self.param("crf", crf.init, self.num_tags) if self.output == "crf" else None
     return scores, chain

@@ -1,10 +1,10 @@
-"""The confusions of many classes: a picture of the worst ones, and a list."""
+"""The confusions of classes: a picture, of the worst ones if they are many, and a list."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dlx.metrics import tagging
+from dlx.metrics import classification, tagging
 from dlx.reports import figures
 
 
@@ -24,3 +24,44 @@ def draw(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str], count:
   picture = figures.confusion_matrix(matrix[np.ix_(shown, shown)], [classes[k] for k in shown])
   picture.axes[0].set_title(f"the {len(shown)} classes with the most errors", fontsize=10)
   return picture, text
+
+
+def make_plot_of_tags(tags_fn: Callable, tags: Sequence[str]) -> Callable:
+  """`plot` of a Task that tags words: `draw` of the words whose tag is one of the K names.
+
+  Args:
+    tags_fn: as for `tagging.compared`.
+    tags: K names.
+  """
+
+  def plot(variables, data, split, apply):
+    examples, found, valid = tagging.compared(tags_fn, data, split, apply)
+    valid &= examples["labels"] >= 0
+    picture, text = draw(examples["labels"][valid], found[valid], tags)
+    drawn = {} if picture is None else {f"confusion_{split}": picture}
+    return {**drawn, f"confusions_{split}": text}
+
+  return plot
+
+
+def make_plot(logits_fn: Callable, classes: Sequence[str]) -> Callable:
+  """`plot` of a Task that classifies documents: confusions, and the most confident errors.
+
+  Args:
+    logits_fn: as for `classification.make_eval`; examples have "labels" and "text".
+    classes: K names.
+  """
+  probabilities_fn = classification.make_probabilities(logits_fn)
+
+  def plot(variables, data, split, apply):
+    examples = data.split(split)
+    probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
+    matrix = classification.confusion_matrix(probabilities, labels)
+    return {
+        f"confusion_{split}": figures.confusion_matrix(matrix, classes),
+        f"errors_{split}": classification.describe_errors(
+            examples["text"], labels, probabilities, classes
+        ),
+    }
+
+  return plot

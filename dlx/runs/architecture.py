@@ -42,6 +42,12 @@ def check(workdir: pathlib.Path, state: Any) -> None:
       return
 
 
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+  """Whether a run has a checkpoint that is as it was saved."""
+  with Checkpoints(object_storage.checkpoints(workdir), read_only=True) as checkpoints:
+    return any(checkpoints.difference(step) is None for step in checkpoints.steps)
+
+
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   return {
       jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)

@@ -65,7 +65,7 @@ def make_program(task, config: ml_collections.ConfigDict, seed: int, mesh) -> Pr
   if config.total_steps:
     step = steps_lib.make_step(
         task.loss_fn, task.batch_fn, task.optimizer,
-        seed=seed, mesh=mesh, ema_decay=config.ema_decay,
+        seed=seed, mesh=mesh, ema_decay=config.ema_decay, is_trained=task.is_trained,
     )  # fmt: skip
   return Program(init, step)
 

@@ -1,5 +1,6 @@
 """The state of a training run: everything that a step reads and writes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -57,14 +58,26 @@ def create(
   )
 
 
-def update_ema(ema: PyTree, params: PyTree, step: jax.Array, decay: float) -> PyTree:
+def update_ema(
+    ema: PyTree,
+    params: PyTree,
+    step: jax.Array,
+    decay: float,
+    is_trained: Callable[[str], bool] | None = None,
+) -> PyTree:
   """Exponential moving average of the params, e' = d e + (1 - d) p.
 
   d = min(decay, (1 + step) / (10 + step)), so that the first params are forgotten quickly:
-  after t steps the average covers about t/9 steps until that exceeds 1 / (1 - decay).
+  after t steps the average covers about t/9 steps until that exceeds 1 / (1 - decay). Params
+  that are not trained are their own average, without its rounding.
 
   Source: Polyak and Juditsky (1992) for averaging; the warm-up is TensorFlow's
     ExponentialMovingAverage.
   """
   d = jnp.minimum(decay, (1 + step) / (10 + step))
-  return jax.tree.map(lambda e, p: (d * e + (1 - d) * p).astype(e.dtype), ema, params)
+
+  def average(path, e, p):
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    return (d * e + (1 - d) * p).astype(e.dtype) if is_trained is None or is_trained(name) else p
+
+  return jax.tree.map_with_path(average, ema, params)

@@ -21,6 +21,7 @@ def make_step(
     seed: int,
     mesh: jax.sharding.Mesh,
     ema_decay: float | None,
+    is_trained: Callable[[str], bool] | None = None,
 ) -> Callable:
   """Builds `step(state, train) -> (state, metrics)`.
 
@@ -31,6 +32,7 @@ def make_step(
     seed: of all random numbers in training.
     mesh: the devices, with the axes of `sharding.make_mesh`.
     ema_decay: of the averaged params; None when State.ema is None.
+    is_trained: see dlx.experiment.Task; the others have no average.
 
   Returns:
     The step. Its metrics are those of loss_fn, with loss and grad_norm added.
@@ -60,7 +62,7 @@ def make_step(
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:
-      ema = update_ema(ema, params, state.step, ema_decay)
+      ema = update_ema(ema, params, state.step, ema_decay, is_trained)
     state = State(state.step + 1, params, {**state.collections, **updated}, opt_state, ema)
     return state, {**metrics, "loss": value, "grad_norm": optimizers.global_norm(grads)}
 

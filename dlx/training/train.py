@@ -88,12 +88,16 @@ class Prepared(NamedTuple):
   steps_per_epoch: int | None
 
 
-def prepare(config: ml_collections.ConfigDict, assets: Mapping[str, Any] | None) -> Prepared:
+def prepare(
+    config: ml_collections.ConfigDict, assets: Mapping[str, Any] | None, *, started: bool = False
+) -> Prepared:
   """Loads the data of a config, and makes its task.
 
   Args:
     config: of an experiment.
     assets: those of the run that is resumed; None for a new one.
+    started: the run has a whole checkpoint, which replaces the variables of its `init_fn`. Then
+      pretrained variables that cannot be read any more are None.
 
   Raises:
     UserError: the data cannot be used.
@@ -101,7 +105,12 @@ def prepare(config: ml_collections.ConfigDict, assets: Mapping[str, Any] | None)
   experiment = runs.experiment(config)
   data = experiment.load(config, assets)
   if callable(data.pretrained):
-    data = data._replace(pretrained=data.pretrained())
+    try:
+      data = data._replace(pretrained=data.pretrained())
+    except UserError:
+      if not started:
+        raise
+      data = data._replace(pretrained=None)
   epoch = steps_per_epoch(config, data)
   resolved = presets.in_steps(config, epoch)
   return Prepared(resolved, data, complete(experiment.make(resolved, data.assets), resolved), epoch)
@@ -112,7 +121,8 @@ def _train(
 ) -> None:
   resumed = workdirs.is_run(workdir)
   known = assets.load(workdir) if resumed else None
-  resolved, data, task, epoch = prepare(config, known)
+  started = resumed and architecture.has_checkpoint(workdir)
+  resolved, data, task, epoch = prepare(config, known, started=started)
   training, mesh = resolved.training, sharding.make_mesh(config.training.fsdp)
   if "batch_size" in config.get("data", {}):
     sharding.check_batch_size(config.data.batch_size, mesh)

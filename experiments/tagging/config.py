@@ -3,19 +3,22 @@
 python -m launch.train --config=experiments/tagging/config.py:PRESET --workdir=runs/tagging
 
 brown                the Brown corpus, a bidirectional LSTM; needs --config.data.file=FILE
+brown_elmo           the same, with the states of a bidirectional language model as features; needs
+                     --config.init_from=WORKDIR, a run of experiments/bidirectional_lm
 brown_hmm            the same, a hidden Markov model that counts; a minute or two
 brown_most_frequent  the same, the most frequent tag of each word; under a minute
 conll                entities or other tags of a file in CoNLL's manner, with a conditional
                      random field; needs --config.data.file=FILE
 debug                seconds, on generated sentences; for tests
 debug_hmm            the same
+debug_elmo           the same
 
 README.md has the measurements, and makes the file.
 """
 
 from dlx import presets, settings
-from dlx.models import tagger
-from dlx.settings import Rule, Setting, count, flag, one_of, rate, text
+from dlx.models import tagger, word_start
+from dlx.settings import Rule, Setting, count, flag, one_of, rate, run, text
 
 
 def _only(rows: dict[str, Setting], *kinds: str) -> dict[str, Setting]:
@@ -23,7 +26,7 @@ def _only(rows: dict[str, Setting], *kinds: str) -> dict[str, Setting]:
 
 
 _COLUMN = Setting(1, int, bool, "1 for the first column, -1 for the last", 0)
-SETTINGS = {
+DATA = {
     "data.file": text(),  # Of tagged sentences; replaces the dataset.
     "data.validation_file": text(),  # Without it, num_validation sentences of data.file.
     "data.test_file": text(),  # Without it, a tenth of data.file.
@@ -33,7 +36,15 @@ SETTINGS = {
     "data.num_validation": count(2000),  # Sentences.
     "data.max_length": count(64, low=2),  # Words; longer sentences are cut, no word is left out.
     "data.num_lengths": count(8),  # Lengths that batches are truncated to.
+}
+SETTINGS = {
+    **DATA,
     "model.kind": one_of("network", "hmm", "most_frequent"),
+    **_only({
+        # A language model, whose states are features too.
+        "init_from": run("experiments.bidirectional_lm:debug", optional=True),
+        **word_start.SETTINGS,
+    }, "network"),
     **_only({
         "data.batch_size": count(64),
         "data.lowercase": flag(True),  # Of words, not of their characters.
@@ -58,6 +69,7 @@ SETTINGS = {
     ),
 }  # fmt: skip
 RULES = (
+    word_start.RULE,
     Rule(
         lambda c: (c.model.kind == "network") == (settings.steps(c.training.total_steps, 1) > 0),
         "training.total_steps must be 0 where model.kind counts, and above 0 for network",
@@ -71,6 +83,7 @@ RULES = (
 _COUNTED = {"training.total_steps": 0, "training.ema_decay": None}
 PRESETS = {
     "brown": {"data.file": settings.REQUIRED, "training.total_steps": "8 epochs"},
+    "brown_elmo": {"base": "brown", "init_from": settings.REQUIRED},
     "brown_hmm": {"data.file": settings.REQUIRED, "model.kind": "hmm", **_COUNTED},
     "brown_most_frequent": {
         "data.file": settings.REQUIRED, "model.kind": "most_frequent", "model.suffix_length": 0,
@@ -89,6 +102,7 @@ PRESETS = {
         "training.total_steps": 40, "training.steps_per_execution": 5,
         "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
     },
+    "debug_elmo": {"base": "debug", "init_from": settings.REQUIRED, "model.characters": "none"},
     "debug_hmm": {
         "data.num_validation": 40, "data.max_length": 12, "data.num_lengths": 2,
         "model.kind": "hmm", **_COUNTED,

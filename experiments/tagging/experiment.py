@@ -7,19 +7,18 @@ dlx.models.tagger has the network's scores e, dlx.models.hmm counted ones, dlx.l
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dlx.data import batches, bucketing, tagged, tagged_arrays
-from dlx.errors import UserError
+from dlx.data import batches, bucketing, tagged, tagged_arrays, word_vectors
 from dlx.experiment import Data, Loss, Task
 from dlx.metrics import tagging
-from dlx.models import hmm, tagger
+from dlx.models import hmm, tagger, word_start
 from dlx.reports import confusions
+from dlx.training import contextual
 
 
 def load(config, assets=None) -> Data:
   """Sentences as ids, sorted by length; the words, characters and tags of the training ones."""
-  options, counts = config.data, config.model.kind != "network"
+  options = config.data
   parts = tagged.from_options(options)
   assets = assets or learn(config, parts.train)
   read = make_reader(config, assets)
@@ -31,14 +30,23 @@ def load(config, assets=None) -> Data:
 
   splits = [encode(name, part) for name, part in zip(parts._fields, parts)]
 
-  def fit():
+  def count():
     ids = {tag: i for i, tag in enumerate(assets["tags"])}
     rows = [[ids[tag] for tag in row] for row in parts.train.tags]
     lexicon = hmm.Lexicon(assets["words"], assets["suffixes"])
     return hmm.fit(parts.train.words, rows, lexicon, len(ids))
 
-  counted = {"pretrained": fit, "steps_per_epoch": 1} if counts else {}
-  return Data(*splits, assets=assets, **counted)
+  if config.model.kind != "network":
+    return Data(*splits, assets=assets, pretrained=count, steps_per_epoch=1)
+
+  def start():
+    arguments = config.init_vectors, assets["embedded"], config.model.d_word, config.seed
+    return {
+        "vectors": word_vectors.starting_table(*arguments) if config.init_vectors else None,
+        "language_model": contextual.load_params(config.init_from) if config.init_from else None,
+    }
+
+  return Data(*splits, assets=assets, pretrained=start)
 
 
 def learn(config, train) -> dict:
@@ -46,7 +54,8 @@ def learn(config, train) -> dict:
   tags = sorted({tag for row in train.tags for tag in row})
   if config.model.kind == "network":
     options = {"min_count": config.data.min_count, "lowercase": config.data.lowercase}
-    return {"tags": tags, **tagged_arrays.learn(train.words, **options)}
+    learned = tagged_arrays.learn(train.words, **options)
+    return {"tags": tags, **learned, **contextual.make_assets(config.init_from)}
   words = (word for row in train.words for word in row)
   lexicon = hmm.Lexicon.of(words, config.model.suffix_length)
   return {"tags": tags, "words": lexicon.words, "suffixes": lexicon.suffixes}
@@ -56,7 +65,8 @@ def make_reader(config, assets):
   """`read(words of sentences) -> arrays`; see dlx.data.tagged_arrays."""
   is_network = config.model.kind == "network"
   row = None if is_network else hmm.Lexicon(assets["words"], assets["suffixes"]).row
-  return tagged_arrays.make_reader(assets, config.data, row)
+  read = tagged_arrays.make_reader(assets, config.data, row)
+  return contextual.with_ids(read, assets, config.data.max_length)
 
 
 def make_model(config, assets) -> tagger.Tagger:
@@ -72,21 +82,27 @@ def make(config, assets) -> Task:
   model = make_model(config, assets) if kind == "network" else None
   lengths = bucketing.lengths_up_to(options.max_length, options.num_lengths)
   read = make_reader(config, assets)
+  states_of = contextual.make_states(assets)
 
   def init_fn(rng, data):
     if model is None:
       if data.pretrained is None:
         raise ValueError("the tags are counted in sentences")
       return {"params": {}, "counts": data.pretrained}
-    ids = jnp.zeros((1, 2), jnp.int32)
-    return dict(model.init(rng, ids, jnp.ones((1, 2, 1), jnp.int32), jnp.array([2])))
+    given = data.pretrained or {"vectors": None, "language_model": None}
+    frozen = contextual.start(assets, rng, given["language_model"])
+    batch = {"ids": jnp.zeros((1, 2), jnp.int32), "lengths": jnp.array([2])}
+    batch |= {"characters": jnp.ones((1, 2, 1), jnp.int32), "context_ids": batch["ids"]}
+    states = states_of(frozen, batch)
+    variables = model.init(rng, batch["ids"], batch["characters"], batch["lengths"], states)
+    return word_start.start({**variables, **frozen}, given["vectors"])
 
   def batch_fn(train, step, rngs):
     size = options.batch_size
     indices, _ = batches.by_length(
         rngs.run, step, num_examples=len(train["ids"]), batch_size=size
     )
-    batch = {name: train[name][indices] for name in ("ids", "characters", "lengths", "labels")}
+    batch = {name: array[indices] for name, array in train.items() if name != "seen"}
     dropped = jax.random.bernoulli(rngs.step, options.word_dropout, batch["ids"].shape)
     return {**batch, "ids": jnp.where(dropped, tagged_arrays.UNKNOWN, batch["ids"])}
 
@@ -98,7 +114,8 @@ def make(config, assets) -> Task:
       chain = {name: counts[name] for name in ("start", "transitions", "end")}
       return found, chain if kind == "hmm" else None
     characters = batch["characters"][:, : batch["ids"].shape[1]]
-    return model.apply(variables, batch["ids"], characters, batch["lengths"], **flags)
+    states = states_of(variables, batch)
+    return model.apply(variables, batch["ids"], characters, batch["lengths"], states, **flags)
 
   def nats(found, chain, batch):
     labels = batch["labels"][:, : batch["ids"].shape[1]]
@@ -125,35 +142,10 @@ def make(config, assets) -> Task:
 
   tags_fn = bucketing.truncated(predict_fn, lengths)
 
-  def compare(data, split, apply):
-    examples = data.split(split)
-    valid = np.arange(options.max_length) < examples["lengths"][:, None]
-    return examples, apply(tags_fn, examples), valid
-
-  def measure_fn(variables, data, split, apply):
-    examples, found, valid = compare(data, split, apply)
-    return tagging.measure(found, examples["labels"], valid, examples["seen"], tags)
-
-  def predict(variables, lines, apply, *, json: bool = False):
-    rows = [line.split() for line in lines]
-    if not all(rows):
-      raise UserError("a sentence is empty; give its words, separated by spaces")
-    cut = [tagged.pieces(row, options.max_length) for row in rows]
-    flat = [piece for parts in cut for piece in parts]
-    found = zip(flat, apply(tags_fn, read(flat)))
-    named = iter([[tags[k] for k in row[: len(piece)]] for piece, row in found])
-    each = [[tag for _ in parts for tag in next(named)] for parts in cut]
-    return tagging.answers(rows, each, json=json)
-
-  def plot(variables, data, split, apply):
-    examples, found, valid = compare(data, split, apply)
-    valid &= examples["labels"] >= 0
-    picture, text = confusions.draw(examples["labels"][valid], found[valid], tags)
-    drawn = {} if picture is None else {f"confusion_{split}": picture}
-    return {**drawn, f"confusions_{split}": text}
-
   return Task(
       init_fn, bucketing.truncated_loss(loss_fn, lengths), bucketing.truncated(evaluate, lengths),
-      batch_fn, measure_fn=measure_fn, best="-accuracy", predict=predict, plot=plot,
-      unit="nats per word",
+      batch_fn, measure_fn=tagging.make_measure(tags_fn, tags), best="-accuracy",
+      plot=confusions.make_plot_of_tags(tags_fn, tags),
+      predict=tagging.make_predict(tags_fn, tags, read, options.max_length), unit="nats per word",
+      is_trained=None if model is None else word_start.is_trained(config.trainable),
   )  # fmt: skip

@@ -1,17 +1,15 @@
 """Document classification by a transformer, in an ensemble with a classifier of n-grams."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlx.data import batches, bucketing, documents, expect, tokens
-from dlx.errors import UserError
+from dlx.data import bucketing, document_arrays, documents, expect, tokens
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import losses
 from dlx.metrics import classification
 from dlx.models import ngrams, token_attribution, trainable
 from dlx.models.sequence_heads import Classifier, Ensemble
-from dlx.reports import explanation, figures
+from dlx.reports import confusions, explanation
 from dlx.training import encoders, finetuning, optimizers
 
 
@@ -22,14 +20,7 @@ def load(config, assets=None) -> Data:
   classes = list(parts.train.classes)
   known = assets or {"classes": classes, **encoders.make_assets(config, parts.train.texts)}
   tokenizer = encoders.tokenizer_of(known)
-
-  def encode(part):
-    ids, lengths = tokens.encode(tokenizer, part.texts, options.max_length)
-    text = np.array(part.texts, object)
-    arrays = {"ids": ids, "lengths": lengths, "labels": part.labels, "text": text}
-    return bucketing.sort_by_length(arrays)
-
-  train, *held_out = map(encode, parts)
+  train, *held_out = (document_arrays.encode(tokenizer, p, options.max_length) for p in parts)
   if not assets and config.model.ngrams:
     known |= ngrams.count(
         train["ids"], train["lengths"], train["labels"], len(classes),
@@ -39,13 +30,6 @@ def load(config, assets=None) -> Data:
   if config.init_from:
     pretrained = lambda: {"params": encoders.load_params(config.init_from)}  # noqa: E731
   return Data(train, *held_out, assets=known, pretrained=pretrained)
-
-
-def word_dropout(rng, ids, lengths, *, rate: float, unknown: int):
-  """ids with a random fraction of the tokens replaced; [CLS] and [SEP] stay."""
-  position = jnp.arange(ids.shape[1])
-  inner = (position > 0) & (position < lengths[:, None] - 1)
-  return jnp.where(jax.random.bernoulli(rng, rate, ids.shape) & inner, unknown, ids)
 
 
 def make_model(config, assets) -> Ensemble:
@@ -64,7 +48,7 @@ def make(config, assets) -> Task:
   tokenizer = encoders.tokenizer_of(assets)
   num_layers = assets["encoder"]["num_layers"]
   lengths = bucketing.lengths_up_to(config.data.max_length, config.data.num_lengths)
-  unknown = tokenizer.token_to_id(tokens.UNKNOWN)
+  batch_fn = document_arrays.make_batch_fn(tokenizer, config.data)
 
   def init_fn(rng, data):
     variables = dict(model.init(rng, jnp.zeros((1, lengths[0]), jnp.int32)))
@@ -79,15 +63,6 @@ def make(config, assets) -> Task:
       table = {name: jnp.asarray(assets[name]) for name in ("hashes", "log_ratios")}
       variables["ngrams"] = {"ngrams": table}
     return variables
-
-  def batch_fn(train, step, rngs):
-    count, size = len(train["ids"]), config.data.batch_size
-    indices, _ = batches.by_length(rngs.run, step, num_examples=count, batch_size=size)
-    batch = {name: train[name][indices] for name in ("ids", "lengths", "labels")}
-    ids = word_dropout(
-        rngs.step, batch["ids"], batch["lengths"], rate=config.data.word_dropout, unknown=unknown
-    )
-    return {**batch, "ids": ids}
 
   def loss_fn(variables, batch, rng):
     members = model.apply(
@@ -107,12 +82,7 @@ def make(config, assets) -> Task:
     return bucketing.truncated(full_logits, lengths)(variables, batch, None)
 
   probabilities_fn = classification.make_probabilities(logits_fn)
-
-  def read(lines):
-    if not all(line.strip() for line in lines):
-      raise UserError("a document is empty; give its text, in quotes or on a line of the file")
-    ids, lengths = tokens.encode(tokenizer, lines, config.data.max_length)
-    return {"ids": ids, "lengths": lengths}
+  read = document_arrays.make_reader(tokenizer, config.data.max_length)
 
   def explain(variables, line):
     example, encoding = read([line]), tokenizer.encode(line)
@@ -131,17 +101,6 @@ def make(config, assets) -> Task:
         "attention": explanation.draw_attention(found),
     }  # fmt: skip
 
-  def plot(variables, data, split, apply):
-    examples = data.split(split)
-    probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
-    matrix = classification.confusion_matrix(probabilities, labels)
-    return {
-        f"confusion_{split}": figures.confusion_matrix(matrix, classes),
-        f"errors_{split}": classification.describe_errors(
-            examples["text"], labels, probabilities, classes
-        ),
-    }
-
   optimizer = None
   if config.layer_decay < 1:
     optimizer = finetuning.layerwise_lr_decay(
@@ -152,6 +111,6 @@ def make(config, assets) -> Task:
       init_fn, bucketing.truncated_loss(loss_fn, lengths), classification.make_eval(logits_fn),
       batch_fn, optimizer, classification.make_measure(logits_fn, classes), best="-accuracy",
       is_trained=trainable.is_trained(config.trainable, num_layers),
-      predict=classification.make_predict(logits_fn, classes, read), explain=explain, plot=plot,
-      outputs_fn=logits_fn, unit="nats per document",
+      predict=classification.make_predict(logits_fn, classes, read), explain=explain,
+      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn, unit="nats per document",
   )  # fmt: skip

@@ -12,7 +12,6 @@ import numpy as np
 import optax
 
 from dlx.data import batches, cooccurrence, word_counts, word_sources, word_vectors
-from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.metrics import word_similarity
@@ -29,7 +28,8 @@ def load(config, assets=None) -> Data:
   assets = assets or {"words": list(vocabulary.words), "counts": vocabulary.counts}
   pretrained = None
   if config.init_from:
-    pretrained = lambda: start(config.init_from, assets["words"], model.d, config.seed)  # noqa: E731
+    arguments = config.init_from, assets["words"], model.d, config.seed
+    pretrained = lambda: {"vectors": word_vectors.starting_table(*arguments)}  # noqa: E731
   if model.method == "glove":
     return Data(*entries(ids["train"], len(vocabulary.words), options.window), assets, pretrained)
   held_out = (
@@ -43,13 +43,6 @@ def load(config, assets=None) -> Data:
         f"{options.seq_len * options.batch_size}; lower config.data.batch_size or data.seq_len"
     )
   return Data({"ids": ids["train"]}, *held_out, assets, pretrained, steps)
-
-
-def start(path: str, words: list[str], d: int, seed: int) -> dict[str, np.ndarray]:
-  """The table with the vectors of a file; says how many words it has."""
-  table, known = word_vectors.initial_table(path, words, d, np.random.default_rng(seed))
-  processes.notice(f"{path} has {known:,} of the {len(words):,} words")
-  return {"vectors": table}
 
 
 def entries(ids: np.ndarray, vocab_size: int, window: int) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Subword tokens: training, serialization, padding and truncation."""
+"""Tokens: training, serialization, padding and truncation."""
 
 import json
 
@@ -114,3 +114,16 @@ def test_a_document_that_is_not_unicode_is_refused():
     tokens.encode(tokenizer, ["fine", "caf\udce9"], 10)
   with pytest.raises(TypeError):
     tokens.encode(tokenizer, [None], 10)
+
+
+def test_words_are_tokens_the_most_frequent_first_and_others_are_unknown():
+  one, two = (tokens.train_words(TEXTS, 60) for _ in range(2))
+  assert tokens.to_json(one) == tokens.to_json(two)
+  words = sorted(one.get_vocab(), key=one.token_to_id)
+  assert words[:9] == [*tokens.SPECIAL, ",", "film", "newer", "the"]  # 40 times each.
+  assert one.encode("Newer-FILM, unseen.").tokens == [
+      tokens.FIRST, "newer", tokens.UNKNOWN, "film", ",", tokens.UNKNOWN, ".", tokens.LAST
+  ]  # fmt: skip
+  assert tokens.train_words(TEXTS, 9).encode("the end").tokens[1:3] == ["the", tokens.UNKNOWN]
+  with pytest.raises(UserError, match="expected more than the 5 special tokens"):
+    tokens.train_words(TEXTS, 5)

@@ -8,7 +8,7 @@ import pytest
 
 import dlx
 from dlx import presets
-from dlx.data import bucketing, documents, tokens
+from dlx.data import bucketing, document_arrays, documents, tokens
 from dlx.errors import UserError
 from dlx.experiment import Rngs, numeric
 from dlx.models import token_attribution, trainable
@@ -61,7 +61,7 @@ def test_a_table_is_split_into_three_parts_without_a_common_row(tmp_path):
 def test_word_dropout_replaces_its_fraction_of_the_words_and_keeps_ends_and_padding(run):
   ids, lengths = jnp.asarray(run.data.train["ids"]), jnp.asarray(run.data.train["lengths"])
   found = np.asarray(
-      experiment.word_dropout(jax.random.key(0), ids, lengths, rate=0.3, unknown=1)
+      document_arrays.word_dropout(jax.random.key(0), ids, lengths, rate=0.3, unknown=1)
   )
   position = np.arange(ids.shape[1])
   inner = (position > 0) & (position < np.asarray(lengths)[:, None] - 1)

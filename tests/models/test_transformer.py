@@ -155,15 +155,6 @@ def test_unknown_positions_and_too_long_inputs_are_refused():
     small(positions="learned", max_length=4).init(jax.random.key(0), IDS)
 
 
-@pytest.mark.parametrize("how", ["mean", "max", "first"])
-def test_pooling_by_hand(how):
-  x = np.random.default_rng(2).normal(size=(3, 6, 8)).astype(np.float32)
-  found = jax.jit(functools.partial(sequence_heads.pool, how=how))(x, MASK)
-  for row, n, y in zip(x, (6, 4, 1), found):
-    expected = {"mean": row[:n].mean(0), "max": row[:n].max(0), "first": row[0]}[how]
-    np.testing.assert_allclose(y, expected, atol=1e-6)
-
-
 def test_the_logits_of_a_classifier_do_not_depend_on_padding():
   model = sequence_heads.Classifier(small(), 3)
   params, apply = make(model, IDS)

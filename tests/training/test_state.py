@@ -54,3 +54,13 @@ def test_evaluation_uses_the_average_if_there_is_one():
   assert state.eval_variables == variables
   averaged = states.create(variables, optax.sgd(1.0), averaged=True)
   assert averaged.eval_variables == {"params": averaged.ema, "seen": variables["seen"]}
+
+
+def test_params_that_are_not_trained_are_their_own_average_bit_for_bit():
+  x = jnp.asarray(np.random.default_rng(0).normal(size=1000), jnp.float32)
+  ema = params = {"word": x, "head": {"kernel": x}}
+  update = jax.jit(states.update_ema, static_argnums=4)
+  for step in range(3):
+    ema = update(ema, params, jnp.asarray(step), 0.9, lambda name: name == "head.kernel")
+  np.testing.assert_array_equal(ema["word"], x)
+  assert np.any(ema["head"]["kernel"] != x)  # Rounded: the names tell them apart.

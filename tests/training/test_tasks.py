@@ -1,5 +1,7 @@
 """dlx.train with the fields of a task: no steps, the best metric, collections, pretrained."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,13 +66,15 @@ def test_training_only_collections_are_in_checkpoints_alone(trained, tmp_path, f
 def test_frozen_parameters_keep_their_values_and_have_no_moments(
     change_task, experiment, get_config, trained, tmp_path, files, optimizer
 ):
-  init_fn = lambda rng, data: {"params": {"w": jnp.ones(3), "b": jnp.ones(())},  # noqa: E731
+  w = np.random.default_rng(0).normal(size=3).astype(np.float32)
+  init_fn = lambda rng, data: {"params": {"w": jnp.asarray(w), "b": jnp.ones(())},  # noqa: E731
                                "seen": jnp.zeros((), jnp.int32)}  # fmt: skip
   change_task(init_fn=init_fn, is_trained=lambda name: name == "b", optimizer=optimizer)
-  dlx.train(get_config(), tmp_path / "run")
+  dlx.train(get_config(changes={"training.ema_decay": 0.9}), tmp_path / "run")
   state = files.last_state(tmp_path / "run")
-  np.testing.assert_array_equal(state["params"]["w"], np.ones(3))
-  assert abs(float(state["params"]["b"]) - 1) > 0.1
+  for params in (state["params"], state["ema"]):
+    np.testing.assert_array_equal(params["w"], w)
+    assert abs(float(params["b"]) - 1) > 0.05
   assert not [x for x in jax.tree.leaves(state["opt_state"]) if np.size(x) == 3]
   assert [x for x in jax.tree.leaves(files.last_state(trained)["opt_state"]) if np.size(x) == 3]
 
@@ -113,6 +117,38 @@ def test_only_training_calls_the_function_of_pretrained_variables(
   np.testing.assert_array_equal(run.params["w"], experiment.SLOPES)
   dlx.evaluate(run)
   assert calls == ["called"]
+
+
+def test_a_run_with_a_checkpoint_resumes_without_the_source_it_started_from(
+    experiment, get_config, monkeypatch, change_task, files, tmp_path
+):
+  load, sources = experiment.load, [np.float32([5, 6, 7])]
+
+  def load_with(config, assets=None):
+    def pretrained():
+      if not sources:
+        raise UserError("the source is gone")
+      return sources[0]
+
+    return load(config, assets)._replace(pretrained=pretrained)
+
+  def init_fn(rng, data):
+    w = jnp.zeros(3) if data.pretrained is None else data.pretrained
+    return {"params": {"w": w, "b": jnp.zeros(())}, "seen": jnp.zeros((), jnp.int32)}
+
+  monkeypatch.setattr(experiment, "load", load_with)
+  change_task(init_fn=init_fn)
+  dlx.train(get_config(), tmp_path / "run")
+  expected = files.last_state(tmp_path / "run")["params"]
+  sources.clear()
+  shutil.rmtree(tmp_path / "run" / "checkpoints" / "12")
+  dlx.train(get_config(), tmp_path / "run")
+  np.testing.assert_array_equal(files.last_state(tmp_path / "run")["params"]["w"], expected["w"])
+  # Without a whole checkpoint it would start from other values.
+  for folder in (tmp_path / "run" / "checkpoints").glob("[0-9]*"):
+    shutil.rmtree(folder)
+  with pytest.raises(UserError, match="the source is gone"):
+    dlx.train(get_config(), tmp_path / "run")
 
 
 def test_init_fn_has_only_the_training_data(change_task, get_config, tmp_path):

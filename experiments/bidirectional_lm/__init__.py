@@ -1,0 +1,1 @@
+"""A bidirectional language model of sentences, whose states are features."""

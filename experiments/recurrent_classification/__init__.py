@@ -1,0 +1,1 @@
+"""Text classification by a recurrent network with pooling."""
