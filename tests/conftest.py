@@ -186,6 +186,6 @@ def preset_flags(preset: str, train) -> list[str]:
   module = importlib.import_module(f"{name}.config")
   flags = [f"--config={name.replace('.', '/')}/config.py:{preset}"]
   for key, setting in module.SETTINGS.items():
-    if setting.example and presets.get(config, key) == settings.REQUIRED:
+    if setting.example and presets.flatten(config).get(key) == settings.REQUIRED:
       flags.append(f"--config.{key}={train(setting.example)}")
   return flags

@@ -19,6 +19,7 @@ def run(trained):
   return dlx.load_run(trained(TAGGER))
 
 
+@pytest.mark.full
 def test_the_language_model_stays_as_it_was_and_the_mixture_is_learned(run, trained):
   source = dlx.load_run(trained(SOURCE)).params
   kept = run.variables[contextual.LANGUAGE_MODEL]
@@ -29,6 +30,7 @@ def test_the_language_model_stays_as_it_was_and_the_mixture_is_learned(run, trai
   assert all(np.all(np.abs(mixture[name] - start[name]) > 1e-3) for name in start)
 
 
+@pytest.mark.full
 def test_words_are_read_in_the_vocabulary_of_the_language_model(run):
   words = [("The", "Xyzzyson", "saw"), ("a", ".")]
   arrays = run.experiment.make_reader(run.config, run.assets)(words)
@@ -38,6 +40,7 @@ def test_words_are_read_in_the_vocabulary_of_the_language_model(run):
   assert not arrays["context_ids"][1, 2:].any()
 
 
+@pytest.mark.full
 def test_context_gives_a_word_without_characters_several_vectors(run):
   """The tagger's own vectors of "saw" are equal in both sentences; its states are not."""
   sentences = [tuple(s.split()) for s in ("the saw plays", "Nilson saw it")]
@@ -48,12 +51,14 @@ def test_context_gives_a_word_without_characters_several_vectors(run):
   assert np.abs(states[0, 1, 1] - states[1, 1, 1]).max() > 1e-3
 
 
+@pytest.mark.full
 def test_answers_need_no_source(run):
   (line,) = evaluation.predict(run, ["the dog saw Nilson ."])
   assert line.count("/") == 5
   assert run.evaluate("test")["accuracy"] > 0.5
 
 
+@pytest.mark.full
 def test_a_run_of_another_kind_is_refused(programs, trained, tmp_path):
   other = trained("experiments.tagging:debug_hmm")
   with pytest.raises(UserError, match="is a run of experiments.tagging; init_from expects one of"):

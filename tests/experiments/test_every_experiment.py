@@ -42,7 +42,7 @@ def config_of(preset: str, **changes) -> ml_collections.ConfigDict:
   name, _, preset = preset.partition(":")
   for key, setting in CONFIGS[name].SETTINGS.items():
     config = CONFIGS[name].get_config(preset)
-    if setting.wrong == settings.REQUIRED == presets.get(config, key):
+    if setting.wrong == settings.REQUIRED == presets.flatten(config).get(key):
       changes = {key: "runs/other", **changes}
   return CONFIGS[name].get_config(preset, changes)
 
