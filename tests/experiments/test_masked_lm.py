@@ -149,6 +149,7 @@ def test_a_trained_model_tells_which_sentences_follow_in_new_documents(trained):
   assert float(found["next sentence accuracy"].mean()) > 0.7
 
 
+@pytest.mark.full
 def test_a_classifier_starts_from_a_run_with_segments(trained):
   folder = trained(*PAIRS)
   config = classifiers.get_config("debug", {"init_from": str(folder), "model.ngrams": 0})

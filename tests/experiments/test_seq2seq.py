@@ -102,6 +102,7 @@ def test_pairs_start_from_the_parameters_sizes_and_tokens_of_a_run_of_spans(trai
   assert shapes(fresh["params"]) == shapes(run.params)
 
 
+@pytest.mark.full
 def test_pairs_that_do_not_match_the_run_are_refused_in_one_line(trained):
   folder = trained(SPANS)
   for changes, message in (

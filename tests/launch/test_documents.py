@@ -19,7 +19,7 @@ def run(trained, tmp_path_factory):
   return shutil.copytree(trained("experiments.transformer_sentiment:debug"), copy)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 def test_evaluate_prints_metrics_and_lists_the_errors(programs, run):
   assert (run / "accuracy.png").read_bytes().startswith(b"\x89PNG")
   finished = programs("launch.evaluate", f"--workdir={run}", "--split=test")

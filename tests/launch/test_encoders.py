@@ -28,7 +28,7 @@ def pretrained(trained):
   return trained("experiments.masked_lm:debug")
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 def test_predict_fills_masks(programs, pretrained):
   args = ("the plot [MASK] dull", "her [MASK] was great")
   finished = programs("launch.predict", f"--workdir={pretrained}", "--top=2", *args)

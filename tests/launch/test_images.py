@@ -78,6 +78,7 @@ def folder(tmp_path):
   return tmp_path / "data"
 
 
+@pytest.mark.full
 def test_fine_tuning_on_a_folder_trains_the_head_and_nothing_else(
     programs, run, folder, tmp_path
 ):

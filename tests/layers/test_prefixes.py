@@ -51,6 +51,7 @@ def reference(x, mask, is_causal, rotary):
   return y @ PARAMS["out"]["kernel"] + PARAMS["out"]["bias"]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize("implementation", ["autodiff", "blocked"])
 @pytest.mark.parametrize("mask, is_causal, rotary", [

@@ -29,10 +29,10 @@ def grams_of(row, order):
 
 def names_of(tables, order):
   """The n-gram of each feature, by asking for all that there can be."""
-  names = {}
+  names, features = {}, jax.jit(model.features)
   for n in range(1, order + 1):
     for gram in np.ndindex(*(3,) * n):
-      found = np.asarray(model.features(tables, np.int32([gram])))[0]
+      found = np.asarray(features(tables, np.int32([gram])))[0]
       new = {int(i) for i in found if i < model.num_features(tables)} - set(names)
       if len(new) == 1:
         names[new.pop()] = gram

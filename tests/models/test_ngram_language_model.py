@@ -110,6 +110,7 @@ def scores(tables, ids, method, compile_=jax.jit):
     return np.exp(compile_(score)(jax.tree.map(jnp.asarray, tables), jnp.asarray(ids)))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("text", ["long", "short"])
 @pytest.mark.parametrize("order", [1, 2, 4])

@@ -51,6 +51,7 @@ def test_a_run_is_evaluated_in_python_numbers(trained):
   json.dumps(metrics)
 
 
+@pytest.mark.full
 def test_a_run_from_before_a_setting_has_its_default(trained, tmp_path):
   workdir = shutil.copytree(trained("experiments.vae:debug"), tmp_path / "run")
   expected = dlx.load_run(workdir).evaluate("validation")
