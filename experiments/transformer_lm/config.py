@@ -3,6 +3,7 @@
 python -m launch.train --config=experiments/transformer_lm/config.py:PRESET --workdir=runs/gpt
 
 quickstart         the source of this Python's standard library; two CPU cores, 3 minutes
+shakespeare_quick  Tiny Shakespeare (TFDS), small batches; two CPU cores, 3 minutes
 shakespeare        Tiny Shakespeare (TFDS); two busy CPU cores, 45 minutes: 1.4024 nats
 shakespeare_large  the same with 13.4 million parameters, on a GPU or TPU; not yet measured
 debug              seconds; for tests
@@ -50,6 +51,10 @@ PRESETS = {
         "data.dataset": "tiny_shakespeare", "model.dropout_rate": 0.1,
         "training.total_steps": 1850, "training.steps_per_execution": 4,
         "training.eval_every": 200, "training.ema_decay": 0.99,
+    },
+    "shakespeare_quick": {
+        "data.dataset": "tiny_shakespeare", "data.batch_size": 8,
+        "training.total_steps": 450, "training.eval_every": 150, "training.save_every": 150,
     },
     "shakespeare_large": {
         "base": "shakespeare", "data.batch_size": 64,
