@@ -26,7 +26,7 @@ from dlx.data import ngram_counts
 from dlx.data.word_documents import UNKNOWN
 from dlx.experiment import Arrays
 from dlx.models import ngram_language_model as ngrams
-from dlx.models.sparse_linear import Present
+from dlx.models.sparse_linear import SparseBinary
 
 
 def tables(documents: Arrays, order: int, vocab_size: int) -> list[dict[str, np.ndarray]]:
@@ -70,7 +70,9 @@ def features(tables: Sequence[Mapping[str, Array]], ids: Int[Array, "B T"]) -> I
   return jnp.where(repeated, count, found)
 
 
-def present(tables: Sequence[Mapping[str, Array]], documents: Arrays, chunk: int = 256) -> Present:
+def document_term_matrix(
+    tables: Sequence[Mapping[str, Array]], documents: Arrays, chunk: int = 256
+) -> SparseBinary:
   """The n-grams of each training document, as a sparse matrix.
 
   Args:
@@ -87,25 +89,24 @@ def present(tables: Sequence[Mapping[str, Array]], documents: Arrays, chunk: int
     row, column = np.nonzero(found < count)
     rows.append(np.int32(first + row))
     columns.append(found[row, column])
-  return Present(np.concatenate(rows), np.concatenate(columns), len(documents["ids"]), count)
+  return SparseBinary(np.concatenate(rows), np.concatenate(columns), len(documents["ids"]), count)
 
 
 def log_ratios(
-    present: Present, labels: Int[np.ndarray, "N"], num_classes: int, smoothing: float
+    matrix: SparseBinary, labels: Int[np.ndarray, "N"], num_classes: int, smoothing: float
 ) -> Float[np.ndarray, "C F"]:
   """r, of the second class alone if there are two (C = 1), else of each (C = K).
 
   Args:
-    present: the n-grams of the training documents.
+    matrix: the n-grams of the training documents.
     labels: their classes.
     num_classes: K.
     smoothing: a, above 0.
   """
-
   counts = {}
   for c in range(num_classes):
-    chosen = present.columns[(labels == c)[present.rows]]
-    counts[c] = np.bincount(chosen, minlength=present.num_columns)
+    chosen = matrix.columns[(labels == c)[matrix.rows]]
+    counts[c] = np.bincount(chosen, minlength=matrix.num_columns)
   every = sum(counts.values())
 
   def log_p(count):
@@ -115,16 +116,16 @@ def log_ratios(
   def of(c):
     return np.float32(log_p(counts[c]) - log_p(every - counts[c]))
 
-  return np.stack([of(c) for c in told_apart(num_classes)])
+  return np.stack([of(c) for c in scored_classes(num_classes)])
 
 
 def log_odds(labels: Int[np.ndarray, "N"], num_classes: int) -> Float[np.ndarray, "C"]:
-  """b of naive Bayes: log p(c) / (1 - p(c)), of the classes of `told_apart`."""
-  p = np.bincount(labels, minlength=num_classes)[np.array(told_apart(num_classes))] / len(labels)
+  """b of naive Bayes: log p(c) / (1 - p(c)), of the classes of `scored_classes`."""
+  p = np.bincount(labels, minlength=num_classes)[list(scored_classes(num_classes))] / len(labels)
   return np.float32(np.log(p) - np.log1p(-p))
 
 
-def told_apart(num_classes: int) -> Sequence[int]:
+def scored_classes(num_classes: int) -> Sequence[int]:
   """The classes that have a score of their own."""
   return [1] if num_classes == 2 else range(num_classes)
 
@@ -139,28 +140,29 @@ def logits(
     tables, ids: as for `features`.
   """
   found = features(tables, ids)
-  padded = jnp.pad(variables["weights"], ((0, 0), (0, 1)))  # 0 at F.
-  scores = padded[:, found].sum(-1).T + variables["bias"]
+  weights = jnp.asarray(variables["weights"]).at[:, found].get(mode="fill", fill_value=0)  # At F.
+  scores = weights.sum(-1).T + variables["bias"]
   return jnp.concatenate([jnp.zeros_like(scores), scores], -1) if scores.shape[1] == 1 else scores
 
 
 def contributions(
-    variables: Mapping, tables: Sequence[Mapping[str, Array]], ids: Int[np.ndarray, "T"]
+    weights: Float[np.ndarray, "C F"], sizes: Sequence[int], found: Int[np.ndarray, "n T"]
 ) -> tuple[Int[np.ndarray, "M 2"], Float[np.ndarray, "M C"]]:
   """The distinct n-grams of a document and what each adds to z.
 
   Args:
-    variables, tables: as for `logits`.
-    ids: one row of dlx.data.word_documents.
+    weights: r v.
+    sizes: the number of n-grams of each order.
+    found: of `ngram_language_model.lookup`, the n-gram of each order that ends at each word.
 
   Returns:
     (the words from start to end of the first occurrence of each, its weights).
   """
-  spans, found, first = [], [], 0
-  for n, rows in enumerate(ngrams.lookup(tables, ids[None]), 1):
-    known, ends = np.unique(np.asarray(rows[0]), return_index=True)
+  spans, columns, first = [], [], 0
+  for n, (size, rows) in enumerate(zip(sizes, found), 1):
+    known, ends = np.unique(rows, return_index=True)
     ends, known = ends[known >= 0] + 1, known[known >= 0]
     spans.append(np.stack([ends - n, ends], -1))
-    found.append(first + known)
-    first += num_features([tables[n - 1]])
-  return np.concatenate(spans), np.asarray(variables["weights"])[:, np.concatenate(found)].T
+    columns.append(first + known)
+    first += size
+  return np.concatenate(spans), weights[:, np.concatenate(columns)].T

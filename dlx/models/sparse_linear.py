@@ -3,8 +3,8 @@
   minimize  mean_i l(y_i (b + sum_f x_if s_f v_f)) + (lambda / 2) ||v||^2,   y_i in {-1, 1}
 
 with l(m) = log(1 + e^-m), logistic regression, or max(0, 1 - m)^2, the support vector machine with
-squared hinge loss. s scales the features. The matrix x is kept as the places of its ones, by rows
-and by columns: both of its products are sums of runs of neighbouring values.
+squared hinge loss. s scales the features. The matrix x is kept as its nonzeros, by rows and by
+columns: both of its products are sums of runs of neighbouring values.
 
 Source: Fan et al., "LIBLINEAR: a library for large linear classification" (2008), whose C is
   1 / (lambda N); Liu and Nocedal, "On the limited memory BFGS method" (1989).
@@ -26,7 +26,7 @@ LOSSES = {
 }
 
 
-class Present(NamedTuple):
+class SparseBinary(NamedTuple):
   """A sparse binary matrix (N, F).
 
   Attributes:
@@ -49,46 +49,46 @@ class Fitted(NamedTuple):
   gradient_norm: Float[Array, ""]
 
 
-class Places(NamedTuple):
+class Nonzeros(NamedTuple):
   """The ones of a sparse matrix on the device: (rows, columns) by rows, and the reverse."""
 
   by_row: tuple[Int[Array, "M"], Int[Array, "M"]]
   by_column: tuple[Int[Array, "M"], Int[Array, "M"]]
 
 
-def places(present: Present) -> Places:
+def nonzeros(matrix: SparseBinary) -> Nonzeros:
   """The arguments of `product`."""
-  order = np.argsort(present.columns, kind="stable")
-  by_row = present.rows, present.columns
-  return jax.device_put(Places(by_row, (present.columns[order], present.rows[order])))
+  order = np.argsort(matrix.columns, kind="stable")
+  by_row = matrix.rows, matrix.columns
+  return jax.device_put(Nonzeros(by_row, (matrix.columns[order], matrix.rows[order])))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(
-    w: Float[Array, "F"], places: Places, shape: tuple[int, int]
+    w: Float[Array, "F"], nonzeros: Nonzeros, shape: tuple[int, int]
 ) -> Float[Array, "N"]:
   """x w; the gradient of w is x^T g, a sum by columns. `shape` is (N, F)."""
-  return _sums(w, places.by_row, shape[0])
+  return _sums(w, nonzeros.by_row, shape[0])
 
 
-def _sums(values, places, count):
-  segments, taken = places
+def _sums(values, nonzeros, count):
+  segments, taken = nonzeros
   return jax.ops.segment_sum(values[taken], segments, count, indices_are_sorted=True)
 
 
-def _forward(w, places, shape):
-  return product(w, places, shape), places
+def _forward(w, nonzeros, shape):
+  return product(w, nonzeros, shape), nonzeros
 
 
-def _backward(shape, places, d_out):
-  return _sums(d_out, places.by_column, shape[1]), None
+def _backward(shape, nonzeros, d_out):
+  return _sums(d_out, nonzeros.by_column, shape[1]), None
 
 
 product.defvjp(_forward, _backward)
 
 
 def fit(
-    present: Present,
+    matrix: SparseBinary,
     signs: Float[np.ndarray, "N"],
     scale: Float[np.ndarray, "F"],
     *,
@@ -100,7 +100,7 @@ def fit(
   """Minimizes the objective by L-BFGS from v = 0, b = 0; the bias is not penalized.
 
   Args:
-    present: x.
+    matrix: x.
     signs: y.
     scale: s.
     loss: a key of LOSSES.
@@ -109,19 +109,19 @@ def fit(
     tolerance: ends when the gradient's norm is below this, or the value falls no more; of float64
       the first is reached from the square root of its precision, 1.5e-8, on.
   """
-  shape = present.num_rows, present.num_columns
+  shape = matrix.num_rows, matrix.num_columns
 
-  def objective(params, places, signs, scale):
+  def objective(params, nonzeros, signs, scale):
     weights, bias = params
-    margins = signs * (product(scale * weights, places, shape) + bias)
+    margins = signs * (product(scale * weights, nonzeros, shape) + bias)
     return LOSSES[loss](margins).mean() + 0.5 * l2 * jnp.vdot(weights, weights)
 
   solver = optax.lbfgs(memory_size=10)
   value_and_grad = optax.value_and_grad_from_state(objective)
 
   @jax.jit
-  def run(params, places, signs, scale):
-    given = {"places": places, "signs": signs, "scale": scale}
+  def run(params, nonzeros, signs, scale):
+    given = {"nonzeros": nonzeros, "signs": signs, "scale": scale}
 
     def step(carry):
       params, state, progress = carry
@@ -144,5 +144,5 @@ def fit(
     )
     return Fitted(weights, bias, *progress[:2])
 
-  start = jnp.zeros(present.num_columns), jnp.zeros(())
-  return run(start, places(present), jnp.asarray(signs), jnp.asarray(scale))
+  start = jnp.zeros(matrix.num_columns), jnp.zeros(())
+  return run(start, nonzeros(matrix), jnp.asarray(signs), jnp.asarray(scale))

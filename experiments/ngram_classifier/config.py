@@ -14,16 +14,13 @@ data.text_column and data.label_column. README.md has the measurements.
 """
 
 from dlx import presets, settings
-from dlx.settings import Rule, count, flag, number, one_of, positive, text
+from dlx.settings import Rule, count, number, one_of, positive
+from experiments.transformer_sentiment.config import DATA
 
+_DOCUMENTS = ("file", "text_column", "label_column", "dataset", "num_validation", "lowercase")
 FITTED = {"when": ("model.fit", ("logistic", "squared_hinge"))}
 SETTINGS = {
-    "data.file": text(),  # A table, which replaces the dataset.
-    "data.text_column": text("text"),
-    "data.label_column": text("label"),
-    "data.dataset": one_of("imdb_reviews", "glue/sst2", "sentences"),
-    "data.num_validation": count(2500),  # Documents taken from the training split.
-    "data.lowercase": flag(True),
+    **{f"data.{name}": DATA[f"data.{name}"] for name in _DOCUMENTS},
     "data.max_length": count(4096),  # Words; the rest of a longer document is not read.
     "model.order": count(3, high=6),  # Words of the longest n-gram.
     "model.fit": one_of("logistic", "squared_hinge", "none"),  # The loss; none is naive Bayes.

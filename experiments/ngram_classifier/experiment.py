@@ -6,6 +6,7 @@ The weights are fitted to all documents at once: init_fn is the whole training.
 dlx.models.naive_bayes_linear has the features, dlx.models.sparse_linear the fit.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
 from dlx.data import bucketing, documents, expect, word_documents
@@ -14,8 +15,9 @@ from dlx.errors import UserError
 from dlx.experiment import Data, Task
 from dlx.metrics import classification
 from dlx.models import naive_bayes_linear as model
+from dlx.models import ngram_language_model as ngrams
 from dlx.models import sparse_linear
-from dlx.reports import figures
+from dlx.reports import confusions
 
 _WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
 
@@ -42,19 +44,19 @@ def load(config, assets=None) -> Data:
 def fitted(train, options, vocab_size: int, num_classes: int) -> dict:
   """{"tables", "weights", "bias"} of training documents; options is config.model."""
   tables = model.tables(train, options.order, vocab_size)
-  present = model.present(tables, train)
+  matrix = model.document_term_matrix(tables, train)
   processes.notice(
-      f"{present.num_columns:,} n-grams, {len(present.rows):,} in {present.num_rows:,} documents"
+      f"{matrix.num_columns:,} n-grams, {len(matrix.rows):,} in {matrix.num_rows:,} documents"
   )
   labels = train["labels"]
-  ratios = model.log_ratios(present, labels, num_classes, options.smoothing)
+  ratios = model.log_ratios(matrix, labels, num_classes, options.smoothing)
   if options.fit == "none":
     return {"tables": tables, "weights": ratios, "bias": model.log_odds(labels, num_classes)}
   weights, biases = [], []
-  for c, ratio in zip(model.told_apart(num_classes), ratios):
+  for c, ratio in zip(model.scored_classes(num_classes), ratios):
     scale = ratio if options.features == "naive_bayes" else np.ones_like(ratio)
     signs = np.where(labels == c, 1, -1).astype(np.float32)
-    found = sparse_linear.fit(present, signs, scale, loss=options.fit, l2=options.l2)
+    found = sparse_linear.fit(matrix, signs, scale, loss=options.fit, l2=options.l2)
     v = np.asarray(found.weights)
     beta = options.interpolation
     weights.append(scale * ((1 - beta) * np.abs(v).mean() + beta * v))
@@ -88,41 +90,35 @@ def make(config, assets) -> Task:
       raise UserError(f"{lines[found.index([])]!r} has no words; give the text of a document")
     return word_documents.rows(found, ids, options.max_length)
 
-  classify = classification.make_predict(logits_fn, classes, read)
+  def lookup_fn(variables, batch, rng):
+    return jnp.stack(ngrams.lookup(variables["ngrams"], batch["ids"]), 1)
 
   def predict(variables, lines, apply, *, top=3, json=False, explain=False):
-    found = classify(variables, lines, apply, top=top, json=json)
+    examples = read(lines)
+    probabilities = apply(probabilities_fn, examples)
+    answers = classification.predictions(lines, probabilities, classes, top=top, json=json)
     if not explain:
-      return found
-    chosen = apply(probabilities_fn, read(lines)).argmax(-1)
-    reasons = [decisive(variables, line, int(c)) for line, c in zip(lines, chosen)]
+      return answers
+    weights = np.asarray(variables["params"]["weights"])
+    sizes = [model.num_features([table]) for table in variables["ngrams"]]
+    found = zip(lines, probabilities.argmax(-1), apply(lookup_fn, examples))
+    reasons = [decisive(line, int(c), weights, sizes, rows) for line, c, rows in found]
     if json:
-      return [{**row, "n-grams": dict(pairs)} for row, pairs in zip(found, reasons)]
+      return [{**row, "n-grams": dict(pairs)} for row, pairs in zip(answers, reasons)]
     shown = [", ".join(f"{name!r} {weight:+.2f}" for name, weight in pairs) for pairs in reasons]
-    return [f"{row} ({text or 'no known word'})" for row, text in zip(found, shown)]
+    return [f"{row} ({text or 'no known word'})" for row, text in zip(answers, shown)]
 
-  def decisive(variables, line, c, count=8):
+  def decisive(line, c, weights, sizes, rows, count=8):
     """[(n-gram, what it adds to the score of class c)], the largest first."""
     words = word_documents.tokenize(line, lowercase=options.lowercase)
-    weights, tables = variables["params"], variables["ngrams"]
-    spans, added = model.contributions(weights, tables, read([line])["ids"][0])
+    spans, added = model.contributions(weights, sizes, rows)
     added = added[:, 0] * (1 if c else -1) if len(classes) == 2 else added[:, c]
     order = np.argsort(-np.abs(added), kind="stable")[:count]
     return [(" ".join(words[slice(*spans[i])]), float(added[i])) for i in order]
 
-  def plot(variables, data, split, apply):
-    examples = data.split(split)
-    probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
-    matrix = classification.confusion_matrix(probabilities, labels)
-    return {
-        f"confusion_{split}": figures.confusion_matrix(matrix, classes),
-        f"errors_{split}": classification.describe_errors(
-            examples["text"], labels, probabilities, classes
-        ),
-    }
-
   return Task(
       init_fn, eval_fn=classification.make_eval(logits_fn),
       measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
-      predict=predict, plot=plot, outputs_fn=logits_fn, unit="nats per document",
+      predict=predict, plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn,
+      unit="nats per document",
   )  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from dlx.data import word_documents
 from dlx.models import naive_bayes_linear as model
+from dlx.models import ngram_language_model as ngrams
 
 TEXTS = ["a b a b", "b", "c a b c a", "a a a", "b c"]  # Sorted by length below.
 LABELS = np.int32([0, 1, 2, 0, 1])
@@ -60,20 +61,20 @@ def test_ngrams_that_training_does_not_have_are_left_out(documents):
 
 def test_the_sparse_matrix_has_a_one_for_each_ngram_of_each_document(documents):
   tables = model.tables(documents, 2, 3)
-  present, names = model.present(tables, documents, chunk=2), names_of(tables, 2)
+  matrix, names = model.document_term_matrix(tables, documents, chunk=2), names_of(tables, 2)
   for i, ids in enumerate(documents["ids"]):
-    assert {names[int(c)] for c in present.columns[present.rows == i]} == grams_of(ids, 2)
-  assert (np.diff(present.rows) >= 0).all() and present.num_rows == len(TEXTS)
+    assert {names[int(c)] for c in matrix.columns[matrix.rows == i]} == grams_of(ids, 2)
+  assert (np.diff(matrix.rows) >= 0).all() and matrix.num_rows == len(TEXTS)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_log_ratios_are_those_of_counted_documents(documents, num_classes):
   labels = documents["labels"] % num_classes
   tables = model.tables(documents, 2, 3)
-  present, names = model.present(tables, documents), names_of(tables, 2)
-  found = model.log_ratios(present, labels, num_classes, 0.5)
+  matrix, names = model.document_term_matrix(tables, documents), names_of(tables, 2)
+  found = model.log_ratios(matrix, labels, num_classes, 0.5)
   assert len(found) == (1 if num_classes == 2 else 3)
-  for c, ratios in zip(model.told_apart(num_classes), found):
+  for c, ratios in zip(model.scored_classes(num_classes), found):
     known = sorted(names)  # Others cross the end of a document, and are never looked up.
     p, q = np.full((2, len(known)), 0.5)
     for ids, label in zip(documents["ids"], labels):
@@ -101,8 +102,10 @@ def test_contributions_and_the_bias_add_up_to_the_logits(documents, columns):
   tables, rng = model.tables(documents, 2, 3), np.random.default_rng(0)
   weights = np.float32(rng.normal(size=(columns, model.num_features(tables))))
   variables = {"weights": weights, "bias": np.float32(rng.normal(size=columns))}
+  sizes = [model.num_features([table]) for table in tables]
   for ids in [*documents["ids"], np.int32([1, -1, 1, 1])]:
-    spans, added = model.contributions(variables, tables, ids)
+    found = [np.asarray(rows[0]) for rows in ngrams.lookup(tables, ids[None])]
+    spans, added = model.contributions(weights, sizes, found)
     assert len({tuple(ids[a:b]) for a, b in spans}) == len(spans)
     expected = np.asarray(model.logits(variables, tables, ids[None]))[0, -columns:]
     np.testing.assert_allclose(added.sum(0) + variables["bias"], expected, rtol=1e-5, atol=1e-6)

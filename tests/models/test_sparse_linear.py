@@ -10,22 +10,22 @@ from dlx.models import sparse_linear
 
 @pytest.fixture(scope="module")
 def problem():
-  """(x dense, its places, signs, scale) of 60 rows and 15 columns, one of them empty."""
+  """(x dense, its nonzeros, signs, scale) of 60 rows and 15 columns, one of them empty."""
   rng = np.random.default_rng(0)
   x = (rng.random((60, 15)) < 0.3).astype(float)
   x[:, 7] = 0
   signs = np.where(x @ rng.normal(size=15) + 0.5 * rng.normal(size=60) > 0, 1.0, -1.0)
   rows, columns = np.nonzero(x)
-  present = sparse_linear.Present(np.int32(rows), np.int32(columns), *x.shape)
-  return x, present, signs, rng.normal(size=15)
+  matrix = sparse_linear.SparseBinary(np.int32(rows), np.int32(columns), *x.shape)
+  return x, matrix, signs, rng.normal(size=15)
 
 
 @pytest.mark.parametrize("compile_", [lambda f, **_: f, jax.jit], ids=["eager", "jit"])
 def test_products_with_the_matrix_and_its_transpose(x64, problem, compile_):
-  x, present, signs, scale = problem
-  places = sparse_linear.places(present)
+  x, matrix, signs, scale = problem
+  nonzeros = sparse_linear.nonzeros(matrix)
   product = compile_(sparse_linear.product, static_argnums=2)
-  found, vjp = jax.vjp(lambda w: product(w, places, x.shape), jnp.asarray(scale))
+  found, vjp = jax.vjp(lambda w: product(w, nonzeros, x.shape), jnp.asarray(scale))
   np.testing.assert_allclose(found, x @ scale, rtol=1e-12)
   np.testing.assert_allclose(vjp(jnp.asarray(signs))[0], x.T @ signs, rtol=1e-12, atol=1e-12)
 
@@ -40,8 +40,8 @@ def objective(w, bias, problem, loss, l2):
 @pytest.mark.parametrize("loss", list(sparse_linear.LOSSES))
 def test_the_fit_is_the_minimum(x64, problem, loss):
   """The objective is convex, so that it is the minimum where its derivatives are 0."""
-  x, present, signs, scale = problem
-  found = sparse_linear.fit(present, signs, scale, loss=loss, l2=0.01, tolerance=1e-8)
+  x, matrix, signs, scale = problem
+  found = sparse_linear.fit(matrix, signs, scale, loss=loss, l2=0.01, tolerance=1e-8)
   w, bias = np.asarray(found.weights), float(found.bias)
   assert float(found.gradient_norm) < 1e-8 and 0 < int(found.steps) < 200
   margins = signs * (x @ (scale * w) + bias)
@@ -58,16 +58,16 @@ def test_the_fit_is_the_minimum(x64, problem, loss):
 
 def test_it_is_that_of_scikit_learn(x64, problem):
   linear_model = pytest.importorskip("sklearn.linear_model", reason="needs scikit-learn")
-  x, present, signs, scale = problem
+  x, matrix, signs, scale = problem
   other = linear_model.LogisticRegression(C=1 / (0.01 * len(x)), tol=1e-10, max_iter=10_000)
   other.fit(x * scale, signs)
-  found = sparse_linear.fit(present, signs, scale, loss="logistic", l2=0.01, tolerance=1e-8)
+  found = sparse_linear.fit(matrix, signs, scale, loss="logistic", l2=0.01, tolerance=1e-8)
   np.testing.assert_allclose(found.weights, other.coef_[0], rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(found.bias, other.intercept_[0], rtol=1e-4)
 
 
 def test_a_fit_ends_where_single_precision_does(problem):
-  _, present, signs, scale = problem
+  _, matrix, signs, scale = problem
   arrays = np.float32(signs), np.float32(scale)
-  found = sparse_linear.fit(present, *arrays, loss="logistic", l2=0.01, tolerance=0.0)
+  found = sparse_linear.fit(matrix, *arrays, loss="logistic", l2=0.01, tolerance=0.0)
   assert int(found.steps) < 200 and float(found.gradient_norm) < 1e-4
