@@ -24,6 +24,7 @@ def test_counts_are_those_of_the_table(name, n, d, k):
   assert counted == EXPECTED[name](n, d, k) == layer_costs.KINDS[name].formula(n, d, k)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("n, d, k, blocks", [(32, 4, 3, 22), (48, 4, 9, 34), (32, 3, 33, 52)])
 def test_a_window_costs_the_blocks_that_it_touches(n, d, k, blocks):
   """The diagonal's blocks of 4 x 4 and their neighbours, 3 n / 4 - 2; with w = 16 four of them."""

@@ -29,7 +29,7 @@ CASES = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", CASES)
 def test_wrong_assets_are_one_line(trained, name):
   run = dlx.load_run(trained(f"experiments.{name}:debug"))

@@ -152,7 +152,7 @@ def test_gaussian_codes_give_an_unbiased_gradient(x64):
   np.testing.assert_allclose(found, 2 * h, atol=0.02)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 def test_a_stacked_run_starts_from_and_keeps_the_layer_below_until_fine_tuning(debug_run, tmp_path):
   changes = {"init_from": str(debug_run)}
   config = configs.get_config("debug_stacked", changes)

@@ -152,7 +152,7 @@ def leaves(variables) -> dict[str, np.ndarray]:
   }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("preset", MAIN + OTHER)
 def test_an_exported_run_is_the_run_and_neither_opens_the_data(
     programs, trained, tmp_path, preset, monkeypatch
@@ -169,7 +169,7 @@ def test_an_exported_run_is_the_run_and_neither_opens_the_data(
   assert not set(exported.variables) & set(run.task.training_only)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("preset", MAIN + OTHER)
 def test_evaluation_of_an_export_prints_the_validation_after_training(
     programs, trained, tmp_path, preset
@@ -242,7 +242,7 @@ def test_the_first_step_of_eight_devices_in_float32_is_that_of_one(
   assert programs_lib.distance(tmp_path / "8", tmp_path / "1", np.float32) < 1e-5
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_is_refused_on_other_data(trained, tmp_path, name):
   folder = shutil.copytree(trained(f"{name}:debug"), tmp_path / "run")
@@ -259,7 +259,7 @@ def test_a_run_is_refused_on_other_data(trained, tmp_path, name):
   assert {path: found.get(path) for path in before} == before
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_capability_has_a_program_that_uses_it(programs, trained, tmp_path, name):
   workdir = trained(f"{name}:debug")

@@ -95,6 +95,7 @@ def test_a_network_whose_output_is_zero_is_persistence():
   assert found["NRMSE"] == pytest.approx(found["NRMSE of persistence"], rel=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_the_figure_shows_forecasts_of_the_targets_in_units_of_the_series(horizon):
   task, data = task_of(**{"data.horizon": horizon}), splits_of(horizon)

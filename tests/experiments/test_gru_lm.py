@@ -78,6 +78,7 @@ def test_the_number_of_parameters_of_shakespeare_is_that_of_the_formula():
   assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == expected
 
 
+@pytest.mark.full
 def test_eval_fn_is_the_loss_of_each_token(variables):
   inputs, targets = ids_of(5, 4), ids_of(5, 4, seed=2)
   batch = {"inputs": inputs, "targets": targets}
@@ -162,6 +163,7 @@ def test_a_run_leaves_its_vocabulary_and_a_sample(trained_on_file):
   assert len(sample) == 1001 and set(sample) <= set(WORDS)
 
 
+@pytest.mark.full
 def test_a_changed_text_is_refused_and_nothing_is_touched(trained_on_file):
   workdir, config, text = trained_on_file
   before = {path: path.read_bytes() for path in (workdir / "checkpoints").rglob("*/d/*")}

@@ -18,6 +18,7 @@ def run() -> train.Prepared:
   return train.prepare(configs.get_config("debug"), None)
 
 
+@pytest.mark.full
 def test_metrics_are_of_masked_tokens_only(run):
   variables = run.task.init_fn(jax.random.key(0), run.data)
   batch = {k: v for k, v in run.data.train.items() if k != "text"}
@@ -42,6 +43,7 @@ def test_masks_differ_with_the_key_and_not_with_anything_else(run):
   assert np.abs(losses[0] - losses[1]).max() > 1e-3
 
 
+@pytest.mark.full
 def test_embeddings_of_no_token_are_neither_predicted_nor_part_of_the_loss(run):
   assets = run.data.assets
   count = assets["encoder"]["vocab_size"]
@@ -96,6 +98,7 @@ def pairs() -> train.Prepared:
   return train.prepare(configs.get_config("debug_next_sentence"), None)
 
 
+@pytest.mark.full
 def test_the_loss_of_a_pair_is_that_of_its_masks_and_of_its_second_task(pairs):
   variables = pairs.task.init_fn(jax.random.key(0), pairs.data)
   examples = {name: array[:16] for name, array in pairs.data.test.items()}

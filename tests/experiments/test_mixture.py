@@ -25,6 +25,7 @@ def test_probabilities_of_tokens_have_the_mean_of_the_evaluation(trained, preset
   assert -log_p.mean() == pytest.approx(float(expected[0].mean()), rel=1e-5)
 
 
+@pytest.mark.full
 def test_a_mixture_is_no_worse_than_its_models(trained, programs):
   workdirs = [str(trained(preset)) for preset in (NGRAM, GRU)]
   gru, ngram, mixed = mixture.evaluate([dlx.load_run(w) for w in workdirs[::-1]], "validation")

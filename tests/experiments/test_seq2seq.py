@@ -24,7 +24,7 @@ def opened(request):
   return config, data, task, jax.jit(lambda: task.init_fn(jax.random.key(0), data))()
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 def test_the_metrics_are_means_over_the_tokens_of_all_targets(opened):
   """Against the logits of one pair at a time, without padding."""
   config, data, task, variables = opened

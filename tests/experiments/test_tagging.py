@@ -86,6 +86,7 @@ def test_word_dropout_and_rare_words_use_the_unknown_word():
   assert data.train["seen"].sum() == data.train["lengths"].sum()
 
 
+@pytest.mark.full
 def test_a_run_that_counted_is_opened_and_evaluated(trained):
   run = dlx.load_run(trained("experiments.tagging:debug_hmm"))
   assert run.task.init_fn and 0.5 < run.evaluate("validation")["accuracy"] <= 1

@@ -105,6 +105,7 @@ def test_the_text_drawn_with_a_cache_is_that_of_whole_passes(prompt):
   assert text == uncached(task, variables, prompt, room, 8)
 
 
+@pytest.mark.full
 def test_a_full_context_continues_with_its_last_half():
   task = task_of()
   variables = variables_of(task)

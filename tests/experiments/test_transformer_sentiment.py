@@ -98,6 +98,7 @@ def test_a_document_has_the_same_logits_at_any_length(run, variables):
   assert np.ptp(expected, axis=0).min() > 1e-2
 
 
+@pytest.mark.full
 def test_the_loss_is_the_mean_of_the_members_losses(run, variables):
   batch = {k: jnp.asarray(run.data.train[k][-6:]) for k in ("ids", "lengths", "labels")}
   loss = jax.jit(run.task.loss_fn)(variables, batch, jax.random.key(0))
@@ -150,6 +151,7 @@ def test_the_selected_names_are_those_of_the_model():
   assert set(NAMES.values()) <= names
 
 
+@pytest.mark.full
 def test_prefix_tuning_moves_the_prefixes_and_the_head_of_a_pretrained_encoder_alone():
   start = prepared()
   given = jax.jit(lambda rng: start.task.init_fn(rng, start.data))(jax.random.key(1))["params"]
@@ -179,6 +181,7 @@ def test_prefix_tuning_moves_the_prefixes_and_the_head_of_a_pretrained_encoder_a
   assert np.abs(value).min() > 1e-4
 
 
+@pytest.mark.full
 def test_the_attention_of_an_explanation_is_that_of_the_tokens_after_a_prefix():
   run = prepared(**{"model.ngrams": 0, "model.prefix_length": 2})
   variables = jax.jit(lambda rng: run.task.init_fn(rng, run.data))(jax.random.key(0))
@@ -188,6 +191,7 @@ def test_the_attention_of_an_explanation_is_that_of_the_tokens_after_a_prefix():
   assert maps.shape == (1, 2, 5, 5) and (maps.sum(-1) < 0.999).all()
 
 
+@pytest.mark.full
 def test_layer_decay_lowers_the_rates_of_lower_blocks():
   assert [trainable.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0, 0]
   run = prepared(

@@ -28,7 +28,7 @@ def text_of_two_topics(path: pathlib.Path) -> pathlib.Path:
   return path
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize(
     "preset, changes",
     [

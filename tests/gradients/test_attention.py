@@ -176,7 +176,7 @@ def test_self_attention_with_a_bias(x64, blocked):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # The params are float32.
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize("heads, bias, options, compile_", [
     (2, [], {}, lambda f: f), (2, [], {}, jax.jit), (2, [], {"is_causal": True}, lambda f: f),
     (2, [], {"is_causal": True}, jax.jit),

@@ -71,6 +71,7 @@ def test_an_open_forget_gate_passes_the_cotangent_of_the_cell_state_exactly(comp
     np.testing.assert_array_equal(leaf, 0)
 
 
+@pytest.mark.full
 def test_second_derivatives_of_the_layer_agree_with_autodiff():
   options = {"lengths": jnp.asarray([3, 1, 0]), "reverse": True}
   inputs, d_out = draw((3,), 3)

@@ -177,8 +177,8 @@ for name, case in list(functions.items())[:: int(sys.argv[1])]:
 '''
 
 
-def test_every_eighth_layer_has_the_plain_gradient(on_eight_devices):
-  assert on_eight_devices(PROGRAM, "8") == []
+def test_every_sixteenth_layer_has_the_plain_gradient(on_eight_devices):
+  assert on_eight_devices(PROGRAM, "16") == []
 
 
 @pytest.mark.full

@@ -61,6 +61,7 @@ def test_predict_reads_a_file_of_notepad_and_counts_blank_lines(programs, run, t
     assert finished.err == f"--file={path}: blank lines skipped: 2\n"
 
 
+@pytest.mark.full
 def test_an_explanation_is_printed_and_drawn(programs, run, tmp_path):
   document = "the plot was dull and her acting was empty"
   finished = programs("launch.explain", f"--workdir={run}", f"--output={tmp_path}", document)

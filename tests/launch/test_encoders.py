@@ -44,6 +44,7 @@ def encoder_of(workdir):
   return programs_lib.state_of(workdir)["params"]["network"]["transformer"]
 
 
+@pytest.mark.full
 def test_a_classifier_starts_from_an_exported_encoder_and_its_tokenizer(
     programs, pretrained, tmp_path
 ):
@@ -129,6 +130,7 @@ def test_a_published_encoder_is_fine_tuned_and_then_no_longer_needed(
   assert finished.code == 0 and len(finished.out.splitlines()) == 2, finished
 
 
+@pytest.mark.full
 def test_an_encoder_with_more_embeddings_than_tokens_is_read(published):
   """The vocabulary of many published encoders is rounded up, for the speed of the matrices."""
   config = json.loads((published / "config.json").read_text())

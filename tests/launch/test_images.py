@@ -37,6 +37,7 @@ def pictures(tmp_path_factory):
   return sorted(folder.iterdir())
 
 
+@pytest.mark.full
 def test_evaluate_prints_the_accuracy_of_each_class(programs, run):
   finished = programs("launch.evaluate", f"--workdir={run}", "--split=test")
   assert finished.code == 0, finished

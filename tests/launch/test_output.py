@@ -22,6 +22,7 @@ def test_numbers_that_are_not_finite_are_null(capsys):
   assert objects(capsys.readouterr().out) == [expected]
 
 
+@pytest.mark.full
 def test_programs_print_the_same_figures_as_values(programs, trained, tmp_path):
   workdir = tmp_path / "run"  # An evaluation adds figures.
   shutil.copytree(trained("experiments.transformer_sentiment:debug"), workdir)

@@ -18,6 +18,7 @@ def swept(programs, tmp_path_factory):
   return root, programs("launch.sweep", *args, timeout=400)
 
 
+@pytest.mark.full
 def test_every_trial_is_trained_and_the_best_comes_first(swept):
   root, finished = swept
   assert finished.code == 0, finished

@@ -103,6 +103,7 @@ def test_a_preempted_slice_is_recreated_and_training_resumes(google):
   assert "small was preempted (1); recreating it" in finished.out
 
 
+@pytest.mark.full
 def test_the_number_of_preemptions_is_limited(google):
   states = [s for _ in range(3) for s in ("ACTIVE", "ACTIVE", "SUSPENDED")]
   finished = google(
@@ -164,6 +165,7 @@ def test_a_missing_gcloud_is_reported_with_installation_advice(programs):
   assert finished.code == 2 and "install the Google Cloud CLI" in finished.err
 
 
+@pytest.mark.full
 def test_ctrl_c_reports_that_training_continues(google):
   running = google.begin("run", "--", *TRAIN, describe=["ACTIVE"], ssh=["", "sleep"])
   while not any("tpu_worker.sh train" in str(call) for call in google.calls):

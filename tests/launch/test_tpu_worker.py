@@ -76,6 +76,7 @@ def worker(tmp_path, from_a_terminal):
 STARTED = "".join(f"<{a}>" for a in ("-m", "launch.train", *TRAIN[1:], "--distributed")) + "\n"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number, shown", [(0, STARTED + "trained\n"), (3, "")], ids=[0, 3])
 def test_worker_0_shows_its_log_and_every_worker_returns_its_exit_code(worker, number, shown):
   connection = worker(*TRAIN, number=number)

@@ -90,6 +90,7 @@ def test_a_run_of_another_config_is_refused_with_the_keys_that_differ(programs, 
   assert files(workdir) == before
 
 
+@pytest.mark.full
 def test_override_continues_with_another_config_and_more_steps(programs, workdir):
   before = (workdir / "metrics.jsonl").read_bytes()
   more = (OTHER[0], f"--config.training.total_steps={STEPS + 10}")
@@ -226,6 +227,7 @@ def test_a_flag_that_the_experiment_does_not_take_is_refused(sample):
   assert "experiments.gru_lm does not take --count; it takes --prompt, --length" in finished.err
 
 
+@pytest.mark.full
 def test_an_export_is_evaluated_and_sampled_like_the_run(programs, run, sample, tmp_path):
   exported = tmp_path / "exported"
   finished = programs("launch.export", f"--workdir={run}", f"--output={exported}")

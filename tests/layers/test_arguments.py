@@ -56,7 +56,7 @@ def test_losses_of_nothing_are_constant():
 # Dtypes.
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize("implementation", ["auto", "autodiff"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_recurrent_layers_promote_params_inputs_and_carry(cell, implementation):
@@ -147,6 +147,7 @@ def test_wrong_arguments_of_scans_are_named(cell):
       cell.scan(**{"params": params, "xs": xs, **options})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("layer", [
     lambda x: norm.layer_norm(norm.init(RNG, 3), x),
     lambda x: norm.group_norm(norm.init(RNG, 3), x, groups=3, spatial=1),

@@ -171,6 +171,7 @@ def test_an_infinite_negative_bias_is_a_mask(x64, compile_, implementation):
   np.testing.assert_array_equal(np.asarray(d_bias)[~mask], 0)
 
 
+@pytest.mark.full
 @each_implementation
 def test_queries_beyond_the_keys_of_their_window_are_zero(x64, implementation):
   args = draw((12, 2), (5, 2), (5, 2))

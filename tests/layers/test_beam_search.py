@@ -128,6 +128,7 @@ def test_a_search_stops_when_all_sequences_have_ended():
   assert len(counted) <= 4
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("alpha", [-0.5, 0.0, 1.0])
 def test_fewer_results_are_the_first_of_all(x64, tables, alpha):
   step, carry = stepper(tables)

@@ -96,7 +96,7 @@ def test_of_equal_paths_viterbi_takes_the_first():
   assert tags.tolist() == [0, 0, 0] and float(score) == 0
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @both
 @eager_and_jit
 def test_padding_changes_nothing(x64, compile_, implementation):
@@ -170,6 +170,7 @@ def test_forbidden_transitions_have_probability_zero(x64, compile_):
   assert not (crf.viterbi(params, emissions)[0] == 1).any()
 
 
+@pytest.mark.full
 def test_a_long_sequence_keeps_its_precision():
   params, emissions = draw((2000,), tags=5, scale=3.0)
   params, emissions = jax.tree.map(lambda x: x.astype("float32"), (params, emissions))
@@ -208,7 +209,7 @@ def test_nothing_has_the_probability_one(shape, implementation):
   assert scores.shape == shape[:-1] and not np.any(scores)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @both
 def test_bfloat16_emissions_have_a_float32_loss(implementation):
   params, emissions = draw((2, 4))

@@ -51,6 +51,7 @@ def test_values_and_gradients_match_the_plain_form(leading, is_causal, kind):
     assert not np.asarray(ours)[..., -1, :].any()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("heads", [1, 2])
 def test_grouped_queries_match_the_plain_form(heads):
   x, keys = draw(3, 4, 5, 8), draw(3, heads, 5, 8)

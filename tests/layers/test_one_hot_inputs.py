@@ -17,7 +17,7 @@ def tree_close(actual, expected, tolerance=1e-12):
   )
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @CELLS
 @pytest.mark.parametrize("ids", [IDS, IDS[0], IDS[:, :2]], ids=["batch", "single", "few"])
 def test_ids_and_one_hot_vectors_give_the_same_outputs(x64, cell, ids):

@@ -56,7 +56,7 @@ CASES = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @compiled
 @pytest.mark.parametrize("ceil_mode", [False, True])
 def test_sizes_values_and_gradients_are_those_of_loops(x64, compile_, ceil_mode):

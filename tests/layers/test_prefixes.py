@@ -70,6 +70,7 @@ def test_attention_after_a_prefix_equals_a_loop(mask, is_causal, rotary, impleme
   np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.full
 def test_the_gradient_of_a_prefix_in_blocks_is_that_of_the_plain_form():
   """Of 70 tokens, which make several blocks; and by finite differences."""
   x = jnp.asarray(RNG.normal(size=(1, 70, D)))

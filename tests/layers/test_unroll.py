@@ -173,7 +173,7 @@ def test_padding_has_no_effect_on_values_and_gradients_and_no_gradient(cell, opt
   assert_same(run(params, *garbage), (out, (d_params, d_xs, d_carry)))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.full
 @each_cell
 @pytest.mark.parametrize("batch", [(B,), (2, B), ()], ids=str)
 def test_auto_matches_the_values_and_gradients_of_autodiff(cell, options, batch):

@@ -44,6 +44,7 @@ def test_a_rate_of_zero_keeps_the_text(variables):
   np.testing.assert_array_equal(sampled(network, variables, INPUTS, 0.0), INPUTS)
 
 
+@pytest.mark.full
 def test_a_rate_of_one_runs_freely_from_the_first_token(variables):
   expected = INPUTS[:, :1]
   for _ in range(8):

@@ -235,6 +235,7 @@ def test_tokens_have_the_same_positions_after_a_prefix(positions):
   np.testing.assert_allclose(apply(params, IDS, MASK), expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_causal_network_with_prefixes_gives_the_same_from_its_cache():
   model = small(is_causal=True, positions="rotary", prefix_length=3)
   params, apply = make(model, IDS)

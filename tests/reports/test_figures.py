@@ -80,6 +80,7 @@ def test_image_errors_are_the_most_confident_first():
   assert titles == ["dog 80%\ntrue: cat", "dog 60%\ntrue: cat"]
 
 
+@pytest.mark.full
 def test_a_confusion_matrix_of_a_thousand_classes_is_bounded(tmp_path):
   matrix = np.eye(1000, dtype=int) * 3
   matrix[700, 200] = 3

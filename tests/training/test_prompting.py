@@ -91,7 +91,7 @@ def test_unknown_characters_name_their_row_and_other_runs_are_refused():
     prompting.answer(run, TEMPLATE, ["a"], [[]], ["a", "b"])
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["gru_lm", "transformer_lm"])
 def test_the_log_probability_of_an_answer_is_a_loop_over_its_tokens(name):
   """Each token from a pass of its own over those before it, without padding or other rows."""

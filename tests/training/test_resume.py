@@ -97,6 +97,7 @@ def test_more_steps_continue_a_constant_schedule(get_config, copied, tmp_path, f
   jax.tree.map(np.testing.assert_array_equal, state, expected)
 
 
+@pytest.mark.full
 def test_more_steps_would_change_a_cosine_schedule(get_config, tmp_path, files):
   dlx.train(get_config("cosine"), tmp_path / "run")
   longer = get_config("cosine", changes={"training.total_steps": 18})
