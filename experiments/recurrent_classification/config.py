@@ -45,7 +45,7 @@ PRESETS = {
     },
     "debug": {
         "data.dataset": "sentences", "data.num_validation": 40, "data.vocab_size": 200,
-        "data.max_length": 24, "data.num_lengths": 2, "data.batch_size": 16,
+        "data.max_length": 24, "data.num_lengths": 1, "data.batch_size": 16,
         "data.word_dropout": 0.0, "model.d_word": 16, "model.d_hidden": 16, "model.d_attention": 8,
         "model.dropout_rate": 0.1, "model.recurrent_dropout_rate": 0.0,
         "optimizer.learning_rate": 3e-2, "optimizer.warmup_steps": 5,

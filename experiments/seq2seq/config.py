@@ -75,7 +75,7 @@ PRESETS = {
         "data.max_length": 128, "data.batch_size": 64, "label_smoothing": 0.0,
     },
     "debug": {
-        "data.source_tokens": "words", "data.max_length": 8, "data.num_lengths": 2,
+        "data.source_tokens": "words", "data.max_length": 8, "data.num_lengths": 1,
         "data.vocab_size": 100, "data.batch_size": 16,
         "model.d_model": 16, "model.num_layers": 1, "model.num_encoder_layers": 1,
         "model.num_heads": 2, "model.d_ff": 32, "decoding.width": 2,
@@ -84,8 +84,8 @@ PRESETS = {
         "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
     },
     "debug_recurrent": {
-        "base": "debug", "model.architecture": "recurrent", "data.source_tokens": "characters",
-        "sampled_inputs.rate": 0.5,
+        "base": "debug", "data.num_lengths": 2, "model.architecture": "recurrent",
+        "data.source_tokens": "characters", "sampled_inputs.rate": 0.5,
     },
     "debug_convolutional": {
         "base": "debug", "model.architecture": "convolutional", "data.dataset": "reversed",

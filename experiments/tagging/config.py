@@ -95,14 +95,17 @@ PRESETS = {
         "training.total_steps": "20 epochs",
     },
     "debug": {
-        "data.num_validation": 40, "data.max_length": 12, "data.num_lengths": 2,
+        "data.num_validation": 40, "data.max_length": 12, "data.num_lengths": 1,
         "data.batch_size": 16, "data.max_characters": 8, "model.d_word": 8, "model.d_spelling": 8,
         "model.d_hidden": 8, "model.output": "crf", "model.dropout_rate": 0.1,
         "optimizer.learning_rate": 3e-2, "optimizer.warmup_steps": 5,
         "training.total_steps": 40, "training.steps_per_execution": 5,
         "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
     },
-    "debug_elmo": {"base": "debug", "init_from": settings.REQUIRED, "model.characters": "none"},
+    "debug_elmo": {
+        "base": "debug", "data.num_lengths": 2, "init_from": settings.REQUIRED,
+        "model.characters": "none",
+    },
     "debug_hmm": {
         "data.num_validation": 40, "data.max_length": 12, "data.num_lengths": 2,
         "model.kind": "hmm", **_COUNTED,

@@ -27,7 +27,7 @@ def one_torch_thread(monkeypatch):
     resnet.torch.set_num_threads(1)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("network", [TINY, FAST], ids=["published", "fast"])
 def test_the_libraries_compute_the_same_loss_and_gradients(network):
   values = resnet.check_equal(network)

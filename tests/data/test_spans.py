@@ -80,6 +80,7 @@ def options():
   ).data
 
 
+@pytest.mark.full
 def test_long_documents_become_several_and_held_out_ones_are_texts(options):
   data = spans.load(options(max_length=9))
   tokens, _ = pairs.tokens_of(data.assets)

@@ -185,6 +185,7 @@ def test_the_loss_of_a_stacked_run_is_that_of_its_last_layer_on_the_codes_below(
   np.testing.assert_allclose(found["loss"], autoencoder.distance(x, a, "sigmoid"), rtol=1e-5)
 
 
+@pytest.mark.full
 def test_a_run_of_other_sizes_is_refused_before_anything_is_written(debug_run, tmp_path):
   changes = {"init_from": str(debug_run), "model.sizes": "6-2"}
   with pytest.raises(UserError, match="another architecture.*layer0") as error:

@@ -88,6 +88,7 @@ def test_eval_fn_is_the_loss_of_each_token(variables):
   np.testing.assert_array_equal(weights, np.ones((5, 4)))
 
 
+@pytest.mark.full
 def test_evaluation_measures_with_and_without_a_carried_state(variables):
   """Against plain loops over a text: sequences from zero states, and streams read through."""
   task, tokens = task_of(), ids_of(8 * 12 + 1)

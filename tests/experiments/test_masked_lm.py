@@ -34,6 +34,7 @@ def test_metrics_are_of_masked_tokens_only(run):
   assert float(metrics["accuracy"].mean()) == pytest.approx((words == common).mean(), abs=0.08)
 
 
+@pytest.mark.full
 def test_masks_differ_with_the_key_and_not_with_anything_else(run):
   variables = run.task.init_fn(jax.random.key(0), run.data)
   batch = {k: v[:8] for k, v in run.data.train.items() if k != "text"}
@@ -118,6 +119,7 @@ def test_the_loss_of_a_pair_is_that_of_its_masks_and_of_its_second_task(pairs):
   np.testing.assert_array_equal(sure["accuracy"], found["accuracy"])
 
 
+@pytest.mark.full
 def test_special_tokens_are_never_targets(pairs):
   """[CLS] and both [SEP] predicted with probability 0 would cost an infinite loss."""
   variables = pairs.task.init_fn(jax.random.key(0), pairs.data)

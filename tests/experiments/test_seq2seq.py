@@ -44,7 +44,7 @@ def test_the_metrics_are_means_over_the_tokens_of_all_targets(opened):
   assert int(found["loss"][1].sum()) == count
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 def test_predictions_do_not_depend_on_other_lines_and_have_scores(opened):
   config, data, task, variables = opened
   apply = evaluation.make_apply(variables, sharding.make_mesh(), chunk=4)

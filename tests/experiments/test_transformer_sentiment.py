@@ -207,6 +207,7 @@ def test_layer_decay_lowers_the_rates_of_lower_blocks():
   np.testing.assert_allclose(rates, 1e-2 * np.array([0.25, 0.5, 1, 1]), rtol=1e-3)
 
 
+@pytest.mark.full
 def test_an_explanation_adds_up_and_shows_the_attention_of_the_model():
   run = prepared(**{"model.ngrams": 0})
   variables = run.task.init_fn(jax.random.key(0), run.data)
@@ -221,6 +222,7 @@ def test_an_explanation_adds_up_and_shows_the_attention_of_the_model():
   assert float(probability.rstrip("%")) == pytest.approx(100 * float(p.max()), abs=0.06)
 
 
+@pytest.mark.full
 def test_pretrained_params_come_from_the_run_that_init_from_names(trained):
   source = trained("experiments.masked_lm:debug")
   run = prepared(init_from=str(source))

@@ -76,6 +76,7 @@ def test_the_kl_weight_rises_linearly_to_beta(variables, batch, step, weight):
   np.testing.assert_allclose(loss.value, weight * kl - (elbo + kl), rtol=1e-5)
 
 
+@pytest.mark.full
 def test_latents_below_the_free_bits_have_no_kl_gradient(variables, batch):
   def gradient(free_bits):
     task = task_of(kl_warmup=0, free_bits=free_bits)

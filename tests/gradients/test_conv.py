@@ -129,6 +129,7 @@ def test_the_cases_cover_blocks_strips_and_remainders(x64, monkeypatch, block, e
   assert seen == set(expected)
 
 
+@pytest.mark.full
 def test_eager_vmap_and_second_order_agree_with_autodiff(x64, monkeypatch):
   set_rows(monkeypatch, "groups", "two images")
   inputs, d_y, options = draw("groups")

@@ -30,6 +30,7 @@ def both(x, d_y, compile_, **options):
   return by_rule[..., 0]
 
 
+@pytest.mark.full
 @compiled
 def test_at_ties_the_first_maximum_gets_the_whole_cotangent(x64, compile_):
   x = image([[0, 5, 5, 1], [5, 5, 1, 1]])

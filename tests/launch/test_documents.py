@@ -78,6 +78,7 @@ def test_an_explanation_is_printed_and_drawn(programs, run, tmp_path):
     assert refused.err.count("\n") == 1 and refused.out == ""
 
 
+@pytest.mark.full
 def test_a_document_of_a_hundred_thousand_words_is_classified(programs, run, tmp_path):
   (tmp_path / "long.txt").write_text("great " * 100_000)
   finished = programs("launch.predict", f"--workdir={run}", f"--file={tmp_path / 'long.txt'}")

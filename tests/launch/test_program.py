@@ -15,6 +15,7 @@ program.run(lambda: print("tr\\xe8s bon, caf\\udce9"), lambda: None)
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("encoding, printed", [
     ("ascii", b"tr\\xe8s bon, caf\\udce9"), ("utf-8", b"tr\xc3\xa8s bon, caf\\udce9"),
 ])  # fmt: skip

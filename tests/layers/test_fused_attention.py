@@ -20,7 +20,7 @@ def some_keys(*shape):
   return jnp.asarray(mask)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("kind", ["none", "padding", "pairs", "heads"])

@@ -32,6 +32,7 @@ def assert_close(actual, expected):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12, rtol=0), actual, expected)
 
 
+@pytest.mark.full
 @each_cell
 def test_a_stack_applies_its_layers_in_order_eager_and_jitted(x64, cell, options):
   params = noise(recurrent.init(jax.random.key(0), D, H, 3, cell=cell, **options))

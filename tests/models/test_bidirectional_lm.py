@@ -59,6 +59,7 @@ def test_the_logits_of_a_word_do_not_depend_on_it(variables, outputs):
       assert np.abs(new[0] - old[0]).max() > 1e-4
 
 
+@pytest.mark.full
 def test_states_and_nats_are_those_of_each_sentence_alone(variables, outputs):
   params, (forward, backward) = variables["params"], bidirectional_lm.nats(outputs, IDS, LENGTHS)
   table = params["words"]["embedding"]

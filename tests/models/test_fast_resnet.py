@@ -44,6 +44,7 @@ def test_the_number_of_parameters_is_that_counted_by_hand(depth, count):
   assert sum(p.size for p in jax.tree.leaves(shapes["params"])) == count
 
 
+@pytest.mark.full
 def test_every_parameter_has_a_gradient_and_the_whitening_has_none():
   model, x = fast_resnet.FastResNet(3, widths=(4, 8, 8)), jnp.asarray(normalized(8, 32))
   variables = jax.jit(model.init)(jax.random.key(0), x)

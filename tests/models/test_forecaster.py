@@ -38,7 +38,7 @@ def values_of(*shape):
   return np.random.default_rng(1).normal(size=shape)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("network", CELLS)
 def test_a_recurrent_forecast_adds_the_output_of_the_last_state(network):
   model, variables = of(network)

@@ -72,6 +72,7 @@ def test_the_rate_is_the_share_of_draws(variables):
   assert (found[:, 0] == V).all()
 
 
+@pytest.mark.full
 def test_no_gradient_flows_through_draws(variables):
   def loss(variables, inputs):
     return network(variables, inputs, None)[0].sum()

@@ -171,6 +171,7 @@ def test_names_and_shapes_of_parameters(cell, gates, biases):
   assert sorted(CELLS) == ["gru", "lstm", "rnn"]
 
 
+@pytest.mark.full
 def test_initial_parameters_depend_on_the_key_only():
   model = RecurrentLanguageModel(VOCAB, D, H, 2)
   first = model.init(jax.random.key(0), IDS)["params"]

@@ -34,6 +34,7 @@ def test_the_embedding_of_its_segment_is_added_to_a_token():
     jax.eval_shape(lambda: small(num_segments=0).init(jax.random.key(0), IDS, segments=SEGMENTS))
 
 
+@pytest.mark.full
 def test_the_second_output_is_a_classifier_of_the_first_state_and_changes_no_other():
   model = sequence_heads.LanguageModel(small(), mlm_transform=True, next_sentence=True)
   variables = drawn.variables(model.init, jax.random.key(0), IDS)

@@ -26,7 +26,7 @@ def hash_of(gram):
   return int(found[-len(gram)])  # The first entry of length n; the others are NONE.
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize("longest", [1, 2, 3, 9])
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_the_hash_of_an_ngram_is_unique_and_independent_of_its_context(longest, compile_):

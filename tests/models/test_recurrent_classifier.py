@@ -32,6 +32,7 @@ def test_padding_changes_nothing(pooling_, cell):
   np.testing.assert_allclose(short, logits[1:], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", ["last", "attention"])
 def test_the_logits_are_those_of_the_pooled_states(how):
   model = model_of(pooling=how, num_layers=1)

@@ -84,7 +84,7 @@ def test_padding_and_later_tokens_change_nothing(case):
   close(found[:, :-1], expected[:, :-1])
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 def test_every_parameter_has_a_gradient(case):
   model, params, source, mask, ids = case
 

@@ -267,6 +267,7 @@ def test_a_language_model_computes_logits_at_given_positions():
   np.testing.assert_allclose(some, expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_an_ensemble_averages_the_logits_of_its_members():
   network = sequence_heads.Classifier(small(), 3)
   model = sequence_heads.Ensemble(network, ngrams.NGrams(3, 2, 64))

@@ -39,7 +39,7 @@ def written(path, name, d=None):
   return len(words), vectors
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @each_experiment
 def test_known_words_start_from_the_file_and_their_number_is_said(name, tmp_path, capsys):
   count, vectors = written(tmp_path / "v.txt", name)

@@ -22,7 +22,7 @@ TRAINING = [{"step": step, "loss": 4.0 / step} for step in range(1, 20)]
 VALIDATION = [{"step": step, "validation/loss": 5.0 / step + 0.2} for step in (5, 10, 15)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize(
     "lines",
     [TRAINING + VALIDATION, TRAINING, VALIDATION, TRAINING[:1], TRAINING[:1] + VALIDATION[:1]],

@@ -88,6 +88,7 @@ def test_keys_that_do_not_change_the_training_may_differ(get_config, copied):
   assert dlx.load_run(copied).config.training.max_to_keep == 1
 
 
+@pytest.mark.full
 def test_more_steps_continue_a_constant_schedule(get_config, copied, tmp_path, files):
   changes = {"training.total_steps": 18}
   dlx.train(get_config(changes=changes), copied)
