@@ -2,7 +2,8 @@
 
 python -m launch.train --config=experiments/feedforward_lm/config.py:PRESET --workdir=runs/bengio
 
-quickstart  the source of this Python's standard library, by characters; two CPU cores, minutes
+quickstart  the source of this Python's standard library, by characters; two CPU cores,
+            3 minutes: 1.3717 on test
 brown       words of the Brown corpus, the file --config.data.text; not yet measured
 debug       seconds; for tests
 
