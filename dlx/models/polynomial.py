@@ -1,0 +1,64 @@
+"""Polynomial features: products of the entries of a vector.
+
+  phi(x) = (x_1, ..., x_D, x_1^2, x_1 x_2, ..., x_D^p)
+
+A model that is linear in phi(x) is a polynomial of degree p in x. The product x_1 x_2 is what
+exclusive or needs.
+"""
+
+from collections.abc import Sequence
+import itertools
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from dlx.errors import UserError
+
+MAX_FEATURES = 10_000
+
+
+def monomials(d: int, degree: int, *, squares: bool = True) -> Int[np.ndarray, "M p"]:
+  """The monomials of degree 1 to p: the factors of each, as indices of entries, ascending.
+
+  Monomials of a lower degree are filled up with the index D, which stands for 1.
+
+  Args:
+    d: D, the entries of x.
+    degree: p, at least 1.
+    squares: False for products of different entries only.
+
+  Raises:
+    UserError: there are more than MAX_FEATURES.
+  """
+  draw = itertools.combinations_with_replacement if squares else itertools.combinations
+  found = itertools.chain.from_iterable(draw(range(d), n) for n in range(1, degree + 1))
+  rows = list(itertools.islice(found, MAX_FEATURES + 1)) if degree > 1 else [(i,) for i in range(d)]
+  if degree > 1 and len(rows) > MAX_FEATURES:
+    raise UserError(
+        f"{d} inputs have more than {MAX_FEATURES:,} monomials up to degree {degree}; give a lower "
+        f"degree"
+    )
+  return np.array([row + (d,) * (degree - len(row)) for row in rows], np.int32)
+
+
+def features(x: Float[Array, "... D"], monomials: Int[np.ndarray, "M p"]) -> Float[Array, "... M"]:
+  """The value of each monomial.
+
+  Args:
+    x: `(..., D)`.
+    monomials: of D entries; see `monomials`.
+  """
+  x = jnp.asarray(x)
+  x = jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
+  return x[..., monomials].prod(-1)
+
+
+def names(monomials: Int[np.ndarray, "M p"], entries: Sequence[str]) -> list[str]:
+  """The monomials in words, such as "width^2 height"."""
+
+  def name(row):
+    counts = {i: int((row == i).sum()) for i in row if i < len(entries)}
+    return " ".join(entries[i] + (f"^{n}" if n > 1 else "") for i, n in counts.items())
+
+  return [name(row) for row in monomials]
