@@ -8,7 +8,9 @@ exclusive or needs.
 
 from collections.abc import Sequence
 import itertools
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
@@ -46,11 +48,11 @@ def features(x: Float[Array, "... D"], monomials: Int[np.ndarray, "M p"]) -> Flo
   """The value of each monomial.
 
   Args:
-    x: `(..., D)`.
+    x: `(..., D)`, of jax or numpy; so is the result.
     monomials: of D entries; see `monomials`.
   """
-  x = jnp.asarray(x)
-  x = jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
+  xp = jnp if isinstance(x, jax.Array) else np  # On the host nothing has to be compiled.
+  x = xp.concatenate([x, xp.ones_like(x[..., :1])], -1)
   return x[..., monomials].prod(-1)
 
 
@@ -62,3 +64,29 @@ def names(monomials: Int[np.ndarray, "M p"], entries: Sequence[str]) -> list[str
     return " ".join(entries[i] + (f"^{n}" if n > 1 else "") for i, n in counts.items())
 
   return [name(row) for row in monomials]
+
+
+class Features(NamedTuple):
+  """phi(x) of rows x: the entries themselves, or monomials, standardized by training rows.
+
+  Attributes:
+    monomials: (M, p); None for the entries as they are.
+    mean, scale: of the monomials, (M,).
+  """
+
+  monomials: Int[np.ndarray, "M p"] | None = None
+  mean: Float[np.ndarray, "M"] | float = 0.0
+  scale: Float[np.ndarray, "M"] | float = 1.0
+
+  def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... M"]:
+    """phi(x)."""
+    if self.monomials is None:
+      return x
+    return (features(x, self.monomials) - self.mean) / self.scale
+
+
+def standardized(x: Float[np.ndarray, "N D"], monomials: Int[np.ndarray, "M p"]) -> Features:
+  """Features with mean 0 and variance 1 over the rows x; those that are constant are 0."""
+  phi = np.asarray(features(x, monomials), np.float64)
+  std = phi.std(0)
+  return Features(monomials, phi.mean(0), np.where(std > 0, std, 1.0))
