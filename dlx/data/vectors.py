@@ -137,7 +137,7 @@ def from_table(
   path = paths.expand(path)
   others = [name for name in tables.column_names(path, target) if name and name != target]
   chosen = [name.strip() for name in features.split(",")] if features else others
-  if target in chosen or len(set(chosen)) < len(chosen):
+  if features and (target in chosen or len(set(chosen)) < len(chosen)):
     raise UserError(f"the features {', '.join(chosen)} contain the target or one of them twice")
   if not chosen:
     raise UserError(f"{path} has no column besides {target!r}; a feature is needed")

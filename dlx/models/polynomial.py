@@ -8,6 +8,7 @@ exclusive or needs.
 
 from collections.abc import Sequence
 import itertools
+import math
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,13 @@ import numpy as np
 from dlx.errors import UserError
 
 MAX_FEATURES = 10_000
+
+
+def count(d: int, degree: int, *, squares: bool = True) -> int:
+  """M, the number of `monomials`: with squares (D + p over p) - 1."""
+  if squares:
+    return math.comb(d + degree, degree) - 1
+  return sum(math.comb(d, n) for n in range(1, degree + 1))
 
 
 def monomials(d: int, degree: int, *, squares: bool = True) -> Int[np.ndarray, "M p"]:
@@ -33,14 +41,13 @@ def monomials(d: int, degree: int, *, squares: bool = True) -> Int[np.ndarray, "
   Raises:
     UserError: there are more than MAX_FEATURES.
   """
-  draw = itertools.combinations_with_replacement if squares else itertools.combinations
-  found = itertools.chain.from_iterable(draw(range(d), n) for n in range(1, degree + 1))
-  rows = list(itertools.islice(found, MAX_FEATURES + 1)) if degree > 1 else [(i,) for i in range(d)]
-  if degree > 1 and len(rows) > MAX_FEATURES:
+  if degree > 1 and count(d, degree, squares=squares) > MAX_FEATURES:
     raise UserError(
         f"{d} inputs have more than {MAX_FEATURES:,} monomials up to degree {degree}; give a lower "
         f"degree"
     )
+  draw = itertools.combinations_with_replacement if squares else itertools.combinations
+  rows = [row for n in range(1, degree + 1) for row in draw(range(d), n)]
   return np.array([row + (d,) * (degree - len(row)) for row in rows], np.int32)
 
 

@@ -141,14 +141,13 @@ def draw_degrees(data, split, options, known) -> dict:
   parts = {"training": data.train, split: data.split(split)}
   errors = {name: [] for name in parts}
   for degree in range(1, max(12, options.degree) + 1):
-    rows = polynomial.monomials(known.size, degree, squares=options.monomials == "all")
-    if len(rows) > _LONGEST:
+    squares = options.monomials == "all"
+    if polynomial.count(known.size, degree, squares=squares) > _LONGEST:
       break
+    rows = polynomial.monomials(known.size, degree, squares=squares)
     phi = polynomial.standardized(data.train["inputs"], rows)
     try:
-      (params,) = ridge.fit(
-          phi(data.train["inputs"]), data.train["targets"], [options.l2 / 2]
-      )
+      (params,) = ridge.fit(phi(data.train["inputs"]), data.train["targets"], [options.l2 / 2])
     except UserError:  # Without a penalty, more features than the rows determine.
       break
     for name, part in parts.items():

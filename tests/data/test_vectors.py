@@ -117,6 +117,12 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_line(tmp_path, rows, chan
   assert "\n" not in str(refused.value)
 
 
+def test_columns_of_one_name_are_refused(tmp_path):
+  file = write(tmp_path, [(i, -i, i % 2) for i in range(30)], "a,a,kind")
+  with pytest.raises(UserError, match="has 2 columns named 'a'; rename all but one"):
+    vectors.load(options_of(file=file, target="kind"), "classification")
+
+
 def test_a_table_of_nothing_but_targets_is_refused(tmp_path):
   file = write(tmp_path, [(i % 2,) for i in range(30)], "kind")
   with pytest.raises(UserError, match="no column besides 'kind'"):

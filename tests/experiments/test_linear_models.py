@@ -1,13 +1,15 @@
 """Linear models: the function that is trained, whole trainings, predictions, bad input."""
 
+import fitted
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from PIL import Image
 import pytest
 
 import dlx
-from dlx import presets
+from dlx.data import schema
 from dlx.errors import UserError
 from dlx.experiment import Data
 from dlx.models import linear_models, ridge
@@ -15,11 +17,14 @@ from experiments.linear_models import config as configs
 from experiments.linear_models import experiment
 
 
-def train(workdir, preset="points", **changes):
+def config_of(preset, **changes):
   if preset in ("points", "separable", "xor"):
     changes = {"data.num_points": 120, "data.num_validation": 40, **changes}
-  dlx.train(configs.get_config(preset, changes), workdir)
-  return dlx.load_run(workdir)
+  return configs.get_config(preset, changes)
+
+
+def fit(preset, **changes):
+  return fitted.fit(config_of(preset, **changes))
 
 
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit], ids=["eager", "jit"])
@@ -54,40 +59,29 @@ def test_a_weighted_mean_leaves_out_what_fills_up_a_full_batch():
 
 def test_gradient_descent_reaches_the_closed_form(x64):
   """The functions of the experiment: 1e-6 of the weights, in float64."""
-  changes = {"model.degree": 3, "model.l2": 0.1, "training.total_steps": 4000}
-  config = configs.get_config("descent", changes)
-  data = experiment.load(config)
-  task = experiment.make(presets.in_steps(config, 1), data.assets)
-  phi = np.asarray(experiment.features(config.model, data.assets)(data.train["inputs"]), float)
+  steps = {"training.total_steps": 4000, "optimizer.learning_rate": 0.2}
+  found = fit("descent", **{"model.degree": 3, "model.l2": 0.1, **steps})
+  config, data = config_of("descent", **{"model.degree": 3}), found.data
+  phi = experiment.features(config.model, data.assets)(data.train["inputs"])
   (expected,) = ridge.fit(phi, data.train["targets"], [0.05])
-  variables = jax.tree.map(lambda p: p.astype(float), task.init_fn(jax.random.key(0), Data()))
-
-  def step(params, _):
-    loss = lambda p: task.loss_fn({"params": p}, data.train, None).value  # noqa: E731
-    return jax.tree.map(lambda p, d: p - 0.2 * d, params, jax.grad(loss)(params)), None
-
-  found, _ = jax.lax.scan(step, variables["params"], length=4000)
-  np.testing.assert_allclose(found["kernel"], expected["kernel"], rtol=1e-6, atol=1e-6)
-  np.testing.assert_allclose(found["bias"], expected["bias"], rtol=1e-6, atol=1e-6)
+  for name, value in found.variables["params"].items():
+    np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-6)
+  exact = fit("ridge", **{"model.degree": 3, "model.l2": 0.1}).variables["params"]
+  np.testing.assert_allclose(exact["kernel"], expected["kernel"], rtol=1e-12)
 
 
-def test_the_lasso_of_a_run_has_exact_zeros(tmp_path):
-  run = train(tmp_path / "run", "lasso", **{
-      "training.total_steps": 2000, "training.eval_every": 1000, "model.l1": 0.1,
-  })  # fmt: skip
-  kernel = np.asarray(run.params["kernel"])
-  assert 4 <= (kernel == 0).sum() < kernel.size and run.evaluate("test")["R^2"] > 0.3
+def test_the_lasso_has_exact_zeros():
+  found = fit("lasso", **{"training.total_steps": 2000, "model.l1": 0.1})
+  kernel = np.asarray(found.variables["params"]["kernel"])
+  assert 4 <= (kernel == 0).sum() < kernel.size and found.measure()["R^2"] > 0.3
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("kind", ["softmax", "one_vs_rest", "one_vs_one", "naive_bayes"])
-def test_three_classes_in_the_plane_are_told_apart(tmp_path, kind):
-  surface = {"loss_surface": kind == "softmax"} if kind != "naive_bayes" else {}
-  run = train(tmp_path / "run", **{"model.kind": kind, **surface})
+def test_three_classes_in_the_plane_are_told_apart(tmp_path):
+  dlx.train(config_of("points"), tmp_path / "run")
+  run = dlx.load_run(tmp_path / "run")
   assert run.evaluate("test")["accuracy"] > 0.88
   names = {path.stem for path in run.workdir.glob("*.png")}
-  assert {"plane_validation", "confusion_validation", "weights"} <= names
-  assert ("loss_surface" in names) == (kind == "softmax")
+  assert {"plane_validation", "confusion_validation", "weights", "loss_surface"} <= names
   lines = ["x=0,y=1.5", '{"y": -1, "x": 1.5}']
   found = run.predict(lines)
   assert found[0].startswith("x=0,y=1.5: first") and ": third" in found[1]
@@ -95,18 +89,24 @@ def test_three_classes_in_the_plane_are_told_apart(tmp_path, kind):
   assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["one_vs_rest", "one_vs_one", "naive_bayes", "perceptron"])
+def test_they_are_by_the_other_models_too(kind):
+  average = {"model.average": True} if kind == "perceptron" else {}
+  found = fit("points", **{"model.kind": kind, **average})
+  assert found.measure()["accuracy"] > 0.88
+
+
 @pytest.mark.parametrize("average", [False, True])
-def test_the_perceptron_counts_its_mistakes_and_their_bound(tmp_path, average):
-  run = train(tmp_path / "run", "separable", **{"model.average": average})
-  found = run.evaluate("test")
+def test_the_perceptron_counts_its_mistakes_and_their_bound(average):
+  found = fit("separable", **{"model.average": average}).measure()
   assert 0 < found["mistakes"] <= found["bound of mistakes"]
   assert found["mistakes in the last pass"] == 0 and found["accuracy"] > 0.97
 
 
-def test_xor_needs_the_product_of_both_inputs(tmp_path):
-  found = train(tmp_path / "product", "xor").evaluate("test")
+def test_xor_needs_the_product_of_both_inputs():
+  found = fit("xor").measure()
   assert found["accuracy"] > 0.98 and 0 < found["mistakes"] <= found["bound of mistakes"]
-  found = train(tmp_path / "line", "xor", **{"model.degree": 1}).evaluate("test")
+  found = fit("xor", **{"model.degree": 1}).measure()
   assert found["accuracy"] < 0.8 and found["mistakes in the last pass"] > 0
   assert "bound of mistakes" not in found
 
@@ -123,17 +123,15 @@ def test_the_bound_of_several_classes_is_that_of_the_bias_as_a_feature(x64):
   assert few == {"mistakes": 4, "mistakes in the last pass": 1}
 
 
-def test_a_polynomial_overfits_as_its_degree_grows(tmp_path):
+def test_a_polynomial_overfits_as_its_degree_grows():
   """A line underfits a sine, degree 3 fits it, degree 12 fits the noise of 20 examples."""
-  errors = {}
-  for degree in (1, 3, 12):
-    run = train(tmp_path / str(degree), "polynomial", **{"model.degree": degree})
-    errors[degree] = [run.evaluate(split)["RMSE"] for split in ("train", "test")]
-  (one, _), (three, test), (twelve, overfitted) = errors.values()
-  assert one > three > twelve and overfitted > 1.3 * test and errors[1][1] > 1.2 * test
-  assert 0.25 < test < 0.45  # The noise has a standard deviation of 0.3.
-  names = {path.stem for path in run.workdir.glob("*.png")}
-  assert {"curve_validation", "degrees_validation", "weights"} <= names
+  runs = {n: fit("polynomial", **{"model.degree": n}) for n in (1, 3, 12)}
+  train, test = (
+      {n: run.measure(split)["RMSE"] for n, run in runs.items()} for split in ("train", "test")
+  )
+  assert train[1] > train[3] > train[12] and test[12] > 1.3 * test[3] and test[1] > 1.2 * test[3]
+  assert 0.25 < test[3] < 0.45  # The noise has a standard deviation of 0.3.
+  assert {"curve_validation", "degrees_validation", "weights"} <= set(runs[12].plot())
 
 
 def table(tmp_path, rows):
@@ -147,12 +145,11 @@ def test_a_table_of_numbers_is_fitted_and_predicted_in_its_units(tmp_path):
   x = rng.normal(size=(60, 3)) * [1, 10, 0.1] + 5
   rows = [f"{a},{b},{c},{1000 + 20 * a - 3 * b + 100 * c}" for a, b, c in x]
   changes = {**table(tmp_path, rows), "model.degree": 1, "loss_surface": False}
-  run = train(tmp_path / "run", "polynomial", **changes)
-  assert run.evaluate("test")["R^2"] == pytest.approx(1, abs=1e-5)
+  run = fit("polynomial", **changes)
+  assert run.measure()["R^2"] == pytest.approx(1, abs=1e-5)
   assert run.predict(["a=1,b=2,c=3"]) == ["a=1,b=2,c=3: 1314"]
   assert run.predict(["c=3,b=2,a=1"], json=True)[0]["prediction"] == pytest.approx(1314, abs=0.1)
-  names = {path.stem for path in run.workdir.glob("*.png")}
-  assert {"predictions_validation", "weights", "degrees_validation"} <= names
+  assert {"predictions_validation", "weights", "degrees_validation"} <= set(run.plot())
 
 
 def test_more_features_than_rows_are_refused_without_a_penalty(tmp_path):
@@ -160,31 +157,39 @@ def test_more_features_than_rows_are_refused_without_a_penalty(tmp_path):
   rows = [",".join(map(str, row)) for row in rng.normal(size=(16, 4))]
   changes = {**table(tmp_path, rows), "model.degree": 3, "loss_surface": False}
   with pytest.raises(UserError, match="19 features has no unique .* give an L2 penalty above 0"):
-    train(tmp_path / "run", "polynomial", **changes)
+    dlx.train(config_of("polynomial", **changes), tmp_path / "run")
   assert not (tmp_path / "run").exists()
-  run = train(tmp_path / "run", "polynomial", **changes, **{"model.l2": 0.1})
-  assert np.isfinite(run.evaluate("test")["RMSE"])
+  assert np.isfinite(fit("polynomial", **changes, **{"model.l2": 0.1}).measure()["RMSE"])
 
 
-def test_high_degrees_of_images_are_refused(tmp_path):
+def test_errors_are_drawn_up_to_a_degree_that_takes_no_long_time():
+  rng = np.random.default_rng(0)
+  part = {"inputs": rng.normal(size=(40, 150)), "targets": rng.normal(size=40)}
+  known = schema.Schema([str(i) for i in range(150)], None, np.zeros(150), np.ones(150), None)
+  options = config_of("ridge").model
+  drawn = experiment.draw_degrees(Data(part, part), "validation", options, known)
+  (line, _) = drawn["degrees_validation"].axes[0].lines
+  assert line.get_xdata().tolist() == [1]  # Degree 2 has 11,475 monomials.
+
+
+def test_high_degrees_of_images_are_refused():
   with pytest.raises(UserError, match="64 inputs have more than 10,000 monomials up to degree 4"):
-    train(tmp_path / "run", "debug", **{"model.degree": 4})
+    fit("debug", **{"model.degree": 4})
 
 
 def test_images_are_classified_by_file_name(tmp_path):
-  from PIL import Image
-
-  run = train(tmp_path / "run", "debug")
-  pixels = run.experiment.load(run.config, run.assets).test["inputs"][:3] + run.assets["mean"]
+  run = fit("debug")
+  inputs, assets = run.data.test["inputs"][:3], run.data.assets
   lines = []
-  for i, row in enumerate(np.rint(255 * pixels).astype(np.uint8)):
-    Image.fromarray(row.reshape(8, 8)).save(tmp_path / f"{i}.png")
+  for i, row in enumerate(np.rint(255 * (inputs + assets["mean"])).astype(np.uint8)):
     lines.append(str(tmp_path / f"{i}.png"))
-  found = [answer["probabilities"] for answer in run.predict(lines, json=True)]
-  scores = pixels - run.assets["mean"]
-  scores = scores @ np.asarray(run.params["kernel"]) + np.asarray(run.params["bias"])
-  for row, probabilities in zip(scores, found):
-    assert max(probabilities, key=probabilities.get) == run.assets["classes"][row.argmax()]
+    Image.fromarray(row.reshape(8, 8)).save(lines[-1])
+  params = run.variables["params"]
+  scores = inputs @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
+  for row, answer in zip(scores, run.predict(lines, json=True)):
+    expected = np.exp(row) / np.exp(row).sum()
+    found = [answer["probabilities"][name] for name in assets["classes"]]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_fit_is_that_of_scikit_learn(x64):

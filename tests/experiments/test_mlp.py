@@ -1,10 +1,10 @@
 """Feed-forward networks: curves and planes that lines cannot fit, full batches, bad sizes."""
 
+import fitted
 import jax
 import numpy as np
 import pytest
 
-import dlx
 from dlx import presets
 from dlx.errors import UserError
 from dlx.experiment import Rngs
@@ -13,33 +13,26 @@ from experiments.mlp import config as configs
 from experiments.mlp import experiment
 
 
-def train(workdir, preset, **changes):
-  dlx.train(configs.get_config(preset, changes), workdir)
-  return dlx.load_run(workdir)
+def fit(preset, **changes):
+  return fitted.fit(configs.get_config(preset, changes))
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("sizes, least, most", [("16-16", 0.97, 1.0), ("", 0.8, 0.92)])
-def test_moons_need_a_hidden_layer(tmp_path, sizes, least, most):
-  run = train(tmp_path / "run", "moons", **{
-      "model.sizes": sizes, "training.total_steps": 200, "training.eval_every": 100,
-  })  # fmt: skip
-  assert least <= run.evaluate("test")["accuracy"] <= most
-  assert (run.workdir / "plane_validation.png").exists()
+def test_moons_need_a_hidden_layer():
+  steps = {"training.total_steps": 200}
+  run = fit("moons", **{"model.sizes": "16-16", **steps})
+  assert run.measure()["accuracy"] > 0.97
+  assert "plane_validation" in run.plot()
   assert run.predict(["x=0,y=1"])[0].startswith("x=0,y=1: first")
+  assert 0.8 < fit("moons", **{"model.sizes": "", **steps}).measure()["accuracy"] < 0.92
 
 
-def test_a_curve_is_fitted_where_a_square_is_not_enough(tmp_path):
+def test_a_curve_is_fitted_where_a_square_is_not_enough():
   """Of one hidden layer, z^2 makes polynomials of degree 2; a sine's period needs degree 3."""
-  changes = {"training.total_steps": 600, "training.eval_every": 300, "model.sizes": "16"}
-  errors = {
-      activation: train(tmp_path / activation, "curve", **changes, **{
-          "model.activation": activation,
-      }).evaluate("test")["RMSE"]
-      for activation in ("tanh", "square")
-  }  # fmt: skip
+  changes = {"training.total_steps": 600, "model.sizes": "16"}
+  runs = {f: fit("curve", **changes, **{"model.activation": f}) for f in ("tanh", "square")}
+  errors = {name: run.measure()["RMSE"] for name, run in runs.items()}
   assert errors["tanh"] < 0.36 and errors["square"] > 0.4  # The noise alone: 0.3.
-  assert (tmp_path / "tanh" / "curve_validation.png").exists()
+  assert "curve_validation" in runs["tanh"].plot()
 
 
 def task_of(preset, **changes):
