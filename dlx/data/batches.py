@@ -123,6 +123,21 @@ def make_epochs(batch_size: int) -> Callable:
   return batch_fn
 
 
+def all_examples(train, step, rngs):
+  """`batch_fn` of full-batch gradient descent: every example in every step, with "weights" (N,).
+
+  The weights are 1. Where several devices cannot share the examples equally, copies of the first
+  one with weight 0 fill them up.
+  """
+  count, devices = len(next(iter(train.values()))), jax.device_count()
+  rows = -(-count // devices) * devices
+  indices = jnp.arange(rows)
+  weights = (indices < count).astype(jnp.float32)
+  if rows > count:
+    train = {name: array[jnp.where(indices < count, indices, 0)] for name, array in train.items()}
+  return {**train, "weights": weights, "step": step}
+
+
 def shuffled(
     rng: jax.Array, step: Int[Array, ""], *, num_examples: int, batch_size: int
 ) -> tuple[Int[Array, "B"], Int[Array, ""]]:

@@ -18,6 +18,7 @@ from dlx.experiment import Data
 
 _STEP = 0.1  # Of the integration, in the equation's unit of time.
 _SETTLING = 1000  # Units of time until the series no longer depends on where it starts.
+_GAP = "a series has no gaps: fill in the value"
 _NAMES = Splits("training", "validation", "test")
 
 
@@ -87,7 +88,9 @@ def read(path: str | pathlib.Path, column: str) -> np.ndarray:
   (texts,), notices = tables.read(path, [column])
   if not texts:
     raise UserError(f"{path} has no rows")
-  values = [_number(text, f"{path}: row {row}", column) for row, text in enumerate(texts, 1)]
+  values = [
+      tables.number(text, f"{path}: row {row}", column, _GAP) for row, text in enumerate(texts, 1)
+  ]
   _check_blank_lines(path, column)
   for notice in notices:
     processes.notice(notice)
@@ -100,20 +103,7 @@ def _check_blank_lines(path: str | pathlib.Path, column: str) -> None:
   names = [i for i, line in enumerate(bare[:2]) if line == column]  # Or after Excel's sep=.
   if names and "" in bare[names[0] :]:
     row = bare.index("", names[0]) - names[0]
-    raise UserError(f"{path}: row {row} has no {column}; a series has no gaps: fill in the value")
-
-
-def _number(text: str | None, where: str, column: str) -> float:
-  text = (text or "").strip()
-  if text.lower() in ("", "nan", "na", "n/a", "null", "none"):
-    raise UserError(f"{where} has no {column}; a series has no gaps: fill in the value")
-  try:
-    value = math.nan if "_" in text else float(text)  # Python reads 1_000 as 1000.
-  except ValueError:
-    value = math.nan
-  if not math.isfinite(value):
-    raise UserError(f"{where}: expected a number as {column}, such as -1.5e3, got {text!r}")
-  return value
+    raise UserError(f"{path}: row {row} has no {column}; {_GAP}")
 
 
 def parse(line: str, column: str) -> np.ndarray:
@@ -131,7 +121,7 @@ def parse(line: str, column: str) -> np.ndarray:
   words = line.replace(",", " ").split()
   if not words:
     raise UserError(f"{line!r} has no values; give numbers between blanks, or a .csv file")
-  return np.array([_number(word, f"{line!r}", "value") for word in words])
+  return np.array([tables.number(word, f"{line!r}", "value", _GAP) for word in words])
 
 
 def cut(count: int, validation_fraction: float, test_fraction: float) -> Splits[slice]:

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -71,6 +72,47 @@ def expect_filled(
     if missing:
       count = f"; {len(missing)} rows have none" if len(missing) > 1 else ""
       raise UserError(f"{path}: row {missing[0]} has no {name}{count}")
+
+
+def number(text: str | None, where: str, name: str, hint: str) -> float:
+  """A value of a table as a finite number.
+
+  Args:
+    text: the value.
+    where: the file and the row, for the message.
+    name: of the column.
+    hint: what to do if there is no value.
+
+  Raises:
+    UserError: there is no value, or it is not a finite number.
+  """
+  text = (text or "").strip()
+  if text.lower() in ("", "nan", "na", "n/a", "null", "none"):
+    raise UserError(f"{where} has no {name}; {hint}")
+  try:
+    value = math.nan if "_" in text else float(text)  # Python reads 1_000 as 1000.
+  except ValueError:
+    value = math.nan
+  if not math.isfinite(value):
+    raise UserError(f"{where}: expected a number as {name}, such as -1.5e3, got {text!r}")
+  return value
+
+
+def column_names(path: str | pathlib.Path, known: str) -> list[str]:
+  """The names of all columns of a table that has the column `known`; for `read`.
+
+  Raises:
+    UserError: the file cannot be read, or it has no such column.
+  """
+  read(path, [known])
+  path = pathlib.Path(path)
+  text = text_files.decode(files.read_bytes(path, ".csv, .tsv or .jsonl file"), path)
+  if path.suffix.lower() == ".jsonl":
+    rows = (json.loads(line) for line in text.split("\n") if line.strip(" \t\r"))
+    return list(dict.fromkeys(name for row in rows for name in row))
+  text = re.sub("^sep=[,;\t|]\r?\n", "", text)
+  headers = (_header(text, separator) for separator in (_USUAL[path.suffix.lower()], *_SEPARATORS))
+  return next(header for header in headers if known in header)
 
 
 def _separated(path, text, names, usual) -> Table:

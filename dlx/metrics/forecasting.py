@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dlx.metrics.regression import rmse
+
 
 def normalized_rmse(forecasts: np.ndarray, targets: np.ndarray) -> float:
   """The root mean square error in standard deviations of the targets.
@@ -14,5 +16,4 @@ def normalized_rmse(forecasts: np.ndarray, targets: np.ndarray) -> float:
     forecasts: y' (N,).
     targets: y (N,), not all equal.
   """
-  forecasts, targets = np.asarray(forecasts, np.float64), np.asarray(targets, np.float64)
-  return float(np.sqrt(np.mean((forecasts - targets) ** 2)) / targets.std())
+  return rmse(forecasts, targets) / float(np.asarray(targets, np.float64).std())

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlx.models import ridge
+
 PENALTIES = tuple(10.0**k for k in range(-12, 3))  # Per example.
 
 
@@ -27,31 +29,18 @@ class Ridge(NamedTuple):
 
 
 def fit(inputs: np.ndarray, targets: np.ndarray, penalties: Sequence[float]) -> list[Ridge]:
-  """Ridge regression in closed form, once for each penalty.
-
-    w = argmin |y - X w - b|^2 / N + r |w|^2 = (X^T X + N r I)^-1 X^T y,   b = mean(y) - mean(x) w
-
-  with X and y centered in the second expression. It is computed from X = U S V^T as
-  V (S / (S^2 + N r)) U^T y: neighbouring values of a smooth series are almost equal, and X^T X
-  would square the condition number of X.
+  """`ridge.fit` of windows, once for each penalty.
 
   Args:
-    inputs: X (N, W).
+    inputs: X (N, W). Neighbouring values of a smooth series are almost equal.
     targets: y (N,).
-    penalties: r > 0.
-
-  Source: Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems"
-    (1970).
+    penalties: r.
   """
-  x, y = np.asarray(inputs, np.float64), np.asarray(targets, np.float64)
-  x_mean, y_mean = x.mean(0), y.mean()
-  u, s, vt = np.linalg.svd(x - x_mean, full_matrices=False)
-  projected = u.T @ (y - y_mean)
-  found = []
-  for penalty in penalties:
-    weights = vt.T @ (s / (s**2 + len(x) * penalty) * projected)
-    found.append(Ridge(weights, float(y_mean - x_mean @ weights), penalty))
-  return found
+  found = ridge.fit(inputs, targets, penalties)
+  return [
+      Ridge(params["kernel"][:, 0], float(params["bias"][0]), penalty)
+      for params, penalty in zip(found, penalties)
+  ]
 
 
 def select(

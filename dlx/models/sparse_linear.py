@@ -7,18 +7,18 @@ squared hinge loss. s scales the features. The matrix x is kept as its nonzeros,
 columns: both of its products are sums of runs of neighbouring values.
 
 Source: Fan et al., "LIBLINEAR: a library for large linear classification" (2008), whose C is
-  1 / (lambda N); Liu and Nocedal, "On the limited memory BFGS method" (1989).
+  1 / (lambda N).
 """
 
 import functools
 from typing import NamedTuple
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
-import optax
+
+from dlx.models import lbfgs
 
 LOSSES = {
     "logistic": lambda margins: jax.nn.softplus(-margins),
@@ -106,8 +106,7 @@ def fit(
     loss: a key of LOSSES.
     l2: lambda, above 0.
     max_steps: the largest number of steps.
-    tolerance: ends when the gradient's norm is below this, or the value falls no more; of float64
-      the first is reached from the square root of its precision, 1.5e-8, on.
+    tolerance: of the gradient's norm; see `lbfgs.minimize`.
   """
   shape = matrix.num_rows, matrix.num_columns
 
@@ -116,33 +115,9 @@ def fit(
     margins = signs * (product(scale * weights, nonzeros, shape) + bias)
     return LOSSES[loss](margins).mean() + 0.5 * l2 * jnp.vdot(weights, weights)
 
-  solver = optax.lbfgs(memory_size=10)
-  value_and_grad = optax.value_and_grad_from_state(objective)
-
-  @jax.jit
-  def run(params, nonzeros, signs, scale):
-    given = {"nonzeros": nonzeros, "signs": signs, "scale": scale}
-
-    def step(carry):
-      params, state, progress = carry
-      value, gradient = value_and_grad(params, state=state, **given)
-      updates, state = solver.update(
-          gradient, state, params, value=value, grad=gradient, value_fn=objective, **given
-      )
-      norm = optax.global_norm(optax.tree.get(state, "grad"))
-      # At the limit of the precision, a line search finds no smaller value any more.
-      is_smaller = optax.tree.get(state, "value") < value
-      return optax.apply_updates(params, updates), state, (progress[0] + 1, norm, is_smaller)
-
-    def goes_on(carry):
-      steps, norm, is_smaller = carry[2]
-      return (norm > tolerance) & is_smaller & (steps < max_steps)
-
-    progress = jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf), jnp.asarray(True)
-    (weights, bias), _, progress = lax.while_loop(
-        goes_on, step, (params, solver.init(params), progress)
-    )
-    return Fitted(weights, bias, *progress[:2])
-
+  given = {
+      "nonzeros": nonzeros(matrix), "signs": jnp.asarray(signs), "scale": jnp.asarray(scale)
+  }  # fmt: skip
   start = jnp.zeros(matrix.num_columns), jnp.zeros(())
-  return run(start, nonzeros(matrix), jnp.asarray(signs), jnp.asarray(scale))
+  found = lbfgs.minimize(objective, start, given, max_steps=max_steps, tolerance=tolerance)
+  return Fitted(*found.params, found.steps, found.gradient_norm)

@@ -124,7 +124,7 @@ def _train(
   started = resumed and architecture.has_checkpoint(workdir)
   resolved, data, task, epoch = prepare(config, known, started=started)
   training, mesh = resolved.training, sharding.make_mesh(config.training.fsdp)
-  if "batch_size" in config.get("data", {}):
+  if config.get("data", {}).get("batch_size") is not None:
     sharding.check_batch_size(config.data.batch_size, mesh)
   program = make_program(task, training, config.seed, mesh)
   check_shapes(task, program, data)  # Errors of an experiment come before anything is written.
@@ -165,7 +165,9 @@ def complete(task: Task, config: ml_collections.ConfigDict) -> Task:
   if total_steps and task.optimizer is None:
     task = task._replace(optimizer=optimizers.make(config.optimizer, total_steps))
   if total_steps and task.batch_fn is None:
-    task = task._replace(batch_fn=batches.make_epochs(config.data.batch_size))
+    size = config.data.batch_size  # None: the full batch.
+    batch_fn = batches.all_examples if size is None else batches.make_epochs(size)
+    task = task._replace(batch_fn=batch_fn)
   if total_steps and task.is_trained is not None:
     task = finetuning.freeze_others(task)
   return task
@@ -181,6 +183,8 @@ def steps_per_epoch(config: ml_collections.ConfigDict, data: Data) -> int | None
     return data.steps_per_epoch
   if "batch_size" not in config.get("data", {}):
     return None
+  if config.data.batch_size is None:  # All examples in every step.
+    return 1
   count = len(next(iter(data.train.values())))
   if count < config.data.batch_size:
     raise UserError(

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from dlx.gradients import linear as gradients
 from dlx.layers import linear, losses
+from dlx.models import perceptron
+from dlx.models import ridge as ridge_regression
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -70,7 +71,9 @@ def test_the_ridge_formula_penalizes_the_bias_unlike_the_loss(run):
   assert np.abs(d_b[0] + 2 * weight * printed[0]) < 1e-11 and np.abs(d_b[0]) > 1
   penalty = weight * np.diag([0.0, 1, 1])
   right = np.linalg.solve(DESIGN.T @ DESIGN + penalty, DESIGN.T @ Y)
-  d_w, d_b = gradient(right[1:], right[:1], X, Y, weight)
+  (params,) = ridge_regression.fit(X, Y, [weight / len(X)])
+  np.testing.assert_allclose([*params["bias"], *params["kernel"][:, 0]], right, rtol=1e-12)
+  d_w, d_b = gradient(params["kernel"][:, 0], params["bias"], X, Y, weight)
   np.testing.assert_allclose(d_w, 0, atol=1e-11)
   np.testing.assert_allclose(d_b, 0, atol=1e-11)
 
@@ -163,20 +166,6 @@ INPUTS = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])  # A and B; -1 is Fals
 A, B = INPUTS.T > 0
 
 
-def perceptron(x, labels, passes=20):
-  """The notes' algorithm from w = 0; it ends after a pass without a mistake."""
-  x = np.concatenate([np.ones((len(x), 1)), x], axis=1)
-  w = np.zeros(3)
-  for _ in range(passes):
-    mistakes = 0
-    for features, label in zip(x, labels):
-      if np.sign(linear.apply({"kernel": w[:, None]}, features)[0]) != label:
-        w, mistakes = w + label * features, mistakes + 1
-    if mistakes == 0:
-      return w
-  return None
-
-
 @pytest.mark.parametrize(
     ("function", "learnable"),
     [
@@ -187,7 +176,7 @@ def perceptron(x, labels, passes=20):
     ],
     ids=["A xor B", "(A xor B) and A", "A or B", "not A and B"],
 )
-def test_a_perceptron_learns_all_functions_but_xor(function, learnable):
+def test_a_perceptron_learns_all_functions_but_xor(run, function, learnable):
   """Final exam of February 12, 2022, part 1, question 4: only A xor B cannot be learned.
 
   Erratum: False is printed "not 1" for -1; sign(w x) gives -1 and +1. The algorithm stops on the
@@ -195,10 +184,10 @@ def test_a_perceptron_learns_all_functions_but_xor(function, learnable):
   (1, -1) and (-1, 1) ask, 2b > 0, contradicts the other two, 2b < 0.
   """
   labels = np.where(function, 1.0, -1.0)
-  w = perceptron(INPUTS, labels)
-  assert (w is not None) == learnable
+  fit = run(lambda x, y: perceptron.binary(perceptron.zeros(2, 1), x, y, passes=20))
+  params, mistakes = fit(INPUTS, labels)
+  assert (mistakes[-1] == 0) == learnable
   if learnable:
-    params = {"kernel": jnp.asarray(w[1:, None]), "bias": jnp.asarray(w[:1])}
     np.testing.assert_array_equal(np.sign(linear.apply(params, jnp.asarray(INPUTS)))[:, 0], labels)
 
 
@@ -224,12 +213,10 @@ def test_the_multi_class_perceptron_moves_two_rows(run):
   from W = 0 it would stay zero.
   """
   phi, true, predicted = jnp.array([1.0, -2.0]), 2, 0
-  kernel = jnp.zeros((2, 4))
-  d_scores = jax.nn.one_hot(predicted, 4) - jax.nn.one_hot(true, 4)
-  d_params, _ = run(lambda p, x, d: gradients.apply_vjp(p, x, d_out=d))(
-      {"kernel": kernel}, phi, d_scores
-  )
-  updated = (kernel - d_params["kernel"]).T  # A row for each class.
+  kernel = np.zeros((2, 4))
+  fit = run(lambda x, y: perceptron.multi_class({"kernel": jnp.asarray(kernel)}, x, y, passes=1))
+  params, _ = fit(phi[None], jnp.array([true]))  # All scores are 0: the first class is predicted.
+  updated = params["kernel"].T  # A row for each class.
   np.testing.assert_array_equal(updated[true], phi)
   np.testing.assert_array_equal(updated[predicted], -phi)
   assert not np.array_equal(updated[predicted], kernel[:, predicted] * phi)

@@ -1,13 +1,10 @@
 """Mistakes of the perceptron: on scaled inputs, their bound, and of several classes."""
 
-import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.gradients import linear as gradients
-from dlx.layers import linear
+from dlx.models import perceptron
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -22,25 +19,9 @@ def separable(seed):
 
 
 def train(w, x, y, passes=30):
-  """(w, mistakes of each pass) of the perceptron without a bias, from the weights w.
-
-  A mistake is sign(w x) != y, so at a score of 0, too. The step w + y x is one of
-  gradient descent on -y (w x), at rate 1.
-  """
-
-  def visit(w, example):
-    x, y = example
-    params = {"kernel": w}
-    wrong = y * linear.apply(params, x)[0] <= 0
-    d_params, _ = gradients.apply_vjp(params, x, d_out=-y[None])
-    return jnp.where(wrong, w - d_params["kernel"], w), wrong
-
-  def one_pass(w, _):
-    w, wrong = lax.scan(visit, w, (x, y))
-    return w, wrong.sum()
-
-  w, mistakes = lax.scan(one_pass, w[:, None], length=passes)
-  return w[:, 0], mistakes
+  """(w, mistakes of each pass) of the perceptron without a bias, from the weights w."""
+  found = perceptron.binary({"kernel": w[:, None]}, x, y, passes=passes)
+  return found.params["kernel"][:, 0], found.mistakes
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
@@ -82,28 +63,12 @@ def test_the_mistakes_are_bounded_by_radius_and_margin(run, seed):
   margin = (y[:, None] * x @ np.stack([np.cos(angle), np.sin(angle)])).min(0).max()
   radius = np.linalg.norm(x, axis=1).max()
   assert margin >= 0.1
+  assert perceptron.mistake_bound(x, y) == pytest.approx((radius / margin) ** 2, rel=1e-2)
+  assert perceptron.mistake_bound(x, y) <= (radius / margin) ** 2  # The best of all directions.
   assert 0 < mistakes.sum() <= (radius / margin) ** 2
   assert mistakes.sum() * margin <= np.linalg.norm(w) <= np.sqrt(mistakes.sum()) * radius
   if mistakes[-1] == 0:
     assert (y * (x @ w) > 0).all()
-
-
-def train_classes(kernel, x, y, passes=30):
-  """(kernel (D, C), mistakes of each pass): on a mistake row y gains phi and row c loses it."""
-  num_classes = kernel.shape[1]
-
-  def visit(kernel, example):
-    phi, label = example
-    predicted = jnp.argmax(linear.apply({"kernel": kernel}, phi))
-    d_scores = jax.nn.one_hot(predicted, num_classes) - jax.nn.one_hot(label, num_classes)
-    d_params, _ = gradients.apply_vjp({"kernel": kernel}, phi, d_out=d_scores)
-    return kernel - d_params["kernel"], predicted != label
-
-  def one_pass(kernel, _):
-    kernel, wrong = lax.scan(visit, kernel, (x, y))
-    return kernel, wrong.sum()
-
-  return lax.scan(one_pass, kernel, length=passes)
 
 
 def by_hand(x, y, num_classes):
@@ -131,7 +96,9 @@ def test_the_multi_class_perceptron_ends_without_mistakes(run):
   corners = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
   y = np.arange(40) % 4
   x = np.concatenate([corners[y] + rng.uniform(-0.6, 0.6, size=(40, 2)), np.ones((40, 1))], 1)
-  kernel, mistakes = run(train_classes)(jnp.zeros((3, 4)), x, y)
+  start = perceptron.zeros(3, 4, bias=False)
+  params, mistakes = run(lambda x, y: perceptron.multi_class(start, x, y, passes=30))(x, y)
+  kernel = params["kernel"]
   w, total = by_hand(x, y, 4)
   assert mistakes[0] > 0 == mistakes[-1] and mistakes.sum() == total
   np.testing.assert_allclose(kernel.T, w, atol=1e-12)

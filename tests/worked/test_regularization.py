@@ -9,6 +9,7 @@ from dlx.gradients import penalties
 from dlx.layers import losses
 from dlx.layers.dropout import dropout
 from dlx.models import summary
+from dlx.training import proximal
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -86,6 +87,8 @@ def test_a_laplace_prior_is_an_l1_penalty(run):
   for y, scale, best in cases:
     log_p = -np.abs(grid) / scale - (y - 2 * grid) ** 2 / (2 * 0.5**2)
     assert grid[np.argmax(log_p)] == best
+    threshold = run(proximal.soft_threshold)(jnp.asarray(2 * y), 0.5**2 / scale)
+    assert float(threshold) / 2**2 == pytest.approx(best, abs=1e-12)
     found = posterior(grid[:, None], jnp.array([y]), scale)
     np.testing.assert_allclose(found, -log_p, rtol=1e-12)
     slope = slope_at_zero(jnp.zeros(1), jnp.array([y]), scale)

@@ -1,0 +1,1 @@
+"""Linear regression, logistic regression, the perceptron and naive Bayes."""

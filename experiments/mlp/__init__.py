@@ -1,0 +1,1 @@
+"""Classification and regression by a feed-forward network."""
