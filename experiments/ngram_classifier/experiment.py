@@ -120,5 +120,5 @@ def make(config, assets) -> Task:
       init_fn, eval_fn=classification.make_eval(logits_fn),
       measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
       predict=predict, plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn,
-      unit="nats per document",
+      read=read, unit="nats per document",
   )  # fmt: skip
