@@ -78,13 +78,13 @@ def loss(
   labels = batch["labels"]
   if TEACHER not in batch:
     return losses.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-  known = labels >= 0
+  dtype, known = jnp.promote_types(logits.dtype, jnp.float32), labels >= 0
   hard = losses.cross_entropy(logits, labels, known, label_smoothing=label_smoothing)
-  shares = jnp.where(known, weight, 1.0)
+  shares = jnp.where(known, weight, 1.0).astype(dtype)
   soft = distillation.soft_cross_entropy(
       logits, batch[TEACHER], weights=shares, temperature=temperature
   )
-  return (1 - weight) * known.mean() * hard + shares.mean() * soft
+  return (1 - weight) * known.mean(dtype=dtype) * hard + shares.mean() * soft
 
 
 def accuracy(logits: Float[Array, "B K"], labels: Array) -> Array:

@@ -26,6 +26,8 @@ def load(config, assets=None) -> Data:
   """Documents as rows of words, sorted by length; every word and class of the training split."""
   options = config.data
   parts = documents.from_options(options)
+  if options.refit:
+    parts = parts._replace(train=documents.join(parts.train, parts.validation))
   if assets is None:
     words = word_documents.vocabulary(parts.train.texts, lowercase=options.lowercase)
     assets = {"classes": list(parts.train.classes), "words": words}
