@@ -48,12 +48,14 @@ def load(config, assets=None) -> Data:
 
 
 def opened(config) -> list:
-  """The members.
-
-  Raises:
-    UserError: one of them is not a classifier, or was trained on other documents.
-  """
+  """The members; errors are those of classifiers.opened and check_data."""
   runs = classifiers.opened(config.members)
+  check_data(runs)
+  return runs
+
+
+def check_data(runs) -> None:
+  """Raises UserError unless the runs left the same validation documents out of their training."""
   data = [run.config.get("data", {}) for run in runs]
   for run, options in zip(runs, data):
     if "num_validation" not in options:
@@ -69,7 +71,6 @@ def opened(config) -> list:
             f"the runs in {runs[0].workdir} and {run.workdir} were trained on other documents: "
             f"data.{name} is {data[0].get(name)!r} and {options.get(name)!r}"
         )
-  return runs
 
 
 def read(members, lines) -> dict:

@@ -1,5 +1,6 @@
 """The ensemble: its members' outputs on the same documents, weights, exports, bad input."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import dlx
+from dlx import presets
 from dlx.data import documents
 from dlx.errors import UserError
 from dlx.metrics import log_linear
@@ -43,6 +45,7 @@ def test_the_members_accuracies_are_those_of_their_own_runs(trained):
     assert found[f"accuracy of member {i}, {name}"] == alone["accuracy"]
 
 
+@pytest.mark.full
 def test_a_finished_ensemble_needs_no_member(trained, tmp_path):
   folders = [shutil.copytree(trained(m), tmp_path / str(i)) for i, m in enumerate(MEMBERS)]
   config = configs.get_config("debug", {"members": ",".join(map(str, folders))})
@@ -57,22 +60,24 @@ def test_a_finished_ensemble_needs_no_member(trained, tmp_path):
   assert again.evaluate("test") == run.evaluate("test")
 
 
-def test_runs_that_do_not_belong_together_are_refused(trained, tmp_path):
-  ngrams, vae, ensemble = (trained(p) for p in (MEMBERS[0], "experiments.vae:debug", DEBUG))
+def test_runs_that_do_not_belong_together_are_refused(trained):
+  run, ensemble = dlx.load_run(trained(MEMBERS[0])), dlx.load_run(trained(DEBUG))
 
-  def load(*members):
-    config = configs.get_config("debug", {"members": ",".join(map(str, members))})
-    experiment.load(config)
+  def with_data(**changes):
+    config = run.config.copy_and_resolve_references()
+    with config.unlocked():
+      config.data.update(changes)
+    return dataclasses.replace(run, config=config)
 
-  with pytest.raises(UserError, match="experiments.vae, which does not classify documents"):
-    load(ngrams, vae)
+  experiment.check_data([run, with_data(max_length=9)])
   with pytest.raises(UserError, match="is an ensemble itself; name its members instead"):
-    load(ngrams, ensemble)
-  other = trained(MEMBERS[0], "--config.data.num_validation=60")
+    experiment.check_data([run, ensemble])
   with pytest.raises(UserError, match="other documents: data.num_validation is 40 and 60"):
-    load(ngrams, other)
-  refit = trained(MEMBERS[0], "--config.data.refit=True")
+    experiment.check_data([run, with_data(num_validation=60)])
   with pytest.raises(UserError, match="on the validation documents too.*data.refit=False"):
-    load(refit, ngrams)
+    experiment.check_data([with_data(refit=True), run])
+  folders = f"{trained(MEMBERS[0])},{trained('experiments.vae:debug')}"
+  with pytest.raises(UserError, match="experiments.vae, which does not classify documents"):
+    experiment.load(configs.get_config("debug", {"members": folders}))
   with pytest.raises(UserError, match="config.members is .*; expected folders of runs"):
-    dlx.train(configs.get_config("debug", {"members": f"{ngrams},"}), tmp_path / "new")
+    presets.check(configs.get_config("debug", {"members": "runs/ngrams,"}))
