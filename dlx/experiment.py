@@ -131,7 +131,8 @@ class Task(NamedTuple):
     plot: `plot(variables, data, split, apply) -> {name: figure or text}`; saved in the run's
       folder after training (split "validation") and by launch.evaluate.
     outputs_fn: `outputs_fn(variables, batch) -> array`, the network without a loss, for other
-      experiments (a teacher, an ensemble).
+      experiments (a teacher, an ensemble): the logits of a classifier.
+    read: `read(lines) -> arrays`, examples of documents for outputs_fn, one per line.
     vectors: `vectors(variables) -> (names, array (V, D))`, vectors of words;
       launch.export --format=word2vec.
   """
@@ -152,4 +153,5 @@ class Task(NamedTuple):
   explain: Callable | None = None
   plot: Callable | None = None
   outputs_fn: Callable | None = None
+  read: Callable | None = None
   vectors: Callable | None = None

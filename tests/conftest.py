@@ -195,5 +195,6 @@ def preset_flags(preset: str, train) -> list[str]:
   flags = [f"--config={name.replace('.', '/')}/config.py:{preset}"]
   for key, setting in module.SETTINGS.items():
     if setting.example and presets.flatten(config).get(key) == settings.REQUIRED:
-      flags.append(f"--config.{key}={train(setting.example)}")
+      runs = ",".join(str(train(example)) for example in setting.example.split(","))
+      flags.append(f"--config.{key}={runs}")
   return flags

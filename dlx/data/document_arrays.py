@@ -42,7 +42,7 @@ def word_dropout(rng, ids, lengths, *, rate: float, unknown: int):
 
 
 def make_batch_fn(tokenizer: tokenizers.Tokenizer, options) -> Callable:
-  """`batch_fn` of a Task: "ids", with dropped words, "lengths" and "labels".
+  """`batch_fn` of a Task: "ids", with dropped words, and the other numbers of the examples.
 
   Args:
     tokenizer: of the ids.
@@ -53,7 +53,7 @@ def make_batch_fn(tokenizer: tokenizers.Tokenizer, options) -> Callable:
   def batch_fn(train, step, rngs):
     count, size = len(train["ids"]), options.batch_size
     indices, _ = batches.by_length(rngs.run, step, num_examples=count, batch_size=size)
-    batch = {name: train[name][indices] for name in ("ids", "lengths", "labels")}
+    batch = {name: array[indices] for name, array in train.items()}
     ids = word_dropout(
         rngs.step, batch["ids"], batch["lengths"], rate=options.word_dropout, unknown=unknown
     )

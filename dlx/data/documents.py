@@ -41,6 +41,12 @@ class Documents:
     return Documents(tuple(self.texts[i] for i in indices), self.labels[indices], self.classes)
 
 
+def join(*parts: Documents) -> Documents:
+  """The documents of several parts with the same classes, in their order."""
+  texts = sum((part.texts for part in parts), ())
+  return Documents(texts, np.concatenate([part.labels for part in parts]), parts[0].classes)
+
+
 def load(
     source: str,
     *,

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import optax
 
+from dlx.errors import UserError
+
 
 def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """Counts (K, K): row the true class, column the predicted one.
@@ -125,6 +127,8 @@ def make_measure(logits_fn: Callable, classes: Sequence[str]) -> Callable:
   Args:
     logits_fn: as for `make_eval`.
     classes: K names.
+
+  measure_fn raises UserError if an example of the split has no label, -1.
   """
   probabilities_fn = make_probabilities(logits_fn)
 
@@ -132,6 +136,8 @@ def make_measure(logits_fn: Callable, classes: Sequence[str]) -> Callable:
     if "labels" in data.train:
       _warn_of_missing(data.train["labels"], classes)
     examples = data.split(split)
+    if unlabelled := int((examples["labels"] < 0).sum()):
+      raise UserError(f"{unlabelled} documents of the {split} split have no label to compare with")
     probabilities = apply(probabilities_fn, examples)
     matrix = confusion_matrix(probabilities, examples["labels"])
     counts = matrix.sum(1)

@@ -8,7 +8,6 @@ from jaxtyping import Array, Bool, Float, Int
 from dlx.layers import activations, embedding, linear, norm
 from dlx.layers.dropout import dropout
 from dlx.layers.pooling import pool
-from dlx.models.ngrams import NGrams
 from dlx.models.transformer import Transformer
 
 
@@ -34,35 +33,6 @@ class Classifier(nn.Module):
     if train:
       x = dropout(self.make_rng("dropout"), x, rate=self.transformer.dropout_rate)
     return linear.apply(self.param("head", linear.init, x.shape[-1], self.num_classes), x)
-
-
-class Ensemble(nn.Module):
-  """An ensemble: the mean of a network's and an n-gram classifier's logits.
-
-  In training each member needs a loss of its own: the loss of the mean gives the network no
-  gradient for a document that the n-grams already fit.
-
-  Attributes:
-    network: the transformer classifier.
-    ngrams: the n-gram classifier; None for the network alone.
-  """
-
-  network: Classifier
-  ngrams: NGrams | None = None
-
-  def member_logits(
-      self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
-  ) -> list[Float[Array, "... K"]]:
-    """The logits of each member, `(..., K)` each; arguments as for `__call__`."""
-    members = [self.network] if self.ngrams is None else [self.network, self.ngrams]
-    return [member(ids, mask, train=train) for member in members]
-
-  def __call__(
-      self, ids: Int[Array, "... T"], mask: Bool[Array, "... T"] | None = None, *, train=False
-  ) -> Float[Array, "... K"]:
-    """The mean logits `(..., K)` of ids `(..., T)`; mask and train as for Transformer."""
-    logits = self.member_logits(ids, mask, train=train)
-    return sum(logits) / len(logits)
 
 
 class LanguageModel(nn.Module):

@@ -7,7 +7,7 @@ PATTERN = r"all|head|adapters|prefixes|bias|last_[1-9]\d*"
 
 
 def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool] | None:
-  """Whether the parameter of a name is trained; the head and the n-grams always are.
+  """Whether the parameter of a name is trained; the head always is.
 
   Args:
     trainable: "all", for which the result is None; "head"; "adapters", which trains the norms
@@ -20,7 +20,7 @@ def is_trained(trainable: str, num_layers: int) -> Callable[[str], bool] | None:
   """
 
   def trained(name: str) -> bool:
-    if not name.startswith("network.transformer."):
+    if not name.startswith("transformer."):
       return True
     if trainable == "adapters":
       return "adapter" in name or "norm" in name
@@ -43,5 +43,5 @@ def blocks_above(name: str, num_layers: int) -> int:
   block = re.search(r"transformer\.block(\d+)\.", name)
   if block:
     return num_layers - 1 - int(block[1])
-  above = ("network.transformer.final_norm.", "network.head.", "ngrams.")
+  above = ("transformer.final_norm.", "head.")
   return 0 if name.startswith(above) else num_layers

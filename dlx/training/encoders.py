@@ -92,7 +92,7 @@ def load_params(source: str) -> dict:
 
 
 def _params(run) -> dict:
-  params = run.params.get("network", run.params) if isinstance(run.params, dict) else {}
+  params = run.params if isinstance(run.params, dict) else {}
   if "transformer" not in params or "encoder" not in run.assets:
     raise UserError(f"{run.workdir} is a run of {run.config.experiment}, which has no encoder")
   return {name: params[name] for name in ("transformer", "head") if name in params}

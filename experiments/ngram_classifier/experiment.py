@@ -26,6 +26,8 @@ def load(config, assets=None) -> Data:
   """Documents as rows of words, sorted by length; every word and class of the training split."""
   options = config.data
   parts = documents.from_options(options)
+  if options.refit:
+    parts = parts._replace(train=documents.join(parts.train, parts.validation))
   if assets is None:
     words = word_documents.vocabulary(parts.train.texts, lowercase=options.lowercase)
     assets = {"classes": list(parts.train.classes), "words": words}
@@ -120,5 +122,5 @@ def make(config, assets) -> Task:
       init_fn, eval_fn=classification.make_eval(logits_fn),
       measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
       predict=predict, plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn,
-      unit="nats per document",
+      read=read, unit="nats per document",
   )  # fmt: skip

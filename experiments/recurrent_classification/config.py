@@ -13,10 +13,12 @@ on a .csv, .tsv or .jsonl file with the columns data.text_column and data.label_
 from dlx import presets, settings
 from dlx.models import recurrent_classifier, word_start
 from dlx.settings import count, one_of, rate
+from dlx.training.classifier_settings import DISTILLATION, DISTILLATION_RULE
 from experiments.transformer_sentiment.config import DATA
 
 SETTINGS = {
     **word_start.SETTINGS,
+    **DISTILLATION,
     **DATA,
     "data.tokens": one_of("words", "byte_pairs"),
     "data.word_dropout": rate(0.1),  # The fraction of tokens replaced by [UNK] in training.
@@ -54,5 +56,5 @@ PRESETS = {
     },
 }  # fmt: skip
 get_config = presets.make(
-    "experiments.recurrent_classification", SETTINGS, PRESETS, (word_start.RULE,)
+    "experiments.recurrent_classification", SETTINGS, PRESETS, (word_start.RULE, DISTILLATION_RULE)
 )

@@ -9,29 +9,30 @@ import jax.numpy as jnp
 
 from dlx.data import bucketing, document_arrays, documents, expect, tokens, word_vectors
 from dlx.experiment import Data, Loss, Task
-from dlx.layers import losses
 from dlx.metrics import classification
 from dlx.models import word_start
 from dlx.models.recurrent_classifier import RecurrentClassifier
 from dlx.reports import confusions
+from dlx.training import distillation
 
 
 def load(config, assets=None) -> Data:
   """Documents as rows of token ids, sorted by length; the classes and the tokenizer."""
   options = config.data
-  parts = documents.from_options(options)
+  parts = distillation.with_unlabelled(documents.from_options(options), options)
   if not assets:
     train = {"words": tokens.train_words, "byte_pairs": tokens.train_bpe}[options.tokens]
     tokenizer = train(parts.train.texts, options.vocab_size, lowercase=options.lowercase)
     assets = {"classes": list(parts.train.classes), "tokenizer": tokens.to_json(tokenizer)}
   tokenizer = tokens.from_json(assets["tokenizer"])
-  splits = (document_arrays.encode(tokenizer, part, options.max_length) for part in parts)
+  train, *held_out = (document_arrays.encode(tokenizer, p, options.max_length) for p in parts)
+  train |= distillation.targets(config, assets, train["text"])
   pretrained = None
   if config.init_vectors:
     pretrained = lambda: word_vectors.starting_table(  # noqa: E731
         config.init_vectors, tokens.words(tokenizer), config.model.d_word, config.seed
     )
-  return Data(*splits, assets=assets, pretrained=pretrained)
+  return Data(train, *held_out, assets=assets, pretrained=pretrained)
 
 
 def make(config, assets) -> Task:
@@ -49,8 +50,8 @@ def make(config, assets) -> Task:
     logits, _ = model.apply(
         variables, batch["ids"], batch["lengths"], train=True, rngs={"dropout": rng}
     )
-    accuracy = (logits.argmax(-1) == batch["labels"]).mean()
-    return Loss(losses.cross_entropy(logits, batch["labels"]), {"accuracy": accuracy})
+    accuracy = distillation.accuracy(logits, batch["labels"])
+    return Loss(distillation.loss(logits, batch, **config.distillation), {"accuracy": accuracy})
 
   def outputs(variables, batch, rng):
     logits, weights = model.apply(variables, batch["ids"], batch["lengths"])
@@ -82,6 +83,6 @@ def make(config, assets) -> Task:
       init_fn, bucketing.truncated_loss(loss_fn, lengths), classification.make_eval(logits_fn),
       document_arrays.make_batch_fn(tokenizer, options), best="-accuracy",
       measure_fn=classification.make_measure(logits_fn, classes), predict=predict,
-      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn,
+      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn, read=read,
       is_trained=word_start.is_trained(config.trainable), unit="nats per document",
   )  # fmt: skip

@@ -157,10 +157,10 @@ def test_a_trained_model_tells_which_sentences_follow_in_new_documents(trained):
 @pytest.mark.full
 def test_a_classifier_starts_from_a_run_with_segments(trained):
   folder = trained(*PAIRS)
-  config = classifiers.get_config("debug", {"init_from": str(folder), "model.ngrams": 0})
+  config = classifiers.get_config("debug", {"init_from": str(folder)})
   classifier = train.prepare(config, None)
   assert classifier.data.assets["encoder"]["num_segments"] == 2
-  found = classifier.task.init_fn(jax.random.key(0), classifier.data)["params"]["network"]
+  found = classifier.task.init_fn(jax.random.key(0), classifier.data)["params"]
   old = dlx.load_run(folder).params["transformer"]
   jax.tree.map(np.testing.assert_array_equal, found["transformer"], old)
 

@@ -1,4 +1,4 @@
-"""The document classifier: batches, word dropout, padding, the ensemble's loss, fine-tuning."""
+"""The document classifier: batches, word dropout, padding, the loss, fine-tuning."""
 
 import flax.traverse_util
 import jax
@@ -8,7 +8,7 @@ import pytest
 
 import dlx
 from dlx import presets
-from dlx.data import bucketing, document_arrays, documents, tokens
+from dlx.data import document_arrays, documents, tokens
 from dlx.errors import UserError
 from dlx.experiment import Rngs, numeric
 from dlx.models import token_attribution, trainable
@@ -99,33 +99,26 @@ def test_a_document_has_the_same_logits_at_any_length(run, variables):
 
 
 @pytest.mark.full
-def test_the_loss_is_the_mean_of_the_members_losses(run, variables):
+def test_the_loss_is_the_smoothed_cross_entropy(run, variables):
   batch = {k: jnp.asarray(run.data.train[k][-6:]) for k in ("ids", "lengths", "labels")}
   loss = jax.jit(run.task.loss_fn)(variables, batch, jax.random.key(0))
-  model = experiment.make_model(run.config, run.data.assets)
-  mask = bucketing.token_mask(batch["ids"], batch["lengths"])
-  members = model.apply(variables, batch["ids"], mask, method="member_logits")
+  logits = np.float64(run.task.outputs_fn(variables, batch))
   targets = 0.9 * np.eye(2)[batch["labels"]] + 0.05
-  expected = []
-  for logits in map(np.float64, members):
-    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    expected.append(-(targets * log_p).sum(-1).mean())
-  assert len(members) == 2
-  np.testing.assert_allclose(loss.value, np.mean(expected), rtol=1e-5)
-  right = (sum(members).argmax(-1) == batch["labels"]).mean()
+  log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  assert float(loss.value) == pytest.approx(-(targets * log_p).sum(-1).mean(), rel=1e-5)
+  right = (logits.argmax(-1) == batch["labels"]).mean()
   assert float(loss.metrics["accuracy"]) == pytest.approx(float(right))
 
 
 NAMES = {
-    "embedding": "network.transformer.embedding.embedding",
-    "norm 0": "network.transformer.block0.attention_norm.scale",
-    "kernel 1": "network.transformer.block1.attention.query.kernel",
-    "bias 1": "network.transformer.block1.attention.query.bias",
-    "prefix 1": "network.transformer.block1.attention_prefix.key",
-    "adapter 1": "network.transformer.block1.attention_adapter_in.kernel",
-    "last norm": "network.transformer.final_norm.bias",
-    "head": "network.head.kernel",
-    "n-grams": "ngrams.weights",
+    "embedding": "transformer.embedding.embedding",
+    "norm 0": "transformer.block0.attention_norm.scale",
+    "kernel 1": "transformer.block1.attention.query.kernel",
+    "bias 1": "transformer.block1.attention.query.bias",
+    "prefix 1": "transformer.block1.attention_prefix.key",
+    "adapter 1": "transformer.block1.attention_adapter_in.kernel",
+    "last norm": "transformer.final_norm.bias",
+    "head": "head.kernel",
 }
 
 
@@ -139,7 +132,7 @@ NAMES = {
 ])  # fmt: skip
 def test_trainable_selects_parameters(choice, names):
   trained = trainable.is_trained(choice, num_layers=2)
-  assert [k for k, v in NAMES.items() if trained(v)] == [*names, "head", "n-grams"]
+  assert [k for k, v in NAMES.items() if trained(v)] == [*names, "head"]
 
 
 def test_the_selected_names_are_those_of_the_model():
@@ -155,9 +148,9 @@ def test_the_selected_names_are_those_of_the_model():
 def test_prefix_tuning_moves_the_prefixes_and_the_head_of_a_pretrained_encoder_alone():
   start = prepared()
   given = jax.jit(lambda rng: start.task.init_fn(rng, start.data))(jax.random.key(1))["params"]
-  options = {"model.prefix_length": 3, "model.ngrams": 0, "optimizer.warmup_steps": 0}
+  options = {"model.prefix_length": 3, "optimizer.warmup_steps": 0}
   run = prepared(trainable="prefixes", **options)
-  data = run.data._replace(pretrained={"params": given["network"]})
+  data = run.data._replace(pretrained={"params": given})
   task = finetuning.freeze_others(run.task)
   variables = jax.jit(lambda rng: task.init_fn(rng, data))(jax.random.key(0))
   batch = {k: jnp.asarray(data.train[k][:16]) for k in ("ids", "lengths", "labels")}
@@ -171,29 +164,29 @@ def test_prefix_tuning_moves_the_prefixes_and_the_head_of_a_pretrained_encoder_a
   params, state = variables["params"], task.optimizer.init(variables["params"])
   for seed in range(3):
     params, state = step(params, state, jax.random.key(seed))
-  after = flax.traverse_util.flatten_dict(params["network"], sep=".")
-  before = flax.traverse_util.flatten_dict(given["network"], sep=".")
+  after = flax.traverse_util.flatten_dict(params, sep=".")
+  before = flax.traverse_util.flatten_dict(given, sep=".")
   prefixes = {name for name in after if "prefix" in name}
   assert after.keys() - before.keys() == prefixes and len(prefixes) == 2
   for name in before:
     assert (after[name] == before[name]).all() == (not name.startswith("head.")), name
-  value = params["network"]["transformer"]["block0"]["attention_prefix"]["value"]
+  value = params["transformer"]["block0"]["attention_prefix"]["value"]
   assert np.abs(value).min() > 1e-4
 
 
 @pytest.mark.full
 def test_the_attention_of_an_explanation_is_that_of_the_tokens_after_a_prefix():
-  run = prepared(**{"model.ngrams": 0, "model.prefix_length": 2})
+  run = prepared(**{"model.prefix_length": 2})
   variables = jax.jit(lambda rng: run.task.init_fn(rng, run.data))(jax.random.key(0))
   assert run.task.explain(variables, "The film was not dull").keys() >= {"attention"}
-  network, params = experiment.make_model(run.config, run.data.assets).network, variables["params"]
-  maps = token_attribution.attention_maps(network, params["network"], jnp.arange(4, 9))
+  model = experiment.make_model(run.config, run.data.assets)
+  maps = token_attribution.attention_maps(model, variables["params"], jnp.arange(4, 9))
   assert maps.shape == (1, 2, 5, 5) and (maps.sum(-1) < 0.999).all()
 
 
 @pytest.mark.full
 def test_layer_decay_lowers_the_rates_of_lower_blocks():
-  assert [trainable.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0, 0]
+  assert [trainable.blocks_above(name, 2) for name in NAMES.values()] == [2, 1, 0, 0, 0, 0, 0, 0]
   run = prepared(
       layer_decay=0.5, **{"optimizer.warmup_steps": 0, "encoder.num_layers": 2}
   )
@@ -201,15 +194,15 @@ def test_layer_decay_lowers_the_rates_of_lower_blocks():
   zero = jax.tree.map(jnp.zeros_like, params)  # Without decay, Adam's first step is the rate.
   optimizer = run.task.optimizer
   updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(zero), zero)
-  network = updates["network"]["transformer"]
-  moved = [network["embedding"], network["block0"], network["block1"], updates["network"]["head"]]
+  network = updates["transformer"]
+  moved = [network["embedding"], network["block0"], network["block1"], updates["head"]]
   rates = [float(-jax.tree.leaves(part)[0].ravel()[0]) for part in moved]
   np.testing.assert_allclose(rates, 1e-2 * np.array([0.25, 0.5, 1, 1]), rtol=1e-3)
 
 
 @pytest.mark.full
 def test_an_explanation_adds_up_and_shows_the_attention_of_the_model():
-  run = prepared(**{"model.ngrams": 0})
+  run = prepared()
   variables = run.task.init_fn(jax.random.key(0), run.data)
   found = run.task.explain(variables, "The film was not dull")
   assert set(found) == {"text", "attribution", "attention"}
@@ -228,7 +221,7 @@ def test_pretrained_params_come_from_the_run_that_init_from_names(trained):
   run = prepared(init_from=str(source))
   variables = run.task.init_fn(jax.random.key(0), run.data)
   expected = encoders.load_params(str(source))["transformer"]
-  found = variables["params"]["network"]["transformer"]
+  found = variables["params"]["transformer"]
   jax.tree.map(np.testing.assert_array_equal, found, expected)
   # The encoder's shapes come with it, not from the config.
   assert prepared(init_from=str(source), **{"encoder.d_model": 64}).data.assets["encoder"] == (

@@ -41,7 +41,7 @@ def test_predict_fills_masks(programs, pretrained):
 
 
 def encoder_of(workdir):
-  return programs_lib.state_of(workdir)["params"]["network"]["transformer"]
+  return programs_lib.state_of(workdir)["params"]["transformer"]
 
 
 @pytest.mark.full
@@ -118,7 +118,7 @@ def test_a_published_encoder_is_fine_tuned_and_then_no_longer_needed(
   workdir = tmp_path / "run"
   flags = (
       DEBUG, f"--config.init_from={published}", "--config.trainable=adapters",
-      "--config.model.adapter_size=4", "--config.model.ngrams=0", *QUICK,
+      "--config.model.adapter_size=4", *QUICK,
   )  # fmt: skip
   finished = programs("launch.train", *flags, f"--workdir={workdir}")
   assert finished.code == 0, finished
@@ -142,7 +142,7 @@ def test_an_encoder_with_more_embeddings_than_tokens_is_read(published):
   (published / "config.json").write_text(json.dumps(config | {"vocab_size": count + 7}))
   prepared = train.prepare(configs.get_config("debug", {"init_from": str(published)}), None)
   variables = prepared.task.init_fn(jax.random.key(0), prepared.data)
-  table = variables["params"]["network"]["transformer"]["embedding"]["embedding"]
+  table = variables["params"]["transformer"]["embedding"]["embedding"]
   np.testing.assert_array_equal(table, weights[name])
   batch = {k: x[:4] for k, x in prepared.data.validation.items() if k != "text"}
   assert np.isfinite(prepared.task.outputs_fn(variables, batch)).all()  # No nan is read.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.models import ngrams, sequence_heads, transformer
+from dlx.models import sequence_heads, transformer
 
 IDS = jnp.asarray(np.random.default_rng(0).integers(1, 11, (3, 6)))
 MASK = jnp.arange(6) < jnp.array([[6], [4], [1]])
@@ -265,24 +265,3 @@ def test_a_language_model_computes_logits_at_given_positions():
   some = model.apply({"params": params}, IDS, MASK, positions=positions)
   expected = np.take_along_axis(np.asarray(apply(params, IDS, MASK)), positions[..., None], 1)
   np.testing.assert_allclose(some, expected, atol=1e-5)
-
-
-@pytest.mark.full
-def test_an_ensemble_averages_the_logits_of_its_members():
-  network = sequence_heads.Classifier(small(), 3)
-  model = sequence_heads.Ensemble(network, ngrams.NGrams(3, 2, 64))
-  variables = jax.jit(model.init)(jax.random.key(0), IDS)
-  assert set(variables["params"]) == {"network", "ngrams"}
-  table = ngrams.count(
-      np.asarray(IDS), np.full(3, 6), np.arange(3), 3, longest=2, table_size=64
-  )
-  table["log_ratios"] = np.ones((64, 3), np.float32) * [1, 2, 1]
-  variables = {**variables, "ngrams": {"ngrams": jax.tree.map(jnp.asarray, table)}}
-  one, two = model.apply(variables, IDS, MASK, method="member_logits")
-  alone = network.apply({"params": variables["params"]["network"]}, IDS, MASK)
-  np.testing.assert_allclose(one, alone, atol=1e-6)
-  np.testing.assert_allclose(two[:, 1], 2 * two[:, 0], rtol=1e-6)
-  np.testing.assert_allclose(model.apply(variables, IDS, MASK), (one + two) / 2, atol=1e-6)
-  without = sequence_heads.Ensemble(network)
-  params = {"network": variables["params"]["network"]}
-  np.testing.assert_allclose(without.apply({"params": params}, IDS, MASK), alone, atol=1e-6)

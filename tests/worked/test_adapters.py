@@ -11,7 +11,7 @@ from dlx.models import trainable, transformer
 def sizes(params):
   """The number of parameters of each name of a block in a pretrained transformer."""
   flat = flax.traverse_util.flatten_dict(params, sep=".")
-  return {f"network.transformer.block0.{name}": leaf.size for name, leaf in flat.items()}
+  return {f"transformer.block0.{name}": leaf.size for name, leaf in flat.items()}
 
 
 def test_an_adapter_is_trained_in_place_of_the_network():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlx.layers import linear, rnn
-from dlx.models import ngrams
+from dlx.models import naive_bayes_linear
 from dlx.training import optimizers
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -71,13 +71,20 @@ def test_an_n_gram_forgets_and_a_recurrent_state_does_not(run, longest=3):
   """
   words = jnp.arange(10)
   other = words.at[0].set(11)
-  hashes = run(lambda ids: ngrams.hashes(ids, ids >= 0, longest=longest))
-  found, of_other = hashes(words), hashes(other)
+  both = {"ids": np.stack([words, other]), "lengths": np.full(2, 10)}
+  tables = naive_bayes_linear.tables(both, longest, vocab_size=12)
+  features = run(lambda ids: naive_bayes_linear.features(tables, ids))
+
+  def ngrams(ids):
+    found = np.asarray(features(ids[None]))[0]
+    return found[found < naive_bayes_linear.num_features(tables)]
+
+  found, of_other = ngrams(words), ngrams(other)
   n, last = np.arange(1, longest + 1), 10  # A document of ten words has 11 - n n-grams of n.
-  assert (found != ngrams.NONE).sum() == (last + 1 - n).sum()
+  assert len(found) == (last + 1 - n).sum()
   assert len(np.setdiff1d(found, of_other)) == longest
-  ending = hashes(jnp.pad(words[-longest:], (0, last - longest), constant_values=-1))
-  assert np.isin(ending, of_other).all()
+  ending = ngrams(jnp.pad(words[-longest:], (0, last - longest), constant_values=-1))
+  assert len(ending) == longest * (longest + 1) // 2 and np.isin(ending, of_other).all()
   params = rnn.init(jax.random.key(0), 12, 4)
   state = run(lambda ids: rnn.scan(params, ids)[0])
   assert np.abs(state(words) - state(other)).max() > 1e-6

@@ -24,7 +24,7 @@ def _mask(rng, shape, mask):
   return true
 
 
-def _means(rng, shape, mask, weights):
+def means(rng, shape, mask, weights):
   """The options of every loss; weights are None, one for each entry, or broadcast, or all 0."""
   options = {"mask": _mask(rng, shape, mask), "weights": None}
   if weights != "none":
@@ -34,11 +34,11 @@ def _means(rng, shape, mask, weights):
 
 
 def _draw_values(rng, shape, mask, weights):
-  return (rng.normal(size=shape),), _means(rng, shape, mask, weights)
+  return (rng.normal(size=shape),), means(rng, shape, mask, weights)
 
 
 def _draw_logits(rng, shape, mask, weights, classes, label_smoothing, weighted):
-  options = _means(rng, shape, mask, weights) | {
+  options = means(rng, shape, mask, weights) | {
       "labels": rng.integers(classes, size=shape),
       "label_smoothing": label_smoothing,
       "class_weights": rng.uniform(0.5, 2.0, classes) if weighted else None,
@@ -47,7 +47,7 @@ def _draw_logits(rng, shape, mask, weights, classes, label_smoothing, weighted):
 
 
 def _draw_pairs(rng, shape, mask, weights):
-  return (2 * rng.normal(size=shape), rng.normal(size=shape)), _means(rng, shape, mask, weights)
+  return (2 * rng.normal(size=shape), rng.normal(size=shape)), means(rng, shape, mask, weights)
 
 
 

@@ -1,0 +1,31 @@
+"""Settings that name runs of document classifiers: teachers, members of an ensemble."""
+
+from dlx.settings import REQUIRED, Rule, Setting, flag, number, positive
+
+
+def runs(*examples: str, optional: bool = False) -> Setting:
+  """The folders of one or several runs, separated by commas.
+
+  Args:
+    *examples: such runs, "experiments.ngram_classifier:debug", which tests train.
+    optional: None is allowed, and the default.
+  """
+  default = None if optional else REQUIRED
+  is_valid = lambda v: all(name.strip() for name in v.split(","))  # noqa: E731
+  hint = "folders of runs, separated by commas"
+  return Setting(default, str, is_valid, hint, REQUIRED, optional, example=",".join(examples))
+
+
+DISTILLATION = {
+    "teacher": runs("experiments.ngram_classifier:debug", optional=True),
+    "distillation.weight": number(0.5, high=1.0),  # Of the teacher; the labels have the rest.
+    "distillation.temperature": positive(2.0),
+    "data.unlabelled": flag(False),  # Train on the unlabelled reviews of IMDB, too.
+}
+DISTILLATION_RULE = Rule(
+    lambda c: not c.data.unlabelled
+    or (c.teacher and not c.data.file and c.data.dataset == "imdb_reviews"),
+    "data.unlabelled=True needs a teacher, and data.dataset=imdb_reviews, which alone has "
+    "unlabelled documents",
+    {"data.unlabelled": True},
+)

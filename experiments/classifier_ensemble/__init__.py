@@ -1,0 +1,1 @@
+"""An ensemble of finished document classifiers."""

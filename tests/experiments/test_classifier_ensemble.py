@@ -1,0 +1,83 @@
+"""The ensemble: its members' outputs on the same documents, weights, exports, bad input."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import dlx
+from dlx import presets
+from dlx.data import documents
+from dlx.errors import UserError
+from dlx.metrics import log_linear
+from experiments.classifier_ensemble import config as configs
+from experiments.classifier_ensemble import experiment
+
+DEBUG = "experiments.classifier_ensemble:debug"
+MEMBERS = ("experiments.ngram_classifier:debug", "experiments.transformer_sentiment:debug")
+LINES = ("the film was not dull", "her acting was noisy and the ending was great")
+
+
+def log_p(run, lines):
+  rows = run.predict(lines, json=True)
+  p = [[row["probabilities"][c] for c in documents.SENTIMENTS] for row in rows]
+  return np.log(np.float64(p))
+
+
+def test_the_pool_is_the_weighted_product_of_its_members(trained):
+  run, members = dlx.load_run(trained(DEBUG)), [dlx.load_run(trained(m)) for m in MEMBERS]
+  weights = np.asarray(run.params["weights"], float)
+  z = sum(w * log_p(member, LINES) for w, member in zip(weights, members))
+  expected = z - np.log(np.exp(z).sum(-1, keepdims=True))
+  np.testing.assert_allclose(log_p(run, LINES), expected, atol=1e-4)
+  validation = documents.from_options(members[0].config.data).validation
+  by_members = np.stack([log_p(member, validation.texts) for member in members])
+  np.testing.assert_allclose(log_linear.fit(by_members, validation.labels), weights, atol=2e-3)
+
+
+def test_the_members_accuracies_are_those_of_their_own_runs(trained):
+  found = dlx.load_run(trained(DEBUG)).evaluate("test")
+  for i, preset in enumerate(MEMBERS):
+    name = preset.partition(":")[0].removeprefix("experiments.")
+    alone = dlx.load_run(trained(preset)).evaluate("test")
+    assert found[f"accuracy of member {i}, {name}"] == alone["accuracy"]
+
+
+@pytest.mark.full
+def test_a_finished_ensemble_needs_no_member(trained, tmp_path):
+  folders = [shutil.copytree(trained(m), tmp_path / str(i)) for i, m in enumerate(MEMBERS)]
+  config = configs.get_config("debug", {"members": ",".join(map(str, folders))})
+  run = dlx.load_run(dlx.train(config, tmp_path / "run"))
+  expected = run.predict(LINES)
+  for folder in folders:
+    shutil.rmtree(folder)
+  dlx.train(config, tmp_path / "run")  # Already trained.
+  again = dlx.load_run(tmp_path / "run")
+  assert again.predict(LINES) == expected
+  jax.tree.map(np.testing.assert_array_equal, again.variables, run.variables)
+  assert again.evaluate("test") == run.evaluate("test")
+
+
+def test_runs_that_do_not_belong_together_are_refused(trained):
+  run, ensemble = dlx.load_run(trained(MEMBERS[0])), dlx.load_run(trained(DEBUG))
+
+  def with_data(**changes):
+    config = run.config.copy_and_resolve_references()
+    with config.unlocked():
+      config.data.update(changes)
+    return dataclasses.replace(run, config=config)
+
+  experiment.check_data([run, with_data(max_length=9)])
+  with pytest.raises(UserError, match="is an ensemble itself; name its members instead"):
+    experiment.check_data([run, ensemble])
+  with pytest.raises(UserError, match="other documents: data.num_validation is 40 and 60"):
+    experiment.check_data([run, with_data(num_validation=60)])
+  with pytest.raises(UserError, match="on the validation documents too.*data.refit=False"):
+    experiment.check_data([with_data(refit=True), run])
+  folders = f"{trained(MEMBERS[0])},{trained('experiments.vae:debug')}"
+  with pytest.raises(UserError, match="experiments.vae, which does not classify documents"):
+    experiment.load(configs.get_config("debug", {"members": folders}))
+  with pytest.raises(UserError, match="config.members is .*; expected folders of runs"):
+    presets.check(configs.get_config("debug", {"members": "runs/ngrams,"}))
