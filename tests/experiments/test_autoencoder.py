@@ -207,6 +207,7 @@ def test_an_incomplete_folder_of_idx_files_is_refused_in_one_line(tmp_path):
   assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
 
+@pytest.mark.full
 def test_codes_and_pictures_of_a_run(debug_run):
   run = dlx.load_run(debug_run)
   data = run.experiment.load(run.config, run.assets)

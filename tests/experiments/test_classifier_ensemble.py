@@ -26,6 +26,7 @@ def log_p(run, lines):
   return np.log(np.float64(p))
 
 
+@pytest.mark.full
 def test_the_pool_is_the_weighted_product_of_its_members(trained):
   run, members = dlx.load_run(trained(DEBUG)), [dlx.load_run(trained(m)) for m in MEMBERS]
   weights = np.asarray(run.params["weights"], float)
@@ -37,6 +38,7 @@ def test_the_pool_is_the_weighted_product_of_its_members(trained):
   np.testing.assert_allclose(log_linear.fit(by_members, validation.labels), weights, atol=2e-3)
 
 
+@pytest.mark.full
 def test_the_members_accuracies_are_those_of_their_own_runs(trained):
   found = dlx.load_run(trained(DEBUG)).evaluate("test")
   for i, preset in enumerate(MEMBERS):
@@ -60,6 +62,7 @@ def test_a_finished_ensemble_needs_no_member(trained, tmp_path):
   assert again.evaluate("test") == run.evaluate("test")
 
 
+@pytest.mark.full
 def test_runs_that_do_not_belong_together_are_refused(trained):
   run, ensemble = dlx.load_run(trained(MEMBERS[0])), dlx.load_run(trained(DEBUG))
 

@@ -68,7 +68,7 @@ def config_of(module, teacher, **changes):
   return module.get_config("debug", {"teacher": str(teacher), **QUICK, **changes})
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("module", [recurrent, transformer])
 def test_the_teachers_probabilities_belong_to_the_documents_of_a_batch(trained, module):
   teachers = [trained(TEACHER), trained("experiments.recurrent_classification:debug")]
@@ -90,7 +90,7 @@ def test_the_teachers_probabilities_belong_to_the_documents_of_a_batch(trained, 
   assert len(rows) == 16 and np.ptp(rows, axis=0).min() > 0.1
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["recurrent_classification", "transformer_sentiment"])
 def test_a_resumed_run_needs_no_teacher(programs, trained, tmp_path, name):
   teacher, workdir = shutil.copytree(trained(TEACHER), tmp_path / "teacher"), tmp_path / "run"

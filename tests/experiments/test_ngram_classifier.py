@@ -27,7 +27,7 @@ def train(table, workdir, **changes):
   return dlx.load_run(workdir)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("fit, order, least, most", [
     ("logistic", 2, 1.0, 1.0), ("none", 2, 0.9, 1.0), ("logistic", 1, 0.4, 0.85),
 ])  # fmt: skip

@@ -84,7 +84,7 @@ def test_an_epoch_has_every_document_once(run):
   assert (counts <= known_counts[index]).all()
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 def test_a_document_has_the_same_logits_at_any_length(run, variables):
   examples = {k: run.data.validation[k] for k in ("ids", "lengths")}
   expected = run.task.outputs_fn(variables, examples)

@@ -159,7 +159,7 @@ def test_a_capped_score_has_no_gradient_but_its_bias_has(x64, rule, compile_):
                              atol=1e-14)  # fmt: skip
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("blocked", [False, True], ids=["whole", "blocks"])
 def test_self_attention_with_a_bias(x64, blocked):
   """multi_head's rule without a context; with one it is among the cases."""

@@ -89,7 +89,7 @@ def test_float32_and_bfloat16_are_close_to_float64(case):
   for_drawn_sizes(case, 20, test)
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(6)
 @each_case
 def test_eager_jit_vmap_and_leading_dimensions_agree(case):
   rng = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def test_eager_jit_vmap_and_leading_dimensions_agree(case):
     assert check.leading_error(case, rng) < 1e-12
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(6)
 @each_case
 def test_a_sample_of_the_mutants_is_found(case):
   assert mutants.survivors(case, mutants.generate(case, SAMPLE)) == []

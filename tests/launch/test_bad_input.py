@@ -237,7 +237,7 @@ FRESH = {
 }  # fmt: skip
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("name", FRESH)
 def test_a_new_interpreter_refuses_in_the_same_way(programs, folder, name):
   program, args, words = FRESH[name]

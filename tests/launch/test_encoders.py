@@ -155,6 +155,7 @@ def refused(workdir, message, **changes):
   assert "\n" not in str(error.value) and not workdir.exists()
 
 
+@pytest.mark.full
 def test_encoders_that_cannot_be_used_are_refused(trained, published, tmp_path):
   workdir = tmp_path / "run"
   empty = tmp_path / "empty"

@@ -51,6 +51,7 @@ def test_evaluate_prints_the_accuracy_of_each_class(programs, run):
     assert (run / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.full
 def test_predict_names_the_most_probable_classes_and_an_export_does_the_same(
     programs, run, pictures, tmp_path
 ):

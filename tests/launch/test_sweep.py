@@ -37,6 +37,7 @@ def test_every_trial_is_trained_and_the_best_comes_first(swept):
   assert finished.out.index("learning_rate=1e-2  ") < finished.out.rindex("learning_rate=1e-5")
 
 
+@pytest.mark.full
 def test_finished_runs_are_not_trained_again(programs, swept):
   root, _ = swept
   before = {path: path.stat().st_mtime_ns for path in root.glob("*/run.json")}

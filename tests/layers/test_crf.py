@@ -133,7 +133,7 @@ def test_padding_changes_nothing(x64, compile_, implementation):
     assert not np.any(marginals[i, n:]) and not np.any(d_emissions[i, n:])
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @eager_and_jit
 @pytest.mark.parametrize("dtype, gap", [("float32", 300.0), ("float64", 3000.0)])
 def test_products_that_underflow_are_computed_in_logarithms(x64, compile_, dtype, gap):

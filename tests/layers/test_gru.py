@@ -124,6 +124,7 @@ def test_a_closed_update_gate_keeps_the_state_exactly(x64, reset_after, keep):
   np.testing.assert_array_equal(ys, np.broadcast_to(carry[:, None], ys.shape))
 
 
+@pytest.mark.full
 @both_forms
 def test_autodiff_has_forward_mode_and_it_is_the_transpose_of_auto(x64, reset_after):
   inputs = jax.tree.map(jnp.asarray, draw(reset_after))

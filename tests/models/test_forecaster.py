@@ -58,6 +58,7 @@ def test_a_recurrent_forecast_adds_the_output_of_the_last_state(network):
     np.testing.assert_allclose(found, np.ravel(expected), rtol=1e-12)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["gru", "encoder"])
 def test_batches_are_examples_side_by_side(name):
   model, variables = of(name)

@@ -70,6 +70,7 @@ def fitted(kind, x, labels, num_classes, l2=0.01):
   return lbfgs.minimize(objective, start, given, tolerance=1e-9).params
 
 
+@pytest.mark.full
 def test_the_fit_is_that_of_each_binary_classifier_alone(x64):
   rest, one = (fitted(kind, X, LABELS, K) for kind in ("one_vs_rest", "one_vs_one"))
 
@@ -103,6 +104,7 @@ def test_on_separable_classes_the_sum_of_log_probabilities_is_the_vote(x64):
   assert (found == votes.argmax(1)).all() and (found == labels).all()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", multiclass.KINDS)
 def test_two_classes_are_logistic_regression(x64, kind):
   labels = LABELS % 2

@@ -97,6 +97,7 @@ def test_logits_are_the_bias_and_the_weights_of_the_ngrams(documents):
       np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("columns", [1, 3])
 def test_contributions_and_the_bias_add_up_to_the_logits(documents, columns):
   tables, rng = model.tables(documents, 2, 3), np.random.default_rng(0)
