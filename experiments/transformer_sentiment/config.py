@@ -2,7 +2,7 @@
 
 python -m launch.train --config=experiments/transformer_sentiment/config.py:PRESET --workdir=DIR
 
-imdb                  film reviews, from scratch; two CPU cores, not measured yet
+imdb                  film reviews, from scratch; two CPU cores, 54 minutes: 87.91 %
 sst2                  sentences of reviews, from scratch; not measured yet
 imdb_finetune_minilm  from a published encoder, the folder --config.init_from; 87 minutes: 92.92 %
 sst2_finetune_minilm  the same for sentences; 27 minutes: 89.22 %
