@@ -26,6 +26,7 @@ print(sent(lambda x: x.sum(0), P()) == 0)
 """
 
 
+@pytest.mark.full
 def test_bytes_are_those_of_ring_algorithms(on_eight_devices):
   assert on_eight_devices(PROGRAM) == ["True"] * 4
 

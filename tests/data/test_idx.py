@@ -151,6 +151,7 @@ def fashion_mnist():
   return files[0].rpartition("/")[0] if files else None
 
 
+@pytest.mark.full
 def test_the_real_fashion_mnist():
   folder = fashion_mnist()
   if not folder:

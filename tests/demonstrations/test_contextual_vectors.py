@@ -27,6 +27,7 @@ def test_the_sentences_have_the_word_once(text):
   assert len(re.findall(r"\bbank\b", text, re.IGNORECASE)) == 1
 
 
+@pytest.mark.full
 def test_the_vectors_are_those_of_the_word_in_each_block():
   """A network of k blocks, the norm after each, returns the output of block k."""
   tokenizer = tokens.train_bpe(["at the old", "of it"], 300)  # "bank" is several tokens.

@@ -87,6 +87,7 @@ def test_a_trained_network_agrees_with_the_gradient_of_its_last_state(trained):
   assert float(found[0]) == pytest.approx(float(jnp.linalg.norm(d_first)), rel=1e-5)
 
 
+@pytest.mark.full
 def test_the_rates_of_the_page_at_initialization():
   """Also that relu's is sqrt(1/2) and that the LSTM remembers longest."""
   rates = {}

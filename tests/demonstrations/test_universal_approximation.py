@@ -20,6 +20,7 @@ def errors():
   }
 
 
+@pytest.mark.full
 def test_more_units_come_nearer(errors):
   assert errors["tanh"][1] < 0.03 < 0.2 < errors["tanh"][0]
 

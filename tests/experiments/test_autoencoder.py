@@ -58,6 +58,7 @@ def test_gradient_descent_on_the_linear_autoencoder_finds_pca(x64, tied):
   np.testing.assert_allclose(error(found), residual, rtol=1e-8)
 
 
+@pytest.mark.full
 def test_the_linear_preset_reaches_the_subspace_and_the_error_of_pca(tmp_path):
   workdir = dlx.train(configs.get_config("debug_linear"), tmp_path / "run")
   found = json.loads((workdir / "validation.json").read_text())
@@ -65,6 +66,7 @@ def test_the_linear_preset_reaches_the_subspace_and_the_error_of_pca(tmp_path):
   np.testing.assert_allclose(found["error"], found["PCA error"], rtol=1e-3)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jitted"])
 def test_the_closed_form_of_the_contractive_penalty_is_the_jacobian_norm(x64, transform):
   x = jax.random.normal(jax.random.key(0), (5, 7), jnp.float64)
@@ -83,6 +85,7 @@ def test_the_closed_form_of_the_contractive_penalty_is_the_jacobian_norm(x64, tr
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), *gradients)
 
 
+@pytest.mark.full
 def test_the_jacobian_norm_of_two_layers_is_that_of_the_product_of_their_jacobians(x64):
   x = jax.random.normal(jax.random.key(0), (3, 7), jnp.float64)
   two = layers(1, 7, 5, 2)

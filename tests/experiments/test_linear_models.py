@@ -76,6 +76,7 @@ def test_the_lasso_has_exact_zeros():
   assert 4 <= (kernel == 0).sum() < kernel.size and found.measure()["R^2"] > 0.3
 
 
+@pytest.mark.full
 def test_three_classes_in_the_plane_are_told_apart(tmp_path):
   dlx.train(config_of("points"), tmp_path / "run")
   run = dlx.load_run(tmp_path / "run")

@@ -17,6 +17,7 @@ def fit(preset, **changes):
   return fitted.fit(configs.get_config(preset, changes))
 
 
+@pytest.mark.full
 def test_moons_need_a_hidden_layer():
   steps = {"training.total_steps": 200}
   run = fit("moons", **{"model.sizes": "16-16", **steps})

@@ -45,6 +45,7 @@ def test_predictions_do_not_depend_on_other_lines_and_empty_ones_are_refused(tab
     run.predict(["fine", " "])
 
 
+@pytest.mark.full
 def test_an_explanation_names_the_ngrams_that_decide(table, tmp_path):
   run = train(table, tmp_path / "run")
   found = run.predict(["w1 good not w2", "zzz"], json=True, explain=True)

@@ -56,6 +56,7 @@ def test_long_sentences_are_cut_and_no_word_is_left_out(tmp_path):
   assert metrics["accuracy"] == 1
 
 
+@pytest.mark.full
 def test_the_chain_makes_the_hmm_better_than_the_most_frequent_tag():
   accuracy = {}
   for kind in ("hmm", "most_frequent"):

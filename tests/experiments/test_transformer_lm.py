@@ -33,7 +33,7 @@ def variables_of(task):
 IDS = np.array([0, 3, 1, 7, 7, 2, 5, 4])
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.full
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("conv_width", [1, 3])
 def test_tokens_read_in_pieces_have_the_states_of_one_pass(positions, conv_width, x64):

@@ -126,6 +126,7 @@ def test_other_experiments_have_no_word_vectors(programs, trained, tmp_path):
   assert refused.code == 2 and "experiments.ngram_lm has no word vectors" in refused.err
 
 
+@pytest.mark.full
 def test_similarities_are_metrics_of_the_run(tmp_path):
   (tmp_path / "judged.tsv").write_text(JUDGED)
   (tmp_path / "questions.txt").write_text("self def return if\n")

@@ -101,6 +101,7 @@ def test_a_huge_negative_bias_of_all_keys_leaves_their_weights_equal(
     np.testing.assert_allclose(np.float64(x), y, atol=20 * float(jnp.finfo(dtype).eps))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dtype, number", [(jnp.float32, -1e9), (jnp.float64, -1e18)])
 def test_so_do_the_layers_and_their_second_derivatives(x64, dtype, number, monkeypatch):
   monkeypatch.setattr(attention, "block_sizes", lambda query_shape, key_shape: (2, 3))

@@ -177,6 +177,7 @@ def test_no_precision_is_lost_in_bfloat16(x64, case):
   )
 
 
+@pytest.mark.full
 def test_cotangents_have_the_dtypes_of_the_inputs():
   (params, x), _, _ = draw("same", jnp.float32)
   x = x.astype(jnp.bfloat16)

@@ -54,6 +54,7 @@ def test_products_and_logarithms_have_the_same_counts(x64, compile_):
     np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+@pytest.mark.full
 def test_cotangents_have_the_dtypes_of_the_inputs_and_the_loss_is_float32():
   params = {name: jnp.asarray(x, jnp.bfloat16) for name, x in ZEROS.items()}
   emissions, tags = jnp.zeros((3, 2), jnp.float16), jnp.zeros(3, int)

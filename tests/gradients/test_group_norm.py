@@ -24,7 +24,7 @@ def draw(shape=(2, 3, 4, 6)):
   return (params, jnp.asarray(rng.normal(size=shape))), jnp.asarray(rng.normal(size=shape))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @compiled
 @pytest.mark.parametrize("spatial", [0, 2])
 def test_the_layer_uses_the_rule(x64, compile_, spatial):

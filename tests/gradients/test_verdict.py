@@ -77,6 +77,7 @@ def test_a_kink_is_told_by_central_differences(capsys):
   assert "rule and jax.vjp agree, but differ from central differences by" in lines[1]
 
 
+@pytest.mark.full
 def test_trees_and_options_are_taken(capsys):
   params = gru.init(jax.random.key(0), 2, 3)
   h, x = np.zeros(3), np.ones(2)

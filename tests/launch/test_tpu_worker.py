@@ -121,6 +121,7 @@ def test_a_process_id_reused_by_another_program_is_not_mistaken_for_training(wor
   other.wait()
 
 
+@pytest.mark.full
 def test_training_killed_together_with_its_shell_is_a_failure(worker):
   worker.end(0)
   assert worker(*TRAIN).wait(20) == 0

@@ -50,6 +50,7 @@ def test_a_stack_applies_its_layers_in_order_eager_and_jitted(x64, cell, options
     assert_close(run(params, sequences(), first), (lasts, ys))
 
 
+@pytest.mark.full
 @each_cell
 def test_a_stack_continues_from_its_carries(x64, cell, options):
   params = noise(recurrent.init(jax.random.key(0), D, H, 2, cell=cell, **options))

@@ -60,6 +60,7 @@ def test_every_parameter_has_a_gradient_and_the_whitening_has_none():
     assert grad.any(), jax.tree_util.keystr(path)
 
 
+@pytest.mark.full
 def test_bfloat16_logits_are_close_and_float32():
   model, x = fast_resnet.FastResNet(3, widths=(4, 8, 8)), jnp.asarray(normalized(8, 32))
   variables = jax.jit(model.init)(jax.random.key(0), x)

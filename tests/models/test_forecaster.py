@@ -82,6 +82,7 @@ def test_a_forecast_depends_on_every_value_of_its_window_and_on_no_other(name, h
     assert (np.delete(row, window) == 0).all()
 
 
+@pytest.mark.full
 def test_a_causal_mask_changes_the_last_state_of_two_blocks_but_not_of_one():
   for name, equal in (("encoder", True), ("causal", False)):
     model, variables = of(name)

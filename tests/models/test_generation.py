@@ -56,6 +56,7 @@ def test_a_rate_of_one_runs_freely_from_the_first_token(variables):
   np.testing.assert_array_equal(sampled(sharp, variables, other, 1.0), expected)
 
 
+@pytest.mark.full
 def test_a_draw_follows_the_inputs_that_were_drawn_before(variables):
   rate = (np.arange(1, 9) >= 4).astype(float)
   expected = INPUTS[:, :4]

@@ -52,6 +52,7 @@ def test_the_logits_are_those_of_the_pooled_states(how):
     np.testing.assert_allclose(logits[i], linear.apply(params["head"], pooled), atol=1e-5)
 
 
+@pytest.mark.full
 def test_dropout_is_drawn_in_training_only():
   model = model_of(dropout_rate=0.5, recurrent_dropout_rate=0.5, pooling="max")
   variables = drawn.variables(model.init, RNG, IDS, LENGTHS)

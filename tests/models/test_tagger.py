@@ -52,6 +52,7 @@ def test_unknown_words_differ_by_their_characters(characters):
   assert np.abs(scores[0] - scores[1]).max() > 1e-4
 
 
+@pytest.mark.full
 def test_dropout_is_drawn_in_training_only():
   model = model_of(dropout_rate=0.5, recurrent_dropout_rate=0.5)
   args = inputs()

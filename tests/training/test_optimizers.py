@@ -127,6 +127,7 @@ def test_gradients_are_clipped_to_the_norm_if_there_is_one(clip_norm, factor):
   np.testing.assert_allclose(updates["w"], -factor * grads["w"], rtol=1e-6)
 
 
+@pytest.mark.full
 def test_muon_orthogonalizes_updates_of_matrices_and_uses_adam_for_the_rest():
   optimizer = optimizers.muon(
       learning_rate=0.02, total_steps=20, weight_decay=0.0, momentum=0.9, adam_learning_rate=0.001

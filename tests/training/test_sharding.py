@@ -126,6 +126,7 @@ print("sizes are checked")
 '''
 
 
+@pytest.mark.full
 def test_eight_devices_compute_the_same_as_one_and_share_checkpoints(tmp_path, on_eight_devices):
   assert on_eight_devices(PROGRAM, str(tmp_path)) == [
       "gradients agree",

@@ -4,6 +4,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dlx.models import trainable, transformer
 
@@ -42,6 +43,7 @@ def test_an_adapter_is_trained_in_place_of_the_network():
   assert 1.2 < (block + 10 * trained) / block < 1.3
 
 
+@pytest.mark.full
 def test_a_trained_adapter_leaves_the_pretrained_network_as_it_was(x64):
   """Part 2, question 3: the network serves the old task when the adapters are taken out.
 

@@ -103,6 +103,7 @@ def depth_until_connected(layer, n, d=2):
       return depth
 
 
+@pytest.mark.full
 def test_the_longest_paths_of_the_table(x64):
   """Notes, Computational cost: paths of O(1), O(log_k n) and O(n / r) layers.
 
