@@ -107,6 +107,18 @@ def unlabelled(source: str) -> tuple[str, ...]:
   return from_tfds(source, "unsupervised").texts if source == "imdb_reviews" else ()
 
 
+def with_unlabelled(parts: Splits[Documents], options) -> Splits[Documents]:
+  """The splits with the unlabelled documents of options.dataset, if options.unlabelled is set.
+
+  They come after the training documents, with the label -1.
+  """
+  if not options.unlabelled:
+    return parts
+  texts = unlabelled(options.dataset)
+  more = Documents(texts, np.full(len(texts), -1, np.int32), parts.train.classes)
+  return parts._replace(train=join(parts.train, more))
+
+
 def from_tfds(name: str, split: str) -> Documents:
   """A split of "imdb_reviews" or "glue/sst2"; the classes are negative and positive.
 

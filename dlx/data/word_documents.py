@@ -4,7 +4,7 @@ A token is a word, with its apostrophes, or a mark of punctuation. Every word of
 documents has an id; a word that they do not have, like padding, is UNKNOWN.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import re
 
 import numpy as np
@@ -45,6 +45,18 @@ def rows(
   for row, found in zip(padded, cut):
     row[: len(found)] = found
   return {"ids": padded, "lengths": lengths}
+
+
+def make_reader(ids: Mapping[str, int], *, max_length: int, lowercase: bool) -> Callable:
+  """`read(lines) -> {"ids", "lengths"}`; it raises UserError if a document has no words."""
+
+  def read(lines: Sequence[str]) -> dict[str, np.ndarray]:
+    found = [tokenize(line, lowercase=lowercase) for line in lines]
+    if not all(found):
+      raise UserError(f"{lines[found.index([])]!r} has no words; give the text of a document")
+    return rows(found, ids, max_length)
+
+  return read
 
 
 def arrays(

@@ -42,6 +42,19 @@ def alias_table(weights: Float[np.ndarray, "V"]) -> Alias:
   return Alias(_scaled(share), others.astype(np.int32))
 
 
+def choose(table: Alias, bits: Int[Array, "... 2K"]) -> Int[Array, "... K"]:
+  """Independent values of the table's distribution.
+
+  Args:
+    table: of `alias_table`.
+    bits: random uint32, two for each value.
+  """
+  index, choice = jnp.split(bits, 2, -1)
+  index = (index % len(table.others)).astype(jnp.int32)
+  is_other = choice > jnp.asarray(table.thresholds)[index]
+  return jnp.where(is_other, jnp.asarray(table.others)[index], index)
+
+
 class Windows(NamedTuple):
   """Words of B sequences, T each, with their neighbours and noise words.
 
@@ -93,10 +106,7 @@ def draw(
   pairs = near & kept[:, :, None] & kept[:, None, :]
   if table is None:
     return Windows(words, pairs, jnp.zeros((len(ids), 0), jnp.int32))
-  index, choice = jnp.split(bits[:, 2 * length :], 2, -1)
-  index = (index % len(table.others)).astype(jnp.int32)
-  is_other = choice > jnp.asarray(table.thresholds)[index]
-  return Windows(words, pairs, jnp.where(is_other, jnp.asarray(table.others)[index], index))
+  return Windows(words, pairs, choose(table, bits[:, 2 * length :]))
 
 
 def _scaled(probabilities: np.ndarray) -> np.ndarray:

@@ -29,23 +29,30 @@ from dlx.models import ngram_language_model as ngrams
 from dlx.models.sparse_linear import SparseBinary
 
 
-def tables(documents: Arrays, order: int, vocab_size: int) -> list[dict[str, np.ndarray]]:
+def tables(
+    documents: Arrays, order: int, vocab_size: int, min_count: int = 1
+) -> list[dict[str, np.ndarray]]:
   """The n-grams that occur in documents, for `features`; none crosses the end of a document.
 
   Args:
-    documents: "ids" and "lengths" of dlx.data.word_documents, without unknown words.
+    documents: "ids" and "lengths" of dlx.data.word_documents.
     order: the largest n.
-    vocab_size: V.
+    vocab_size: V; all V words are kept.
+    min_count: rarer n-grams of two and more words are left out.
   """
-  # The id V ends each document; n-grams with it are never looked up.
+  # The id V ends each document, or is an unknown word; n-grams with it are never looked up.
   ids = np.pad(documents["ids"], ((0, 0), (0, 1)), constant_values=UNKNOWN)
   stream = ids[np.arange(ids.shape[1]) <= documents["lengths"][:, None]]
   stream = np.where(stream == UNKNOWN, vocab_size, stream)
   levels = ngram_counts.count(stream, order, vocab_size + 1)
   found = [{"size": np.zeros(vocab_size, np.int8)}]
-  for level, shorter in zip(levels[1:], levels):
-    starts = np.searchsorted(level.contexts, np.arange(len(shorter.words) + 1))
-    found.append({"words": level.words.astype(np.int32), "starts": starts.astype(np.int32)})
+  shorter = np.arange(vocab_size + 1)
+  for level in levels[1:]:
+    # With a frequent n-gram its beginning is frequent, too, and kept.
+    kept = np.flatnonzero(level.counts >= min_count)
+    starts = np.append(np.searchsorted(level.contexts[kept], shorter), len(kept))
+    found.append({"words": level.words[kept].astype(np.int32), "starts": starts.astype(np.int32)})
+    shorter = kept
   return found
 
 

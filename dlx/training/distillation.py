@@ -10,26 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from dlx.data import documents
-from dlx.data.documents import Documents
-from dlx.data.split import Splits
 from dlx.layers import distillation, losses
 from dlx.training import classifiers
 
 TEACHER = "teacher"  # The probabilities, among the assets and in a batch.
-
-
-def with_unlabelled(parts: Splits[Documents], options) -> Splits[Documents]:
-  """The splits with the unlabelled documents of options.dataset, if options.unlabelled is set.
-
-  They come after the training documents, with the label -1.
-  """
-  if not options.unlabelled:
-    return parts
-  texts = documents.unlabelled(options.dataset)
-  labels = np.full(len(texts), -1, np.int32)
-  more = Documents(texts, labels, parts.train.classes)
-  return parts._replace(train=documents.join(parts.train, more))
 
 
 def targets(config, assets: dict, texts: Sequence[str]) -> dict[str, np.ndarray]:

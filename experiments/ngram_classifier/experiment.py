@@ -11,7 +11,6 @@ import numpy as np
 
 from dlx.data import bucketing, documents, expect, word_documents
 from dlx.distributed import processes
-from dlx.errors import UserError
 from dlx.experiment import Data, Task
 from dlx.metrics import classification
 from dlx.models import naive_bayes_linear as model
@@ -85,12 +84,9 @@ def make(config, assets) -> Task:
     return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, None)
 
   probabilities_fn = classification.make_probabilities(logits_fn)
-
-  def read(lines):
-    found = [word_documents.tokenize(line, lowercase=options.lowercase) for line in lines]
-    if not all(found):
-      raise UserError(f"{lines[found.index([])]!r} has no words; give the text of a document")
-    return word_documents.rows(found, ids, options.max_length)
+  read = word_documents.make_reader(
+      ids, max_length=options.max_length, lowercase=options.lowercase
+  )
 
   def lookup_fn(variables, batch, rng):
     return jnp.stack(ngrams.lookup(variables["ngrams"], batch["ids"]), 1)

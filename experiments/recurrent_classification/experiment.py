@@ -19,7 +19,7 @@ from dlx.training import distillation
 def load(config, assets=None) -> Data:
   """Documents as rows of token ids, sorted by length; the classes and the tokenizer."""
   options = config.data
-  parts = distillation.with_unlabelled(documents.from_options(options), options)
+  parts = documents.with_unlabelled(documents.from_options(options), options)
   if not assets:
     train = {"words": tokens.train_words, "byte_pairs": tokens.train_bpe}[options.tokens]
     tokenizer = train(parts.train.texts, options.vocab_size, lowercase=options.lowercase)

@@ -15,7 +15,7 @@ from dlx.training import distillation, encoders, finetuning, optimizers
 def load(config, assets=None) -> Data:
   """Documents as rows of token ids, sorted by length; classes, encoder, teachers' probabilities."""
   options = config.data
-  parts = distillation.with_unlabelled(documents.from_options(options), options)
+  parts = documents.with_unlabelled(documents.from_options(options), options)
   classes = list(parts.train.classes)
   known = assets or {"classes": classes, **encoders.make_assets(config, parts.train.texts)}
   tokenizer = encoders.tokenizer_of(known)

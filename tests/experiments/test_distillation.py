@@ -112,7 +112,7 @@ def test_unlabelled_documents_are_trained_on_the_teacher_alone(trained, monkeypa
   parts = documents.from_options(config.data)
   with config.unlocked():
     config.data.unlabelled = True
-  found = distillation.with_unlabelled(parts, config.data)
+  found = documents.with_unlabelled(parts, config.data)
   assert found.train.texts == parts.train.texts + more and found.test is parts.test
   assert found.train.labels[-30:].tolist() == [-1] * 30
   module = train.runs.experiment(config)

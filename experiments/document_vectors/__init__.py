@@ -1,0 +1,1 @@
+"""Vectors of documents and n-grams, and a classifier of the vectors."""

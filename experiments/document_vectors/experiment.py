@@ -1,0 +1,172 @@
+"""Document classification by vectors of documents, learned with vectors of their n-grams.
+
+  p(c | document) = softmax(W d + b)_c,   d = argmax_d J(d), |d| = 1
+
+J says which n-grams the document has (dlx.models.document_vectors). The vectors of n-grams are a
+collection that loss_fn changes, by gradient ascent on J; the labels train W and b only. N-grams
+that tell the classes apart are drawn more often, in proportion to min(1, (rho - 1) / (m - 1)):
+log rho is max_c |r_cf|, the naive Bayes weight of dlx.models.naive_bayes_linear.
+
+Source: Thongtan and Phienthrakul, "Sentiment classification using document embeddings trained with
+  cosine similarity" (2019); Zhang and Arefyev, "The document vectors using cosine similarity
+  revisited" (2022), who draw n-grams by their naive Bayes weights.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlx.data import (
+  batches,
+  bucketing,
+  document_ngrams,
+  documents,
+  expect,
+  word_counts,
+  word_documents,
+  word_windows,
+)
+from dlx.distributed import processes
+from dlx.errors import UserError
+from dlx.experiment import Data, Loss, Task
+from dlx.layers import linear, losses
+from dlx.metrics import classification
+from dlx.models import document_vectors as model
+from dlx.models import naive_bayes_linear as linear_model
+from dlx.reports import confusions
+from dlx.training import optimizers, sparse
+
+NOISE_POWER = 0.75  # Noise is drawn from the counts to this power, as in word2vec.
+_WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
+
+
+def load(config, assets=None) -> Data:
+  """Documents as rows of words, sorted by length; for training the n-grams of each."""
+  options = config.data
+  parts = documents.with_unlabelled(documents.from_options(options), options)
+  if assets is None:
+    tokens = [word_documents.tokenize(t, lowercase=options.lowercase) for t in parts.train.texts]
+    words = word_counts.count(tokens, min_count=config.model.min_count).words
+    assets = {"classes": list(parts.train.classes), "words": list(words)}
+  ids = {word: i for i, word in enumerate(assets["words"])}
+  read = {"max_length": options.max_length, "lowercase": options.lowercase}
+  train, validation, test = (
+      bucketing.sort_by_length(word_documents.arrays(part, ids, **read)) for part in parts
+  )
+  found = ngrams_of(train, config.model, len(ids), len(assets["classes"]))
+  steps = len(train["labels"]) // options.batch_size
+  if not steps:
+    raise UserError(
+        f"there are {len(train['labels'])} training documents, fewer than a batch; lower "
+        f"config.data.batch_size"
+    )
+  corpus = {**found.pop("corpus"), "labels": train["labels"]}
+  return Data(corpus, validation, test, assets, found, steps)
+
+
+def ngrams_of(train, options, vocab_size: int, num_classes: int) -> dict:
+  """The n-grams of training documents: "tables", "weights", "noise", and the "corpus"."""
+  tables = linear_model.tables(train, options.order, vocab_size, options.min_count)
+  matrix = linear_model.document_term_matrix(tables, train)
+  labelled = train["labels"][matrix.rows] >= 0
+  known = matrix._replace(rows=matrix.rows[labelled], columns=matrix.columns[labelled])
+  ratios = linear_model.log_ratios(known, train["labels"], num_classes, options.smoothing)
+  counts = np.bincount(matrix.columns, minlength=matrix.num_columns)
+  excess = np.expm1(np.abs(ratios).max(0)) / (options.max_ratio - 1)
+  weights = np.where(counts > 0, np.minimum(1, excess), 0).astype(np.float32)
+  corpus = document_ngrams.corpus(matrix.rows, matrix.columns, weights, matrix.num_rows)
+  if not len(corpus["ngrams"]):
+    raise UserError("no n-gram of the training documents tells one class from another")
+  processes.notice(
+      f"{matrix.num_columns:,} n-grams, {len(matrix.rows):,} in {matrix.num_rows:,} documents"
+  )
+  noise = word_windows.alias_table((counts * weights) ** NOISE_POWER)._asdict()
+  return {"tables": tables, "weights": weights, "noise": noise, "corpus": corpus}
+
+
+def make(config, assets) -> Task:
+  """The vectors and the classifier that config.model describes."""
+  classes, words = (expect.names(name, assets[name]) for name in ("classes", "words"))
+  options, rates = config.model, config.vectors
+  objective = {"scale": options.scale, "negatives": options.negatives}
+  ascent = {**objective, "steps": options.steps, "rate": options.rate}
+  rate = optimizers.schedule(
+      rates.learning_rate, config.training.total_steps, decay="linear", end_lr_fraction=0.01
+  )
+
+  def init_fn(rng, data):
+    found, rngs = data.pretrained, jax.random.split(rng)
+    shape = len(found["weights"]), options.d
+    return {
+        "params": linear.init(rngs[0], options.d, len(classes)),
+        "vectors": model.unit(jax.random.normal(rngs[1], shape)),
+        "ngrams": {name: found[name] for name in ("tables", "weights", "noise")},
+    }
+
+  def batch_fn(train, step, rngs):
+    rows, _ = batches.shuffled(
+        rngs.run, step, num_examples=len(train["labels"]), batch_size=config.data.batch_size
+    )
+    drawn = document_ngrams.draw(rngs.step, train, rows, options.ngrams)
+    return {"ngrams": drawn, "labels": train["labels"][rows], "step": step}
+
+  def draw_noise(variables, rng):
+    table = word_windows.Alias(**variables["ngrams"]["noise"])
+    bits = jax.random.bits(rng, (2 * options.noise_ngrams,), jnp.uint32)
+    return word_windows.choose(table, bits)
+
+  def logits_of(params, d):
+    return linear.apply(params, d * options.d**0.5)
+
+  def loss_fn(variables, batch, rng):
+    table, weights = variables["vectors"], (batch["ngrams"] >= 0).astype(jnp.float32)
+    ids = jnp.maximum(batch["ngrams"], 0), draw_noise(variables, rng)
+    rows = [table[i] for i in ids]
+    ngrams, noise = map(model.unit, rows)
+    d = jax.lax.stop_gradient(model.infer(ngrams, weights, noise, **ascent))
+
+    def negative(rows):  # Summed over the n-grams that were drawn.
+      ngrams, noise = map(model.unit, rows)
+      return -options.ngrams * model.objective(d, ngrams, weights, noise, **objective).sum()
+
+    value, gradients = jax.value_and_grad(negative)(rows)
+    for i, gradient in zip(ids, gradients):
+      table = sparse.sgd(table, i, gradient, rate(batch["step"]))
+    labels = batch["labels"]
+    logits = logits_of(variables["params"], d)
+    return Loss(
+        losses.cross_entropy(logits, labels, labels >= 0),
+        {
+            "accuracy": losses.masked_mean(logits.argmax(-1) == labels, labels >= 0),
+            "n-gram loss": value / weights.size,
+        },
+        {"vectors": table},
+    )
+
+  def vectors_of(variables, ids):
+    """d of documents, with all of their n-grams and the same noise for each."""
+    found, table = variables["ngrams"], jnp.asarray(variables["vectors"])
+    ngrams = linear_model.features(found["tables"], ids)
+    weights = jnp.asarray(found["weights"]).at[ngrams].get(mode="fill", fill_value=0)
+    noise = table[draw_noise(variables, jax.random.key(0))]
+    rows = model.unit(table[jnp.minimum(ngrams, len(table) - 1)])
+    return model.infer(rows, weights, model.unit(noise), **ascent)
+
+  def logits_fn(variables, batch):
+    def of_batch(variables, batch, rng):
+      return logits_of(variables["params"], vectors_of(variables, batch["ids"]))
+
+    return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, None)
+
+  read = word_documents.make_reader(
+      {word: i for i, word in enumerate(words)}, max_length=config.data.max_length,
+      lowercase=config.data.lowercase,
+  )  # fmt: skip
+  return Task(
+      init_fn, loss_fn, classification.make_eval(logits_fn), batch_fn,
+      optimizers.sgd(total_steps=config.training.total_steps, **config.optimizer),
+      measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
+      predict=classification.make_predict(logits_fn, classes, read),
+      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn, read=read,
+      unit="nats per document",
+  )  # fmt: skip
