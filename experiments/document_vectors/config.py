@@ -2,9 +2,10 @@
 
 python -m launch.train --config=experiments/document_vectors/config.py:PRESET --workdir=DIR
 
-imdb        film reviews, with the 50,000 unlabelled ones as text
-sst2        sentences of reviews
-debug       seconds, on generated sentences; for tests
+imdb           film reviews, with the 50,000 unlabelled ones as text
+imdb_labelled  the same without them
+sst2           sentences of reviews
+debug          seconds, on generated sentences; for tests
 
 --config.data.file=TABLE trains any preset on a .csv, .tsv or .jsonl file with the columns
 data.text_column and data.label_column. README.md has the measurements.
@@ -53,6 +54,7 @@ RULES = (
 )
 PRESETS = {
     "imdb": {"data.unlabelled": True},
+    "imdb_labelled": {},
     "sst2": {"data.dataset": "glue/sst2", "data.num_validation": 1000},
     "debug": {
         "data.dataset": "sentences", "data.num_validation": 40, "data.batch_size": 16,

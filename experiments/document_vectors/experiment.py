@@ -33,7 +33,7 @@ from dlx.layers import linear, losses
 from dlx.metrics import classification
 from dlx.models import document_vectors as model
 from dlx.models import naive_bayes_linear as linear_model
-from dlx.reports import confusions
+from dlx.reports import confusions, document_map
 from dlx.training import optimizers, sparse
 
 NOISE_POWER = 0.75  # Noise is drawn from the counts to this power, as in word2vec.
@@ -152,11 +152,18 @@ def make(config, assets) -> Task:
     rows = model.unit(table[jnp.minimum(ngrams, len(table) - 1)])
     return model.infer(rows, weights, model.unit(noise), **ascent)
 
-  def logits_fn(variables, batch):
-    def of_batch(variables, batch, rng):
-      return logits_of(variables["params"], vectors_of(variables, batch["ids"]))
+  def vectors_fn(variables, batch, rng):
+    of_batch = lambda variables, batch, rng: vectors_of(variables, batch["ids"])  # noqa: E731
+    return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, rng)
 
-    return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, None)
+  def logits_fn(variables, batch):
+    return logits_of(variables["params"], vectors_fn(variables, batch, None))
+
+  def plot(variables, data, split, apply):
+    examples = data.split(split)
+    picture = document_map.draw(apply(vectors_fn, examples), examples["labels"], classes)
+    confused = confusions.make_plot(logits_fn, classes)(variables, data, split, apply)
+    return {**confused, f"documents_{split}": picture}
 
   read = word_documents.make_reader(
       {word: i for i, word in enumerate(words)}, max_length=config.data.max_length,
@@ -167,6 +174,6 @@ def make(config, assets) -> Task:
       optimizers.sgd(total_steps=config.training.total_steps, **config.optimizer),
       measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
       predict=classification.make_predict(logits_fn, classes, read),
-      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn, read=read,
+      plot=plot, outputs_fn=logits_fn, read=read,
       unit="nats per document",
   )  # fmt: skip

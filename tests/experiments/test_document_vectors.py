@@ -9,6 +9,7 @@ from dlx import presets
 from dlx.data import documents
 from dlx.errors import UserError
 from dlx.experiment import Rngs
+from dlx.reports import document_map
 from experiments.document_vectors import config as configs
 from experiments.document_vectors import experiment
 
@@ -39,10 +40,21 @@ def run(table, tmp_path_factory):
   return dlx.load_run(workdir)
 
 
+@pytest.mark.full
 def test_classes_are_learned(run):
   assert run.evaluate("test")["accuracy"] > 0.9
 
 
+@pytest.mark.full
+def test_the_map_has_a_point_for_every_document_in_the_color_of_its_class(run):
+  data = experiment.load(run.config, run.assets)
+  points = document_map.draw(np.eye(3)[data.test["labels"]], data.test["labels"], "abc")
+  for k, drawn in enumerate(points.axes[0].collections):
+    assert len(drawn.get_offsets()) == (data.test["labels"] == k).sum()
+    assert np.ptp(drawn.get_offsets(), axis=0).max() < 1e-6
+
+
+@pytest.mark.full
 def test_predictions_do_not_depend_on_other_lines_and_empty_ones_are_refused(run):
   lines = ["red1 red2 w3", "blue4 w1 " * 30, "unknown words only"]
   assert run.predict(lines) == [run.predict([line])[0] for line in lines]
