@@ -8,6 +8,7 @@ gradient's norm is below 1e-5, scikit-learn where its largest entry is below --t
 default. The time contains dlx's compilation.
 """
 
+from collections.abc import Callable
 import json
 import os
 import pathlib
@@ -30,8 +31,8 @@ except ImportError:
   sklearn = None
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with MNIST's IDX files.")
-_L2 = flags.DEFINE_float("l2", 1e-4, "The penalty is l2 / 2 |W|^2.", lower_bound=1e-12)
-_TOLERANCE = flags.DEFINE_float("tolerance", 1e-4, "Of scikit-learn's gradient.")
+L2 = flags.DEFINE_float("l2", 1e-4, "The penalty is l2 / 2 |W|^2.", lower_bound=1e-12)
+TOLERANCE = flags.DEFINE_float("tolerance", 1e-4, "Of scikit-learn's gradient.")
 COLUMNS = {"test_accuracy": ".2%", "objective": ".6f", "steps": "d", "seconds": ".1f"}
 
 
@@ -66,10 +67,24 @@ def judge(found, train, test, l2: float) -> dict[str, float]:
 
 
 def measure(train, test, num_classes: int, *, l2: float, tolerance: float, rounds: int):
-  """A row for each library; they take turns, and the time is the minimum over the rounds."""
-  fits = {"dlx": lambda: fit_dlx(train, num_classes, l2)}
-  if sklearn is not None:
-    fits["scikit-learn"] = lambda: fit_sklearn(train, l2, tolerance)
+  """A row for each library, for images."""
+  fits = {
+      "dlx": lambda: fit_dlx(train, num_classes, l2),
+      "scikit-learn": lambda: fit_sklearn(train, l2, tolerance),
+  }
+  return compare(fits, lambda found: judge(found, train, test, l2), rounds)
+
+
+def compare(fits: dict[str, Callable], judge: Callable, rounds: int) -> list[dict]:
+  """A row for each library; they take turns, and the time is the minimum over the rounds.
+
+  Args:
+    fits: `fit() -> found`, by library; scikit-learn's is left out where it is not installed.
+    judge: `judge(found) -> {column: value}`.
+    rounds: how often each fits.
+  """
+  if sklearn is None:
+    fits = {name: fit for name, fit in fits.items() if name != "scikit-learn"}
   best, found = dict.fromkeys(fits, float("inf")), {}
   for _ in range(rounds):
     for name, fit in fits.items():
@@ -78,9 +93,23 @@ def measure(train, test, num_classes: int, *, l2: float, tolerance: float, round
       found[name] = fit()
       best[name] = min(best[name], time.perf_counter() - start)
   return [
-      {"library": name, **judge(found[name], train, test, l2), "seconds": best[name]}
-      for name in fits
+      {"library": name, **judge(found[name]), "seconds": best[name]} for name in fits
   ]
+
+
+def report(rows: list[dict], title: str, load: float) -> None:
+  """Prints the rows of `compare`, and writes them to --output."""
+  machine = doctor.environment()
+  if sklearn is None:
+    print('scikit-learn is not installed, so it has no row; pip install -e ".[bench]"')
+  else:
+    machine["versions"]["scikit-learn"] = sklearn.__version__
+  console = Console(width=120)
+  console.print(f"{machine['cores']} cores, load {load:.1f} before the start")
+  console.print(timing.table(title, rows, COLUMNS))
+  if timing.OUTPUT.value:
+    found = {"machine": machine, "rounds": timing.ROUNDS.value, "load_before": load, "rows": rows}
+    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(found, indent=2) + "\n")
 
 
 def main(argv: list[str]) -> None:
@@ -91,24 +120,15 @@ def main(argv: list[str]) -> None:
   if _IMAGES.value is None:
     raise app.UsageError("--images is missing")
   logging.set_verbosity(logging.WARNING)
-  machine, load = doctor.environment(), os.getloadavg()[0]
+  load = os.getloadavg()[0]
   options = get_config("fashion", {"data.images": _IMAGES.value}).data
   data = vectors.load(options, "classification")
   rows = measure(
-      data.train, data.test, len(data.assets["classes"]), l2=_L2.value,
-      tolerance=_TOLERANCE.value, rounds=timing.ROUNDS.value,
+      data.train, data.test, len(data.assets["classes"]), l2=L2.value,
+      tolerance=TOLERANCE.value, rounds=timing.ROUNDS.value,
   )  # fmt: skip
-  if sklearn is None:
-    print('scikit-learn is not installed, so it has no row; pip install -e ".[bench]"')
-  else:
-    machine["versions"]["scikit-learn"] = sklearn.__version__
-  result = {"machine": machine, "rounds": timing.ROUNDS.value, "load_before": load, "rows": rows}
-  console = Console(width=120)
-  console.print(f"{machine['cores']} cores, load {load:.1f} before the start")
-  title = f"logistic regression of {len(data.train['labels']):,} images, l2 = {_L2.value:g}"
-  console.print(timing.table(title, rows, COLUMNS))
-  if timing.OUTPUT.value:
-    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+  title = f"logistic regression of {len(data.train['labels']):,} images, l2 = {L2.value:g}"
+  report(rows, title, load)
 
 
 if __name__ == "__main__":

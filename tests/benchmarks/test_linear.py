@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import linear
+from benchmarks import linear, linear_texts
+from experiments.ngram_classifier.config import get_config
 
 
 def examples():
@@ -35,3 +36,19 @@ def test_a_row_for_each_library_that_is_installed():
   for row in rows:
     assert row["objective"] == pytest.approx(rows[0]["objective"], rel=1e-5)
     assert set(linear.COLUMNS) <= set(row)
+
+
+@pytest.mark.full
+def test_the_fits_of_texts_end_at_one_objective():
+  train, test = linear_texts.problem(get_config("debug"))
+  inputs = linear_texts.scaled(train["matrix"], train["scale"])
+  signs = train["signs"]
+  fits = {
+      "dlx": lambda: linear_texts.fit_dlx(train, 1e-2),
+      "scikit-learn": lambda: linear_texts.fit_sklearn(inputs, signs, 1e-2, 1e-8),
+  }
+  judge = lambda found: linear_texts.judge(found, inputs, signs, test, 1e-2)  # noqa: E731
+  rows = linear.compare(fits, judge, 1)
+  assert len(rows) == 1 + (linear.sklearn is not None) and rows[0]["test_accuracy"] > 0.8
+  for row in rows:
+    assert row["objective"] == pytest.approx(rows[0]["objective"], rel=1e-5)
