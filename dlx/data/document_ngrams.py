@@ -16,20 +16,20 @@ import numpy as np
 def corpus(
     rows: Int[np.ndarray, "M"],
     columns: Int[np.ndarray, "M"],
-    weights: Float[np.ndarray, "F"],
+    weights: Float[np.ndarray, "M"],
     num_documents: int,
 ) -> dict[str, np.ndarray]:
   """The corpus of documents and the n-grams that they have.
 
   Args:
     rows, columns: a document and one of its n-grams, sorted by documents.
-    weights: of each n-gram; those of weight 0 are left out.
+    weights: of each; those of weight 0 are left out.
     num_documents: N.
   """
-  used = weights[columns] > 0
-  rows, columns = rows[used], columns[used]
+  used = weights > 0
+  rows, columns, weights = rows[used], columns[used], weights[used]
   starts = np.searchsorted(rows, np.arange(num_documents + 1))
-  sums = np.concatenate([[0], np.cumsum(weights[columns], dtype=np.float64)])
+  sums = np.concatenate([[0], np.cumsum(weights, dtype=np.float64)])
   of_document = sums[1:] - sums[starts[rows]]
   return {
       "ngrams": columns.astype(np.int32), "sums": of_document.astype(np.float32),

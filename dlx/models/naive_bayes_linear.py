@@ -39,6 +39,9 @@ def tables(
     order: the largest n.
     vocab_size: V; all V words are kept.
     min_count: rarer n-grams of two and more words are left out.
+
+  Returns:
+    A table for each n, up to the largest of which an n-gram is left.
   """
   # The id V ends each document, or is an unknown word; n-grams with it are never looked up.
   ids = np.pad(documents["ids"], ((0, 0), (0, 1)), constant_values=UNKNOWN)
@@ -50,6 +53,8 @@ def tables(
   for level in levels[1:]:
     # With a frequent n-gram its beginning is frequent, too, and kept.
     kept = np.flatnonzero(level.counts >= min_count)
+    if not len(kept):
+      break
     starts = np.append(np.searchsorted(level.contexts[kept], shorter), len(kept))
     found.append({"words": level.words[kept].astype(np.int32), "starts": starts.astype(np.int32)})
     shorter = kept
@@ -106,24 +111,52 @@ def log_ratios(
 
   Args:
     matrix: the n-grams of the training documents.
-    labels: their classes.
+    labels: their classes; -1 for a document without one, which is not counted.
     num_classes: K.
     smoothing: a, above 0.
   """
+  counts, every = _class_counts(matrix, labels, num_classes)
+  seen = every > 0
+
+  def of(c):
+    p, q = smoothing + counts[c], smoothing + every - counts[c]
+    return np.float32(np.log(p) - np.log(p[seen].sum()) - np.log(q) + np.log(q[seen].sum()))
+
+  return np.stack([of(c) for c in scored_classes(num_classes)])
+
+
+def held_out_log_ratios(
+    matrix: SparseBinary, labels: Int[np.ndarray, "N"], num_classes: int, smoothing: float
+) -> Float[np.ndarray, "C M"]:
+  """r of each n-gram of each document, with the counts of all other documents.
+
+  An n-gram that occurs in one document says nothing about others, though `log_ratios` has the label
+  of that one. |p| and |q| are those of all documents.
+
+  Args:
+    matrix: the n-grams of the training documents.
+    labels, num_classes, smoothing: as for `log_ratios`.
+  """
+  counts, every = _class_counts(matrix, labels, num_classes)
+  seen, own = every > 0, labels[matrix.rows]
+
+  def of(c):
+    rest = every - counts[c]
+    sizes = [(smoothing + x[seen]).sum() for x in (counts[c], rest)]
+    p = smoothing + counts[c][matrix.columns] - (own == c)
+    q = smoothing + rest[matrix.columns] - ((own >= 0) & (own != c))
+    return np.float32(np.log(p / q) - np.log(sizes[0] / sizes[1]))
+
+  return np.stack([of(c) for c in scored_classes(num_classes)])
+
+
+def _class_counts(matrix, labels, num_classes):
+  """({class: the number of its documents with each n-gram}, their sum)."""
   counts = {}
   for c in range(num_classes):
     chosen = matrix.columns[(labels == c)[matrix.rows]]
     counts[c] = np.bincount(chosen, minlength=matrix.num_columns)
-  every = sum(counts.values())
-
-  def log_p(count):
-    smoothed = smoothing + count
-    return np.log(smoothed) - np.log(smoothed[every > 0].sum())
-
-  def of(c):
-    return np.float32(log_p(counts[c]) - log_p(every - counts[c]))
-
-  return np.stack([of(c) for c in scored_classes(num_classes)])
+  return counts, sum(counts.values())
 
 
 def log_odds(labels: Int[np.ndarray, "N"], num_classes: int) -> Float[np.ndarray, "C"]:

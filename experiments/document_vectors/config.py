@@ -34,7 +34,7 @@ SETTINGS = {
     "vectors.learning_rate": positive(10.0),  # Of the vectors of n-grams; decays linearly.
     **settings.optimizers("sgd", learning_rate=0.01, decay="linear", weight_decay=0.1),
     **settings.training(
-        total_steps="120 epochs", steps_per_execution=100, eval_every="10 epochs",
+        total_steps="60 epochs", steps_per_execution=100, eval_every="10 epochs",
         save_every="10 epochs", eval_batch_size=32,
     ),
 }  # fmt: skip

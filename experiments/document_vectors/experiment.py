@@ -68,13 +68,16 @@ def ngrams_of(train, options, vocab_size: int, num_classes: int) -> dict:
   """The n-grams of training documents: "tables", "weights", "noise", and the "corpus"."""
   tables = linear_model.tables(train, options.order, vocab_size, options.min_count)
   matrix = linear_model.document_term_matrix(tables, train)
-  labelled = train["labels"][matrix.rows] >= 0
-  known = matrix._replace(rows=matrix.rows[labelled], columns=matrix.columns[labelled])
-  ratios = linear_model.log_ratios(known, train["labels"], num_classes, options.smoothing)
+  arguments = matrix, train["labels"], num_classes, options.smoothing
   counts = np.bincount(matrix.columns, minlength=matrix.num_columns)
-  excess = np.expm1(np.abs(ratios).max(0)) / (options.max_ratio - 1)
-  weights = np.where(counts > 0, np.minimum(1, excess), 0).astype(np.float32)
-  corpus = document_ngrams.corpus(matrix.rows, matrix.columns, weights, matrix.num_rows)
+
+  def weigh(ratios):
+    return np.minimum(1, np.expm1(np.abs(ratios).max(0)) / (options.max_ratio - 1))
+
+  weights = np.float32(np.where(counts > 0, weigh(linear_model.log_ratios(*arguments)), 0))
+  # A document's own label says nothing about which of its n-grams matter in other documents.
+  of_documents = weigh(linear_model.held_out_log_ratios(*arguments))
+  corpus = document_ngrams.corpus(matrix.rows, matrix.columns, of_documents, matrix.num_rows)
   if not len(corpus["ngrams"]):
     raise UserError("no n-gram of the training documents tells one class from another")
   processes.notice(
@@ -172,7 +175,7 @@ def make(config, assets) -> Task:
   return Task(
       init_fn, loss_fn, classification.make_eval(logits_fn), batch_fn,
       optimizers.sgd(total_steps=config.training.total_steps, **config.optimizer),
-      measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
+      measure_fn=classification.make_measure(logits_fn, classes), best="loss",
       predict=classification.make_predict(logits_fn, classes, read),
       plot=plot, outputs_fn=logits_fn, read=read,
       unit="nats per document",

@@ -14,7 +14,7 @@ WEIGHTS = np.float32([1.0, 0.5, 0.0, 9.0, 0.25, 0.05])
 
 @pytest.mark.parametrize("compile_", [lambda f, **k: f, jax.jit], ids=["eager", "jit"])
 def test_ngrams_are_drawn_in_proportion_to_their_weights(compile_):
-  corpus = document_ngrams.corpus(ROWS, COLUMNS, WEIGHTS, 4)
+  corpus = document_ngrams.corpus(ROWS, COLUMNS, WEIGHTS[COLUMNS], 4)
   assert len(corpus["ngrams"]) == 5
   draw = compile_(document_ngrams.draw, static_argnames="count")
   documents, count = np.array([3, 0, 1, 2]), 20_000
@@ -33,5 +33,6 @@ def test_ngrams_are_drawn_in_proportion_to_their_weights(compile_):
 
 def test_sums_of_a_document_do_not_lose_precision_behind_many_others():
   rows = np.repeat(np.arange(200_000), 2)
-  corpus = document_ngrams.corpus(rows, np.tile([0, 1], 200_000), np.float32([1e-3, 1e3]), 200_000)
+  weights = np.tile(np.float32([1e-3, 1e3]), 200_000)
+  corpus = document_ngrams.corpus(rows, np.tile([0, 1], 200_000), weights, 200_000)
   np.testing.assert_allclose(corpus["sums"][-2:], [1e-3, 1e3 + 1e-3], rtol=1e-4)

@@ -117,3 +117,47 @@ def test_the_bias_of_naive_bayes_is_the_log_odds_of_the_classes():
   np.testing.assert_allclose(
       model.log_odds(np.int32([0, 1, 1, 2]), 3), np.log([1 / 3, 1, 1 / 3]), rtol=1e-6
   )
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_held_out_ratios_are_those_of_the_other_documents(documents, num_classes):
+  labels = np.where(documents["labels"] < num_classes, documents["labels"], -1)
+  tables = model.tables(documents, 2, 3)
+  matrix = model.document_term_matrix(tables, documents)
+  found = model.held_out_log_ratios(matrix, labels, num_classes, 0.5)
+  every = model.log_ratios(matrix, labels, num_classes, 0.5)
+  for i, label in enumerate(labels):
+    own = matrix.rows == i
+    if label < 0:
+      np.testing.assert_allclose(found[:, own], every[:, matrix.columns[own]], rtol=1e-5)
+      continue
+    columns = matrix.columns[own]
+    for row, c in zip(found[:, own], model.scored_classes(num_classes)):
+      p, q = (  # Their counts without document i.
+          np.array([
+              sum(is_c(labels[n]) for n in matrix.rows[matrix.columns == f] if n != i)
+              for f in columns
+          ])
+          for is_c in (lambda k, c=c: k == c, lambda k, c=c: k >= 0 and k != c)
+      )
+      of_all = [
+          sum(0.5 + np.sum(is_c(labels[matrix.rows[matrix.columns == f]]))
+              for f in np.unique(matrix.columns[labels[matrix.rows] >= 0]))
+          for is_c in (lambda k, c=c: k == c, lambda k, c=c: (k >= 0) & (k != c))
+      ]  # fmt: skip
+      expected = np.log((0.5 + p) / (0.5 + q)) - np.log(of_all[0] / of_all[1])
+      np.testing.assert_allclose(row, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("min_count", [2, 3, 4])
+def test_rare_ngrams_are_left_out(documents, min_count):
+  every, kept = (model.tables(documents, 3, 3, min_count=n) for n in (1, min_count))
+  names, shorter = names_of(every, 3), names_of(kept, 3)
+  counts = {name: 0 for name in names.values()}
+  for row in documents["ids"]:
+    words = [int(i) for i in row if i >= 0]
+    for n in range(1, 4):
+      for start in range(len(words) - n + 1):
+        counts[tuple(words[start : start + n])] += 1
+  expected = {name for name, count in counts.items() if count >= min_count or len(name) == 1}
+  assert set(shorter.values()) == expected
