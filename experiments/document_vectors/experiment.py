@@ -4,8 +4,7 @@
 
 J says which n-grams the document has (dlx.models.document_vectors). The vectors of n-grams are a
 collection that loss_fn changes, by gradient ascent on J; the labels train W and b only. N-grams
-that tell the classes apart are drawn more often, in proportion to min(1, (rho - 1) / (m - 1)):
-log rho is max_c |r_cf|, the naive Bayes weight of dlx.models.naive_bayes_linear.
+that tell the classes apart are drawn more often (dlx.models.informative_ngrams).
 
 Source: Thongtan and Phienthrakul, "Sentiment classification using document embeddings trained with
   cosine similarity" (2019); Zhang and Arefyev, "The document vectors using cosine similarity
@@ -14,7 +13,6 @@ Source: Thongtan and Phienthrakul, "Sentiment classification using document embe
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dlx.data import (
   batches,
@@ -26,13 +24,12 @@ from dlx.data import (
   word_documents,
   word_windows,
 )
-from dlx.distributed import processes
 from dlx.errors import UserError
 from dlx.experiment import Data, Loss, Task
 from dlx.layers import linear, losses
 from dlx.metrics import classification
-from dlx.models import document_vectors as model
-from dlx.models import naive_bayes_linear as linear_model
+from dlx.models import informative_ngrams, naive_bayes_linear
+from dlx.models.document_vectors import infer, objective, unit
 from dlx.reports import confusions, document_map
 from dlx.training import optimizers, sparse
 
@@ -53,57 +50,41 @@ def load(config, assets=None) -> Data:
   train, validation, test = (
       bucketing.sort_by_length(word_documents.arrays(part, ids, **read)) for part in parts
   )
-  found = ngrams_of(train, config.model, len(ids), len(assets["classes"]))
+  model = config.model
+  found = informative_ngrams.select(
+      train, order=model.order, vocab_size=len(ids), num_classes=len(assets["classes"]),
+      min_count=model.min_count, smoothing=model.smoothing, max_ratio=model.max_ratio,
+  )  # fmt: skip
+  if not len(found.corpus["ngrams"]):
+    raise UserError("no n-gram of the training documents tells one class from another")
   steps = len(train["labels"]) // options.batch_size
   if not steps:
     raise UserError(
         f"there are {len(train['labels'])} training documents, fewer than a batch; lower "
         f"config.data.batch_size"
     )
-  corpus = {**found.pop("corpus"), "labels": train["labels"]}
-  return Data(corpus, validation, test, assets, found, steps)
-
-
-def ngrams_of(train, options, vocab_size: int, num_classes: int) -> dict:
-  """The n-grams of training documents: "tables", "weights", "noise", and the "corpus"."""
-  tables = linear_model.tables(train, options.order, vocab_size, options.min_count)
-  matrix = linear_model.document_term_matrix(tables, train)
-  arguments = matrix, train["labels"], num_classes, options.smoothing
-  counts = np.bincount(matrix.columns, minlength=matrix.num_columns)
-
-  def weigh(ratios):
-    return np.minimum(1, np.expm1(np.abs(ratios).max(0)) / (options.max_ratio - 1))
-
-  weights = np.float32(np.where(counts > 0, weigh(linear_model.log_ratios(*arguments)), 0))
-  # A document's own label says nothing about which of its n-grams matter in other documents.
-  of_documents = weigh(linear_model.held_out_log_ratios(*arguments))
-  corpus = document_ngrams.corpus(matrix.rows, matrix.columns, of_documents, matrix.num_rows)
-  if not len(corpus["ngrams"]):
-    raise UserError("no n-gram of the training documents tells one class from another")
-  processes.notice(
-      f"{matrix.num_columns:,} n-grams, {len(matrix.rows):,} in {matrix.num_rows:,} documents"
-  )
-  noise = word_windows.alias_table((counts * weights) ** NOISE_POWER)._asdict()
-  return {"tables": tables, "weights": weights, "noise": noise, "corpus": corpus}
+  noise = word_windows.alias_table((found.counts * found.weights) ** NOISE_POWER)._asdict()
+  pretrained = {"tables": found.tables, "weights": found.weights, "noise": noise}
+  corpus = {**found.corpus, "labels": train["labels"]}
+  return Data(corpus, validation, test, assets, pretrained, steps)
 
 
 def make(config, assets) -> Task:
   """The vectors and the classifier that config.model describes."""
   classes, words = (expect.names(name, assets[name]) for name in ("classes", "words"))
   options, rates = config.model, config.vectors
-  objective = {"scale": options.scale, "negatives": options.negatives}
-  ascent = {**objective, "steps": options.steps, "rate": options.rate}
+  terms = {"scale": options.scale, "negatives": options.negatives}
+  ascent = {**terms, "steps": options.steps, "rate": options.rate}
   rate = optimizers.schedule(
       rates.learning_rate, config.training.total_steps, decay="linear", end_lr_fraction=0.01
   )
 
   def init_fn(rng, data):
-    found, rngs = data.pretrained, jax.random.split(rng)
-    shape = len(found["weights"]), options.d
+    rngs, shape = jax.random.split(rng), (len(data.pretrained["weights"]), options.d)
     return {
         "params": linear.init(rngs[0], options.d, len(classes)),
-        "vectors": model.unit(jax.random.normal(rngs[1], shape)),
-        "ngrams": {name: found[name] for name in ("tables", "weights", "noise")},
+        "vectors": unit(jax.random.normal(rngs[1], shape)),
+        "ngrams": dict(data.pretrained),
     }
 
   def batch_fn(train, step, rngs):
@@ -125,12 +106,12 @@ def make(config, assets) -> Task:
     table, weights = variables["vectors"], (batch["ngrams"] >= 0).astype(jnp.float32)
     ids = jnp.maximum(batch["ngrams"], 0), draw_noise(variables, rng)
     rows = [table[i] for i in ids]
-    ngrams, noise = map(model.unit, rows)
-    d = jax.lax.stop_gradient(model.infer(ngrams, weights, noise, **ascent))
+    ngrams, noise = map(unit, rows)
+    d = jax.lax.stop_gradient(infer(ngrams, weights, noise, **ascent))
 
     def negative(rows):  # Summed over the n-grams that were drawn.
-      ngrams, noise = map(model.unit, rows)
-      return -options.ngrams * model.objective(d, ngrams, weights, noise, **objective).sum()
+      ngrams, noise = map(unit, rows)
+      return -options.ngrams * objective(d, ngrams, weights, noise, **terms).sum()
 
     value, gradients = jax.value_and_grad(negative)(rows)
     for i, gradient in zip(ids, gradients):
@@ -146,18 +127,16 @@ def make(config, assets) -> Task:
         {"vectors": table},
     )
 
-  def vectors_of(variables, ids):
+  def vectors_of(variables, batch, rng):
     """d of documents, with all of their n-grams and the same noise for each."""
     found, table = variables["ngrams"], jnp.asarray(variables["vectors"])
-    ngrams = linear_model.features(found["tables"], ids)
+    ngrams = naive_bayes_linear.features(found["tables"], batch["ids"])
     weights = jnp.asarray(found["weights"]).at[ngrams].get(mode="fill", fill_value=0)
     noise = table[draw_noise(variables, jax.random.key(0))]
-    rows = model.unit(table[jnp.minimum(ngrams, len(table) - 1)])
-    return model.infer(rows, weights, model.unit(noise), **ascent)
+    rows = unit(table[jnp.minimum(ngrams, len(table) - 1)])
+    return infer(rows, weights, unit(noise), **ascent)
 
-  def vectors_fn(variables, batch, rng):
-    of_batch = lambda variables, batch, rng: vectors_of(variables, batch["ids"])  # noqa: E731
-    return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, rng)
+  vectors_fn = bucketing.truncated(vectors_of, _WIDTHS)
 
   def logits_fn(variables, batch):
     return logits_of(variables["params"], vectors_fn(variables, batch, None))
@@ -177,6 +156,5 @@ def make(config, assets) -> Task:
       optimizers.sgd(total_steps=config.training.total_steps, **config.optimizer),
       measure_fn=classification.make_measure(logits_fn, classes), best="loss",
       predict=classification.make_predict(logits_fn, classes, read),
-      plot=plot, outputs_fn=logits_fn, read=read,
-      unit="nats per document",
+      plot=plot, outputs_fn=logits_fn, read=read, unit="nats per document",
   )  # fmt: skip

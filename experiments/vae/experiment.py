@@ -64,8 +64,7 @@ def terms(params, x, rng):
 
 def make(config, assets) -> Task:
   """The model that config.model describes, its loss, metrics and figures."""
-  shape = expect.image_shape("shape", assets["shape"])
-  num_samples = config.num_importance_samples
+  shape, num_samples = expect.image_shape("shape", assets["shape"]), config.num_importance_samples
 
   def init_fn(rng, data):
     return {"params": init(rng, int(np.prod(shape)), **config.model)}

@@ -1,0 +1,64 @@
+"""The n-grams of documents, weighted by what they say of the documents' classes.
+
+  weight of f = min(1, (rho_f - 1) / (m - 1)),   log rho_f = max_c |r_cf|
+
+with r of dlx.models.naive_bayes_linear: from m on, an n-gram that is rho_f times as likely in one
+class as in the others has the weight 1; one that says nothing of them has the weight 0.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Int
+import numpy as np
+
+from dlx.data import document_ngrams
+from dlx.experiment import Arrays
+from dlx.models import naive_bayes_linear
+
+
+class Ngrams(NamedTuple):
+  """The result of `select`.
+
+  Attributes:
+    tables: for `naive_bayes_linear.features`; they number the F n-grams.
+    counts: in how many documents each occurs, (F,).
+    weights: of each in a new document, (F,).
+    corpus: dlx.data.document_ngrams.corpus of the documents. The weights of a document's n-grams
+      are those of the other documents: its own label would make its rare n-grams informative, and
+      a new document has none.
+  """
+
+  tables: list[dict[str, Any]]
+  counts: Int[np.ndarray, "F"]
+  weights: Float[np.ndarray, "F"]
+  corpus: dict[str, np.ndarray]
+
+
+def select(
+    documents: Arrays, *, order: int, vocab_size: int, num_classes: int, min_count: int,
+    smoothing: float, max_ratio: float,
+) -> Ngrams:  # fmt: skip
+  """The n-grams that occur in documents, with their weights.
+
+  Args:
+    documents: "ids", "lengths" and "labels" of dlx.data.word_documents, sorted by length; the
+      label -1 stands for none.
+    order: the largest n.
+    vocab_size: V.
+    num_classes: K.
+    min_count: rarer n-grams are left out.
+    smoothing: of the counts of r.
+    max_ratio: m, above 1.
+  """
+  tables = naive_bayes_linear.tables(documents, order, vocab_size, min_count)
+  matrix = naive_bayes_linear.document_term_matrix(tables, documents)
+  arguments = matrix, documents["labels"], num_classes, smoothing
+
+  def weigh(ratios):
+    return np.minimum(1, np.expm1(np.abs(ratios).max(0)) / (max_ratio - 1))
+
+  counts = np.bincount(matrix.columns, minlength=matrix.num_columns)
+  weights = np.where(counts > 0, weigh(naive_bayes_linear.log_ratios(*arguments)), 0)
+  of_documents = weigh(naive_bayes_linear.held_out_log_ratios(*arguments))
+  corpus = document_ngrams.corpus(matrix.rows, matrix.columns, of_documents, matrix.num_rows)
+  return Ngrams(tables, counts, weights.astype(np.float32), corpus)
