@@ -2,9 +2,9 @@
 
 python -m launch.train --config=experiments/document_vectors/config.py:PRESET --workdir=DIR
 
-imdb           film reviews, with the 50,000 unlabelled ones as text
-imdb_labelled  the same without them
-sst2           sentences of reviews
+imdb           film reviews, with the 50,000 unlabelled ones; two CPU cores, 20 minutes: 92.80 %
+imdb_labelled  the same without them, 7 minutes: 91.71 %
+sst2           sentences of reviews; not measured yet
 debug          seconds, on generated sentences; for tests
 
 --config.data.file=TABLE trains any preset on a .csv, .tsv or .jsonl file with the columns
