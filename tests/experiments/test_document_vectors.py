@@ -76,6 +76,7 @@ def test_a_step_moves_the_vectors_that_it_has_drawn_and_no_others(table):
   assert set(drawn) <= set(moved) and len(moved) <= len(drawn) + 2
 
 
+@pytest.mark.full
 def test_unlabelled_documents_are_read_and_do_not_train_the_classifier(monkeypatch):
   more = documents.sentences(30, seed=5).texts
   monkeypatch.setattr(documents, "unlabelled", lambda source: more)
