@@ -119,6 +119,15 @@ def with_unlabelled(parts: Splits[Documents], options) -> Splits[Documents]:
   return parts._replace(train=join(parts.train, more))
 
 
+def with_refit(parts: Splits[Documents], options) -> Splits[Documents]:
+  """The splits with the validation documents in the training split, too, if options.refit is set.
+
+  For a last training with settings that these documents have chosen: what is measured on them
+  afterwards is of documents that the model knows.
+  """
+  return parts._replace(train=join(parts.train, parts.validation)) if options.refit else parts
+
+
 def from_tfds(name: str, split: str) -> Documents:
   """A split of "imdb_reviews" or "glue/sst2"; the classes are negative and positive.
 

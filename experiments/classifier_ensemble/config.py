@@ -15,6 +15,8 @@ SETTINGS = {
     "members": runs(
         "experiments.ngram_classifier:debug", "experiments.transformer_sentiment:debug"
     ),
+    # A finished ensemble whose weights are taken; members may then know the validation documents.
+    "weights_from": settings.run("experiments.classifier_ensemble:debug", optional=True),
     **settings.training(total_steps=0, eval_batch_size=64),
 }
 RULES = (

@@ -2,14 +2,15 @@
 
   p(c | document) = softmax(sum_m w_m log p_m(. | document))_c
 
-The weights are fitted on the validation split, which no member was trained on: init_fn is the whole
-training. dlx.metrics.log_linear has the fit.
+The weights are fitted on the validation split, which no member was trained on, or are those of such
+an ensemble: init_fn is the whole training. dlx.metrics.log_linear has the fit.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import dlx
 from dlx.data import documents, expect
 from dlx.distributed import processes
 from dlx.errors import UserError
@@ -35,8 +36,11 @@ def load(config, assets=None) -> Data:
 
   def fit():
     runs, validation = opened(config), parts.validation
-    log_p = np.stack([classifiers.log_probabilities(run, validation.texts) for run in runs])
-    weights = log_linear.fit(log_p, validation.labels)
+    if config.weights_from:
+      weights = weights_of(config.weights_from, runs)
+    else:
+      log_p = np.stack([classifiers.log_probabilities(run, validation.texts) for run in runs])
+      weights = log_linear.fit(log_p, validation.labels)
     for run, weight in zip(runs, weights):
       processes.notice(f"{run.workdir}: weight {weight:.3f}")
     variables = [jax.device_get(run.eval_variables) for run in runs]
@@ -50,20 +54,40 @@ def load(config, assets=None) -> Data:
 def opened(config) -> list:
   """The members; errors are those of classifiers.opened and check_data."""
   runs = classifiers.opened(config.members)
-  check_data(runs)
+  check_data(runs, may_refit=config.weights_from is not None)
   return runs
 
 
-def check_data(runs) -> None:
-  """Raises UserError unless the runs left the same validation documents out of their training."""
+def weights_of(folder: str, runs) -> np.ndarray:
+  """The weights (M,) of a finished ensemble of runs of the same experiments, in the same order.
+
+  Raises:
+    UserError: the folder has no such ensemble.
+  """
+  ensemble, names = dlx.load_run(folder), [run.config.experiment for run in runs]
+  known = [member["config"]["experiment"] for member in ensemble.assets.get("members", ())]
+  if known != names:
+    raise UserError(
+        f"the run in {folder} has no weights for {', '.join(names)}; config.weights_from names an "
+        f"ensemble of the same experiments in the same order"
+    )
+  return np.asarray(ensemble.params["weights"])
+
+
+def check_data(runs, *, may_refit: bool = False) -> None:
+  """Raises UserError unless the runs left the same validation documents out of their training.
+
+  With `may_refit` a run may have been trained on them, too.
+  """
   data = [run.config.get("data", {}) for run in runs]
   for run, options in zip(runs, data):
     if "num_validation" not in options:
       raise UserError(f"{run.workdir} is an ensemble itself; name its members instead")
-    if options.get("refit"):
+    if options.get("refit") and not may_refit:
       raise UserError(
           f"the run in {run.workdir} was trained on the validation documents too, on which the "
-          f"weights are fitted; train one with data.refit=False"
+          f"weights are fitted; train one with data.refit=False, or take the weights of another "
+          f"ensemble, config.weights_from"
       )
     for name in _DATA:
       if options.get(name) != data[0].get(name):

@@ -18,11 +18,13 @@ from dlx.settings import Rule, count, flag, number, one_of, positive
 from experiments.transformer_sentiment.config import DATA
 
 _NAMES = ("file", "text_column", "label_column", "dataset", "num_validation", "lowercase")
-DOCUMENTS = {f"data.{name}": DATA[f"data.{name}"] for name in _NAMES}
+DOCUMENTS = {
+    **{f"data.{name}": DATA[f"data.{name}"] for name in _NAMES},
+    "data.refit": flag(False),  # Train on the validation documents, too, once settings are chosen.
+}
 FITTED = {"when": ("model.fit", ("logistic", "squared_hinge"))}
 SETTINGS = {
     **DOCUMENTS,
-    "data.refit": flag(False),  # Train on the validation documents, too, once settings are chosen.
     "data.max_length": count(4096),  # Words; the rest of a longer document is not read.
     "model.order": count(3, high=6),  # Words of the longest n-gram.
     "model.fit": one_of("logistic", "squared_hinge", "none"),  # The loss; none is naive Bayes.

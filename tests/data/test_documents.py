@@ -2,6 +2,7 @@
 
 import json
 import os
+import types
 
 import numpy as np
 import pytest
@@ -43,6 +44,16 @@ def test_columns_can_have_other_names_and_labels_can_be_numbers(tmp_path):
   path = write(tmp_path / "a.csv", "stars,id,body\n1,x,bad\n10,y,good\n")
   data = documents.from_file(path, "body", "stars")
   assert data.classes == ("1", "10") and data.texts == ("bad", "good")
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_refit_adds_the_validation_documents_to_the_training_ones_and_changes_no_other(refit):
+  parts = documents.load("sentences", num_validation=40)
+  found = documents.with_refit(parts, types.SimpleNamespace(refit=refit))
+  more = parts.validation.texts if refit else ()
+  assert found.train.texts == parts.train.texts + more
+  assert len(found.train.labels) == len(found.train.texts)
+  assert found.validation is parts.validation and found.test is parts.test
 
 
 @pytest.mark.parametrize("name, content, message", [

@@ -63,6 +63,24 @@ def test_a_finished_ensemble_needs_no_member(trained, tmp_path):
 
 
 @pytest.mark.full
+def test_weights_of_another_ensemble_are_taken_for_members_that_know_the_validation(
+    trained, tmp_path
+):
+  refit = trained(MEMBERS[0], "--config.data.refit=True")
+  changes = {"members": f"{refit},{trained(MEMBERS[1])}"}
+  with pytest.raises(UserError, match="on the validation documents too.*config.weights_from"):
+    experiment.load(configs.get_config("debug", changes))
+  changes["weights_from"] = str(trained(DEBUG))
+  run = dlx.load_run(dlx.train(configs.get_config("debug", changes), tmp_path / "run"))
+  first = dlx.load_run(trained(DEBUG))
+  np.testing.assert_array_equal(run.params["weights"], first.params["weights"])
+  assert run.predict(LINES) != first.predict(LINES)
+  changes["members"] = f"{trained(MEMBERS[1])},{refit}"
+  with pytest.raises(UserError, match="has no weights for .*transformer_sentiment, exp.*same ord"):
+    dlx.train(configs.get_config("debug", changes), tmp_path / "other")
+
+
+@pytest.mark.full
 def test_runs_that_do_not_belong_together_are_refused(trained):
   run, ensemble = dlx.load_run(trained(MEMBERS[0])), dlx.load_run(trained(DEBUG))
 
