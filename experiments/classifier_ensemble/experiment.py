@@ -19,7 +19,7 @@ from dlx.metrics import classification, log_linear
 from dlx.reports import confusions
 from dlx.training import classifiers
 
-_DATA = ("dataset", "file", "text_column", "label_column", "num_validation")
+_TABLE = ("file", "text_column", "label_column", "num_validation")
 
 
 def load(config, assets=None) -> Data:
@@ -89,7 +89,7 @@ def check_data(runs, *, may_refit: bool = False) -> None:
           f"weights are fitted; train one with data.refit=False, or take the weights of another "
           f"ensemble, config.weights_from"
       )
-    for name in _DATA:
+    for name in _TABLE if options.get("file") else ("file", "dataset", "num_validation"):
       if options.get(name) != data[0].get(name):
         raise UserError(
             f"the runs in {runs[0].workdir} and {run.workdir} were trained on other documents: "

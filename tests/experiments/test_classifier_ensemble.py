@@ -91,6 +91,10 @@ def test_runs_that_do_not_belong_together_are_refused(trained):
     return dataclasses.replace(run, config=config)
 
   experiment.check_data([run, with_data(max_length=9)])
+  experiment.check_data([run, with_data(text_column="sentence")])  # Not read without a table.
+  tables = [with_data(file="a.csv", text_column=name) for name in ("text", "body")]
+  with pytest.raises(UserError, match="data.text_column is 'text' and 'body'"):
+    experiment.check_data(tables)
   with pytest.raises(UserError, match="is an ensemble itself; name its members instead"):
     experiment.check_data([run, ensemble])
   with pytest.raises(UserError, match="other documents: data.num_validation is 40 and 60"):
