@@ -7,17 +7,26 @@ import pytest
 
 from dlx.models import sparse_linear
 
+SINGLE = [2, 3, 4, 5, 12, 18, 19]
+
 
 @pytest.fixture(scope="module")
 def problem():
-  """(x dense, its nonzeros, signs, scale) of 60 rows and 15 columns, one of them empty."""
+  """(x dense, its nonzeros, signs, scale) of 60 rows and 22 columns, one of them empty.
+
+  Seven columns have a single one: 2 to 5 in row 20, of which 5 has another scale, 12 in row 9, and
+  18 and 19 in row 40.
+  """
   rng = np.random.default_rng(0)
-  x = (rng.random((60, 15)) < 0.3).astype(float)
-  x[:, 7] = 0
-  signs = np.where(x @ rng.normal(size=15) + 0.5 * rng.normal(size=60) > 0, 1.0, -1.0)
+  x = (rng.random((60, 22)) < 0.3).astype(float)
+  scale = rng.normal(size=22)
+  x[:, [7, *SINGLE]] = 0
+  x[[20, 20, 20, 20, 9, 40, 40], SINGLE] = 1
+  scale[[2, 3, 4]], scale[[18, 19]] = 0.7, -1.3
+  signs = np.where(x @ rng.normal(size=22) + 0.5 * rng.normal(size=60) > 0, 1.0, -1.0)
   rows, columns = np.nonzero(x)
   matrix = sparse_linear.SparseBinary(np.int32(rows), np.int32(columns), *x.shape)
-  return x, matrix, signs, rng.normal(size=15)
+  return x, matrix, signs, scale
 
 
 @pytest.mark.parametrize("compile_", [lambda f, **_: f, jax.jit], ids=["eager", "jit"])
@@ -28,6 +37,22 @@ def test_products_with_the_matrix_and_its_transpose(x64, problem, compile_):
   found, vjp = jax.vjp(lambda w: product(w, nonzeros, x.shape), jnp.asarray(scale))
   np.testing.assert_allclose(found, x @ scale, rtol=1e-12)
   np.testing.assert_allclose(vjp(jnp.asarray(signs))[0], x.T @ signs, rtol=1e-12, atol=1e-12)
+
+
+def test_features_that_one_document_has_are_one_of_the_same_margins_and_penalty(problem):
+  x, matrix, _, scale = problem
+  merged = sparse_linear.merge(matrix, scale)
+  together = [np.flatnonzero(merged.group == g).tolist() for g in range(len(merged.sizes))]
+  assert sorted(t for t in together if len(t) > 1) == [[2, 3, 4], [18, 19]]
+  assert len(together) == 19 and merged.sizes.tolist() == [len(t) for t in together]
+  assert np.all(np.diff(merged.matrix.rows) >= 0)
+  dense = np.zeros((60, 19))
+  np.add.at(dense, (merged.matrix.rows, merged.matrix.columns), 1)
+  assert dense.max() == 1
+  u = np.random.default_rng(1).normal(size=19)
+  v = (u / np.sqrt(merged.sizes))[merged.group]
+  np.testing.assert_allclose(dense @ (merged.scale * u), x @ (scale * v), rtol=1e-12, atol=1e-12)
+  np.testing.assert_allclose(u @ u, v @ v, rtol=1e-12)
 
 
 def objective(w, bias, problem, loss, l2):
@@ -50,9 +75,9 @@ def test_the_fit_is_the_minimum(x64, problem, loss):
   np.testing.assert_allclose(scale * (x.T @ per_row) + 0.01 * w, 0, atol=1e-8)
   assert abs(per_row.sum()) < 1e-8 and w[7] == 0
   least = objective(w, bias, problem, loss, 0.01)
-  for k in range(15):
+  for k in range(22):
     for change in (-1e-3, 1e-3):
-      moved = w + change * np.eye(15)[k]
+      moved = w + change * np.eye(22)[k]
       assert objective(moved, bias, problem, loss, 0.01) >= least
 
 
