@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import zlib
 
 import jax
 import pytest
@@ -19,6 +20,7 @@ import programs as programs_lib  # noqa: E402
 # Thousands of small programs, each run once or twice: compiling is nearly all of the time. XLA's
 # older code generator for CPU compiles faster than the default one.
 OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
+NUMERIC = ("layers", "gradients", "models", "training", "worked")  # Folders.
 COMPILED_AS_USERS_DO = ("training", "worked", "tests")  # Folders.
 
 
@@ -40,26 +42,35 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
   """In the short suite, keeps n cases of a test that is marked `sampled(n)`, spread evenly.
 
-  Of the eager cases of a file it keeps an eighth, the first included: each operation is compiled
-  by itself, so that they take seven times as long as the jitted ones.
+  Of the cases of any other test in NUMERIC it keeps a third, beginning with the first, second or
+  third, which depends on the name of the test: so the cases that many tests share, such as the
+  implementations of attention, are all met. Of the eager cases of a file it keeps an eighth: each
+  operation is compiled by itself, so that they take seven times as long as the jitted ones.
   """
   if config.option.markexpr != "not full":
     return
   cases, eager = {}, {}
   for item in items:
-    if item.get_closest_marker("full"):
+    if item.get_closest_marker("full") or item.get_closest_marker("every_case"):
       continue
-    if item.get_closest_marker("sampled"):
-      cases.setdefault((item.path, item.originalname), []).append(item)
-    elif "eager" in item.name.partition("[")[2]:
+    if "eager" in item.name.partition("[")[2] and not item.get_closest_marker("sampled"):
       eager.setdefault(item.path, []).append(item)
+    elif item.get_closest_marker("sampled") or item.path.parent.name in NUMERIC:
+      cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
   left_out = {item for group in eager.values() for i, item in enumerate(group) if i % 8}
   for group in cases.values():
-    n, last = group[0].get_closest_marker("sampled").args[0], len(group) - 1
-    kept = {round(last * i / max(1, n - 1)) for i in range(n)}  # The first and the last, too.
-    left_out |= {item for i, item in enumerate(group) if i not in kept}
+    left_out |= {item for i, item in enumerate(group) if i not in kept_cases(group)}
   config.hook.pytest_deselected(items=[item for item in items if item in left_out])
   items[:] = [item for item in items if item not in left_out]
+
+
+def kept_cases(group):
+  """The indices of the cases of a test that the short suite runs."""
+  last, mark = len(group) - 1, group[0].get_closest_marker("sampled")
+  if not mark:
+    return range(zlib.crc32(group[0].originalname.encode()) % min(3, len(group)), len(group), 3)
+  n = mark.args[0]
+  return {round(last * i / max(1, n - 1)) for i in range(n)}  # The first and the last, too.
 
 
 def pytest_collection_finish(session):

@@ -55,6 +55,7 @@ def test_the_libraries_compute_the_same_loss_and_gradients(network):
   np.testing.assert_allclose(ours["head"]["kernel"], model.head.weight.grad.T, atol=1e-4)
 
 
+@pytest.mark.full
 def test_different_weights_are_refused(monkeypatch):
   ours = resnet.applies(TINY)["dlx"]
 

@@ -65,6 +65,7 @@ def test_the_encoder_program_prints_and_writes_rows(tmp_path, monkeypatch, capsy
   assert "same loss" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_the_attention_program_measures_both_masks(tmp_path, monkeypatch, capsys):
   problems = [functools.partial(p, *(2, 2, 5, 4)) for p in (
       functools.partial(gradients.scaled_dot_product, wanted={}, is_causal=causal)

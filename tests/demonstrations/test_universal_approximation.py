@@ -25,6 +25,7 @@ def test_more_units_come_nearer(errors):
   assert errors["tanh"][1] < 0.03 < 0.2 < errors["tanh"][0]
 
 
+@pytest.mark.full
 def test_squares_are_no_better_than_the_best_parabola(errors):
   design = np.stack([demonstration.X**n for n in range(3)], -1)
   y = demonstration.curve(demonstration.X)

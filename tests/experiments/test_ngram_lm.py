@@ -33,6 +33,7 @@ def trained(tmp_path_factory):
   return dlx.load_run(folder / "run")
 
 
+@pytest.mark.full
 @pytest.mark.sampled(1)
 def test_the_loss_is_that_of_one_long_text(trained):
   """By a loop with dictionaries of the tables: p = q + b p'."""
@@ -92,6 +93,7 @@ def test_the_vocabulary_is_that_of_the_training_text_or_of_all(tmp_path, source,
   assert (0 in data.test["targets"]) != known
 
 
+@pytest.mark.full
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("smoothing", ["add_k", "back_off"])
 @pytest.mark.parametrize("tokens", ["characters", "byte_pairs"])

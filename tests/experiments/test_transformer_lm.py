@@ -128,6 +128,7 @@ def test_a_prompt_longer_than_the_context_is_refused():
     task.sample(variables_of(task), jax.random.key(0), prompt="z")
 
 
+@pytest.mark.full
 def test_pieces_of_text_count_their_tokens():
   task = task_of()
   pieces = list(task.sample(variables_of(task), jax.random.key(0), prompt="ab", length=13))

@@ -55,6 +55,7 @@ def test_the_elbo_is_its_integral_and_below_the_evidence(variables, batch):
     assert elbo < np.log(evidence)
 
 
+@pytest.mark.full
 def test_the_bound_of_many_samples_is_the_evidence(variables, batch):
   task = task_of(num_importance_samples=3000)
   x = batch["images"].reshape(2, -1) / 255

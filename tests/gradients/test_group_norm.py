@@ -67,6 +67,7 @@ def test_the_backward_pass_saves_x_and_nothing_else_of_its_size():
   assert kept("auto") == 1 < kept("autodiff")
 
 
+@pytest.mark.full
 def test_only_autodiff_has_a_forward_mode():
   (params, x), _ = draw()
   layer = functools.partial(norm.group_norm, params, **OPTIONS)
@@ -150,6 +151,7 @@ for spec in (PartitionSpec(("batch", "rows")), PartitionSpec("batch", "rows")):
 '''
 
 
+@pytest.mark.full
 def test_eight_devices_share_sums_and_gather_no_activation(on_eight_devices):
   # Values sent at once: one for each of the 4 channels, whose gradients are summed; with split
   # rows, for each channel of the 4 images of a device, too. A device has 512 values of x.

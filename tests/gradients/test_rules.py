@@ -49,6 +49,7 @@ def for_drawn_sizes(case, examples, test):
   run()
 
 
+@pytest.mark.every_case
 @each_case
 @shapes(3, 50)
 def test_every_cotangent_equals_that_of_jax(case, examples):

@@ -75,6 +75,7 @@ def test_mistakes_are_one_line(programs, trained, table):
     assert message in finished.err and not finished.out, finished
 
 
+@pytest.mark.full
 def test_a_prompt_from_a_file_is_continued_as_one_of_the_command_line(programs, trained, tmp_path):
   run, path = f"--workdir={trained('experiments.gru_lm:debug')}", tmp_path / "prompt.txt"
   path.write_text("def f(x):\n  return x\n\ndef\n")

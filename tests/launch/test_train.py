@@ -200,6 +200,7 @@ def test_a_sample_is_the_prompt_and_the_number_of_characters_asked_for(sample):
   assert sample("--prompt=def f(", "--length=7", "--seed=1").out == text[: len("def f(") + 7] + "\n"
 
 
+@pytest.mark.full
 def test_the_sample_of_temperature_0_does_not_depend_on_the_seed(sample):
   texts = {sample("--temperature=0", "--length=40", f"--seed={seed}").out for seed in (1, 2)}
   assert len(texts) == 1

@@ -97,6 +97,7 @@ def test_width_one_is_greedy(x64, run, tables, alpha):
     np.testing.assert_allclose(score, expected, rtol=1e-12)
 
 
+@pytest.mark.full
 def test_scores_are_those_of_the_sequences_and_other_examples_change_none(x64, tables):
   step, carry = stepper(tables)
   found = beam_search.beam_search(step, carry, batch_size=3, width=3, **SEARCH)
@@ -111,6 +112,7 @@ def test_scores_are_those_of_the_sequences_and_other_examples_change_none(x64, t
     np.testing.assert_allclose(alone.scores[0], found.scores[b], rtol=1e-12)
 
 
+@pytest.mark.full
 def test_a_search_stops_when_all_sequences_have_ended():
   """The number of steps, which the model counts through a callback."""
   counted = []

@@ -69,12 +69,14 @@ class TestImportanceWeightedBound:
       found = self.bound(self.x / 2, log_var, num_samples)
       np.testing.assert_allclose(found, self.log_evidence, atol=1e-4)
 
+  @pytest.mark.full
   def test_it_tightens_with_the_number_of_samples(self):
     mean, log_var = jnp.zeros((2, 1)), jnp.zeros((2, 1))
     one, ten, many = (self.bound(mean, log_var, k) for k in (1, 10, 300))
     assert (one < ten).all() and (ten < many).all()
     np.testing.assert_allclose(many, self.log_evidence, atol=0.02)
 
+  @pytest.mark.full
   def test_one_sample_is_the_elbo(self):
     mean, log_var = jnp.full((2, 1), 0.3), jnp.full((2, 1), -0.5)
     rng = jax.random.key(1)

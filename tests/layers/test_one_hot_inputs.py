@@ -27,6 +27,7 @@ def test_ids_and_one_hot_vectors_give_the_same_outputs(x64, cell, ids):
   tree_close(cell.scan(params, jnp.asarray(ids), lengths=lengths), expected)
 
 
+@pytest.mark.full
 @pytest.mark.sampled(1)
 @CELLS
 def test_the_folded_embedding_gives_the_outputs_and_gradients_of_lookup(x64, cell):

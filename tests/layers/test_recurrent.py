@@ -95,6 +95,7 @@ def test_a_wrong_number_of_carries_is_named():
     recurrent.scan(params, sequences(), [jnp.zeros((B, H))], cell=rnn)
 
 
+@pytest.mark.full
 def test_dropout_is_off_without_a_key_and_on_with_one():
   params = recurrent.init(jax.random.key(0), D, H, 2, cell=rnn)
   xs = jnp.asarray(sequences(), jnp.float32)

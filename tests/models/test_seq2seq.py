@@ -100,6 +100,7 @@ def test_every_parameter_has_a_gradient(case):
     assert jnp.isfinite(grad).all() and jnp.any(grad != 0), jax.tree_util.keystr(path)
 
 
+@pytest.mark.full
 @pytest.mark.sampled(1)
 def test_alignments_are_distributions_over_the_source_without_padding(case):
   model, params, source, mask, ids = case

@@ -128,6 +128,7 @@ def test_the_token_convolution_equals_a_loop_in_numpy(width, is_causal):
       np.testing.assert_allclose(y[t], expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_sown_attention_weights_are_per_head_and_zero_at_padding():
   model = small(num_layers=2)
   params, _ = make(model, IDS)

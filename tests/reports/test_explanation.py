@@ -40,6 +40,7 @@ def test_words_for_the_label_are_blue_and_against_it_red():
   assert fine[2] > fine[0] and film[0] > film[2] and min(neutral) > 240
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("count", [3, 60])
 def test_figures_of_short_and_long_documents_are_not_empty(tmp_path, count):
   found = make([f"word{i}" for i in range(count)], np.linspace(-1, 1, count))

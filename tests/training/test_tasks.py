@@ -35,6 +35,7 @@ def test_without_steps_init_fn_is_the_whole_training(get_config, tmp_path, files
   assert files.results(tmp_path) == before
 
 
+@pytest.mark.full
 def test_the_maximum_of_a_metric_can_mark_the_best(change_task, get_config, tmp_path):
   # Adam moves b by about the learning rate in each step, so it passes 2.5 early.
   def eval_fn(variables, batch, rng):

@@ -31,6 +31,7 @@ def test_sorting_by_length_leaves_the_least_padding():
     assert padding(arrays["lengths"], size) == least
 
 
+@pytest.mark.full
 def test_random_batches_of_sorted_sentences_keep_the_saving():
   """Training needs batches in a random order: `by_length` draws them from a few neighbours.
 
