@@ -5,7 +5,7 @@
 with l(m) = log(1 + e^-m), logistic regression, or max(0, 1 - m)^2, the support vector machine with
 squared hinge loss. s scales the features. The matrix x is kept as its nonzeros, by rows and by
 columns: both of its products are sums of runs of neighbouring values. Features that only one
-document has are one feature in the fit (`merge`): of n-grams, those are three quarters.
+document has are one feature in the fit (`merge`): of n-grams, those are most.
 
 Source: Fan et al., "LIBLINEAR: a library for large linear classification" (2008), whose C is
   1 / (lambda N).

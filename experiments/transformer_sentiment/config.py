@@ -3,7 +3,7 @@
 python -m launch.train --config=experiments/transformer_sentiment/config.py:PRESET --workdir=DIR
 
 imdb                  film reviews, from scratch; two CPU cores, 54 minutes: 87.91 %
-sst2                  sentences of reviews, from scratch; not measured yet
+sst2                  sentences of reviews, from scratch; 81.2 % of the validation sentences
 imdb_finetune_minilm  from a published encoder, the folder --config.init_from; 87 minutes: 92.92 %
 sst2_finetune_minilm  the same for sentences; 27 minutes: 89.22 %
 imdb_large            six wide blocks; GPU or TPU, not yet measured
