@@ -91,11 +91,19 @@ def load(
 
 
 def from_options(options) -> Splits[Documents]:
-  """`load` with options dataset, file, text_column, label_column and num_validation."""
-  return load(
+  """`load` with options dataset, file, text_column, label_column and num_validation.
+
+  With options.refit, where there is one, the validation documents are training documents, too: for
+  a last training with settings that they have chosen. What is then measured on them is of
+  documents that the model knows.
+  """
+  parts = load(
       options.dataset, file=options.file, text_column=options.text_column,
       label_column=options.label_column, num_validation=options.num_validation,
   )  # fmt: skip
+  if options.get("refit"):
+    parts = parts._replace(train=join(parts.train, parts.validation))
+  return parts
 
 
 def unlabelled(source: str) -> tuple[str, ...]:
@@ -117,15 +125,6 @@ def with_unlabelled(parts: Splits[Documents], options) -> Splits[Documents]:
   texts = unlabelled(options.dataset)
   more = Documents(texts, np.full(len(texts), -1, np.int32), parts.train.classes)
   return parts._replace(train=join(parts.train, more))
-
-
-def with_refit(parts: Splits[Documents], options) -> Splits[Documents]:
-  """The splits with the validation documents in the training split, too, if options.refit is set.
-
-  For a last training with settings that these documents have chosen: what is measured on them
-  afterwards is of documents that the model knows.
-  """
-  return parts._replace(train=join(parts.train, parts.validation)) if options.refit else parts
 
 
 def from_tfds(name: str, split: str) -> Documents:

@@ -40,8 +40,7 @@ _WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are trunc
 def load(config, assets=None) -> Data:
   """Documents as rows of words, sorted by length; for training the n-grams of each."""
   options = config.data
-  parts = documents.with_refit(documents.from_options(options), options)
-  parts = documents.with_unlabelled(parts, options)
+  parts = documents.with_unlabelled(documents.from_options(options), options)
   if assets is None:
     tokens = [word_documents.tokenize(t, lowercase=options.lowercase) for t in parts.train.texts]
     words = word_counts.count(tokens, min_count=config.model.min_count).words

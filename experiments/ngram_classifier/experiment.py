@@ -24,7 +24,7 @@ _WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are trunc
 def load(config, assets=None) -> Data:
   """Documents as rows of words, sorted by length; every word and class of the training split."""
   options = config.data
-  parts = documents.with_refit(documents.from_options(options), options)
+  parts = documents.from_options(options)
   if assets is None:
     words = word_documents.vocabulary(parts.train.texts, lowercase=options.lowercase)
     assets = {"classes": list(parts.train.classes), "words": words}

@@ -2,8 +2,8 @@
 
 import json
 import os
-import types
 
+import ml_collections
 import numpy as np
 import pytest
 
@@ -49,11 +49,13 @@ def test_columns_can_have_other_names_and_labels_can_be_numbers(tmp_path):
 @pytest.mark.parametrize("refit", [False, True])
 def test_refit_adds_the_validation_documents_to_the_training_ones_and_changes_no_other(refit):
   parts = documents.load("sentences", num_validation=40)
-  found = documents.with_refit(parts, types.SimpleNamespace(refit=refit))
+  columns = {"file": None, "text_column": "text", "label_column": "label"}
+  options = {"dataset": "sentences", "num_validation": 40, "refit": refit, **columns}
+  found = documents.from_options(ml_collections.ConfigDict(options))
   more = parts.validation.texts if refit else ()
   assert found.train.texts == parts.train.texts + more
   assert len(found.train.labels) == len(found.train.texts)
-  assert found.validation is parts.validation and found.test is parts.test
+  assert found.validation.texts == parts.validation.texts and found.test.texts == parts.test.texts
 
 
 @pytest.mark.parametrize("name, content, message", [

@@ -34,7 +34,6 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.full
-@pytest.mark.sampled(1)
 def test_the_loss_is_that_of_one_long_text(trained):
   """By a loop with dictionaries of the tables: p = q + b p'."""
   data = trained.experiment.load(trained.config, trained.assets)
@@ -94,7 +93,6 @@ def test_the_vocabulary_is_that_of_the_training_text_or_of_all(tmp_path, source,
 
 
 @pytest.mark.full
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("smoothing", ["add_k", "back_off"])
 @pytest.mark.parametrize("tokens", ["characters", "byte_pairs"])
 def test_other_methods_and_tokens_evaluate_and_sample(tmp_path, smoothing, tokens):

@@ -49,7 +49,6 @@ def check(actual, expected, tolerance=1e-11):
 
 
 @pytest.mark.full
-@pytest.mark.sampled(1)
 @both_forms
 def test_second_derivatives_agree_with_autodiff(reset_after):
   options = {"lengths": jnp.asarray([4, 2, 0]), "reset_after": reset_after}

@@ -28,7 +28,6 @@ def test_ids_and_one_hot_vectors_give_the_same_outputs(x64, cell, ids):
 
 
 @pytest.mark.full
-@pytest.mark.sampled(1)
 @CELLS
 def test_the_folded_embedding_gives_the_outputs_and_gradients_of_lookup(x64, cell):
   table = embedding.init(jax.random.key(0), 7, 3)

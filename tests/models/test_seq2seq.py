@@ -101,7 +101,6 @@ def test_every_parameter_has_a_gradient(case):
 
 
 @pytest.mark.full
-@pytest.mark.sampled(1)
 def test_alignments_are_distributions_over_the_source_without_padding(case):
   model, params, source, mask, ids = case
   found = seq2seq.alignment(model, params, source, mask, ids)
