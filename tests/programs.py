@@ -55,13 +55,14 @@ class Started:
 class Programs:
   """`programs("launch.train", "--list")` runs a program in a fork and waits for it.
 
-  `start` and `wait` do the two separately; `fresh` and `begin` use a fresh interpreter.
+  `start` and `wait` do the two separately; `fresh` and `begin` use a fresh interpreter, and no
+  `xla_flags`.
   Options of a fork: folder, timeout, float64, full (compile with all of LLVM's passes),
   signal_at (a step and the signal that it sends itself there), die (the call that changes a
   folder at which it is killed), and environment variables.
   """
 
-  def __init__(self, folder: pathlib.Path, tfds_data_dir: pathlib.Path):
+  def __init__(self, folder: pathlib.Path, tfds_data_dir: pathlib.Path, *, xla_flags: str = ""):
     self._folder, self._begun, self._numbers = folder, [], itertools.count()
     self.environment = {
         **ENVIRONMENT,
@@ -78,7 +79,8 @@ class Programs:
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**self.environment, "GLIBC_TUNABLES": ""},  # A fork must not restart the server.
+        # A fork must not restart the server.
+        env={**self.environment, "GLIBC_TUNABLES": "", "XLA_FLAGS": xla_flags},
     )
 
   def _ask(self, request: dict) -> int:
