@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(config, items):
     return
   cases, eager = {}, {}
   for item in items:
-    if item.get_closest_marker("full") or item.get_closest_marker("every_case"):
+    if item.get_closest_marker("full"):
       continue
     if "eager" in item.name.partition("[")[2] and not item.get_closest_marker("sampled"):
       eager.setdefault(item.path, []).append(item)
