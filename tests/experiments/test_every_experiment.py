@@ -41,9 +41,9 @@ def config_of(preset: str, **changes) -> ml_collections.ConfigDict:
   """A preset's config, with a name for each run or file that it requires."""
   name, _, preset = preset.partition(":")
   for key, setting in CONFIGS[name].SETTINGS.items():
-    config = CONFIGS[name].get_config(preset)
-    if setting.wrong == settings.REQUIRED == presets.flatten(config).get(key):
-      changes = {key: "runs/other", **changes}
+    if setting.wrong == settings.REQUIRED:
+      if presets.flatten(CONFIGS[name].get_config(preset)).get(key) == settings.REQUIRED:
+        changes = {key: "runs/other", **changes}
   return CONFIGS[name].get_config(preset, changes)
 
 
