@@ -181,7 +181,7 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
   axes.set_xlabel("predicted")
   axes.set_ylabel("true")
   total = max(matrix.sum(), 1)
-  axes.set_title(f"accuracy {matrix.trace() / total:.2%} of {total:,} examples", fontsize=10)
+  axes.set_title(f"accuracy {matrix.trace() / total:.2%}\n{total:,} examples", fontsize=10)
   result.set_layout_engine("tight")
   return result
 

@@ -3,7 +3,7 @@
 python -m launch.train --config=experiments/ngram_classifier/config.py:PRESET --workdir=runs/ngrams
 
 imdb              film reviews, logistic regression on naive Bayes features of 1 to 3 words;
-                  two CPU cores, 59 seconds: 91.62 %
+                  two CPU cores, 59 seconds: 91.62 % (91.80 % with data.refit)
 imdb_svm          the same by a linear support vector machine
 imdb_naive_bayes  the same by naive Bayes alone
 sst2              sentences of reviews

@@ -67,8 +67,15 @@ def test_a_confusion_matrix_shows_every_count_and_the_accuracy():
   shown = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text()
            for t in axes.texts}  # fmt: skip
   assert shown == {ij: str(n) for ij, n in np.ndenumerate(matrix) if n}
-  assert axes.get_title() == "accuracy 85.00% of 20 examples"
+  assert axes.get_title() == "accuracy 85.00%\n20 examples"
   assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_the_title_of_a_confusion_matrix_of_two_classes_is_not_cut_off():
+  figure = figures.confusion_matrix(np.diag([11_594, 11_356]), ("negative", "positive"))
+  figure.draw_without_rendering()
+  title = figure.axes[0].title.get_window_extent()
+  assert figure.bbox.x0 <= title.x0 and title.x1 <= figure.bbox.x1
 
 
 def test_image_errors_are_the_most_confident_first():
