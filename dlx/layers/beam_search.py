@@ -97,6 +97,7 @@ def beam_search(
     pad: int = 0,
     length_penalty: float = 0.0,
     num_results: int | None = None,
+    reorder: Callable | None = None,
 ) -> Found:
   """The best of the sequences that are reached by the `width` most probable beginnings.
 
@@ -115,6 +116,9 @@ def beam_search(
     length_penalty: alpha of `penalty`. Complete sequences are ranked by the penalized score,
       beginnings, which have one length, by their probability.
     num_results: R, at most K; K if None.
+    reorder: `reorder(carry, parents)`, the carry of the beginnings `parents` (B, K), where the
+      carry is that of K beginnings in a form of its own, also before the first token. None: its
+      arrays are repeated before the first token, and gathered after each.
 
   Returns:
     ids (B, R, T) and scores (B, R), the best first.
@@ -128,7 +132,9 @@ def beam_search(
   _expect(max_length, width, num_results)
   if num_results > width:
     raise ValueError(f"num_results: expected at most width={width}, got {num_results}")
-  carry = jax.tree.map(lambda x: _repeat(x, width), carry)
+  if reorder is None:
+    carry = jax.tree.map(lambda x: _repeat(x, width), carry)
+    reorder = pick
   last = jnp.full((batch_size, width), start, jnp.int32)
   dtype = _dtype(step, carry, last)
   # All beginnings are equal before the first token: one of them counts.
@@ -152,7 +158,7 @@ def beam_search(
     best, chosen = lax.top_k(total, min(2 * width, width * count))
     parents = chosen // count
     tokens = jnp.take_along_axis(tokens.reshape(batch_size, -1), chosen, -1)
-    continued = _pick(ids, parents).at[..., t].set(tokens)
+    continued = pick(ids, parents).at[..., t].set(tokens)
     ends = tokens == end
     # A search of few tokens has fewer than K that end.
     ranked = jnp.where(ends & (jnp.arange(ends.shape[-1]) < width), best, -jnp.inf)
@@ -161,8 +167,8 @@ def beam_search(
     alive, kept = lax.top_k(_padded(jnp.where(ends, -jnp.inf, best), width), width)
     kept = jnp.minimum(kept, ends.shape[-1] - 1)
     parents, last = (jnp.take_along_axis(x, kept, -1) for x in (parents, tokens))
-    carry = jax.tree.map(lambda x: _pick(x, parents), carry)
-    return t + 1, last, alive, _pick(continued, kept), complete, carry
+    carry = reorder(carry, parents)
+    return t + 1, last, alive, pick(continued, kept), complete, carry
 
   t, _, alive, ids, complete, _ = lax.while_loop(
       lambda state: (state[0] < max_length) & ~is_done(state[4], state[2]).all(),
@@ -171,6 +177,11 @@ def beam_search(
   cut = Found(ids, alive / penalty(t, length_penalty))
   found = _merge(complete, cut, is_done(complete, alive), width)
   return jax.tree.map(lambda x: x[:, :num_results], found)
+
+
+def pick(carry, rows: Int[Array, "B K"]):
+  """x[b, rows[b, k]] of each array x (B, ...) of a carry; scalars are shared."""
+  return jax.tree.map(lambda x: x[jnp.arange(len(rows))[:, None], rows] if x.ndim else x, carry)
 
 
 def _expect(max_length, width, num_results=1):
@@ -196,11 +207,6 @@ def _repeat(x, width):
   return jnp.repeat(x[:, None], width, 1) if x.ndim else x
 
 
-def _pick(x, rows):
-  """x[b, rows[b, k]] of an array (B, K, ...); scalars are shared."""
-  return x[jnp.arange(len(rows))[:, None], rows] if x.ndim else x
-
-
 def _padded(x, width):
   """x (B, M) with -inf up to `width` columns."""
   return jnp.pad(x, ((0, 0), (0, max(0, width - x.shape[-1]))), constant_values=-jnp.inf)
@@ -210,4 +216,4 @@ def _merge(found: Found, added: Found, done, width) -> Found:
   """The K best of both; where a search is done, `found`."""
   scores = jnp.where(done[:, None], -jnp.inf, added.scores)
   scores, rows = lax.top_k(jnp.concatenate([found.scores, scores], -1), width)
-  return Found(_pick(jnp.concatenate([found.ids, added.ids], 1), rows), scores)
+  return Found(pick(jnp.concatenate([found.ids, added.ids], 1), rows), scores)

@@ -29,6 +29,7 @@ def attend(
     num_heads: int,
     rotary: bool = False,
     prefix: dict[str, Float[Array, "P d_model"]] | None = None,
+    allowed: Bool[Array, "... T S"] | None = None,
 ) -> tuple[Float[Array, "... T d_model"], dict[str, Array]]:
   """`attention.multi_head(..., is_causal=True)` of T tokens that follow `position` cached ones.
 
@@ -45,6 +46,9 @@ def attend(
     rotary: as for `attention.multi_head`.
     prefix: of `prefixes.init`; the result is then that of `prefixes.multi_head`. The cache has
       only the tokens.
+    allowed: the T tokens are alternatives for position p, as in beam search, and their rows are
+      T p, ..., T p + T - 1. True at the rows that each attends to: its own, and those of the
+      tokens that it continues.
 
   Returns:
     (y (..., T, d_model), the cache with p + T tokens).
@@ -53,15 +57,20 @@ def attend(
     2.4, for incremental inference.
   """
   query, key, value = attention.project(params, x, num_heads=num_heads)
-  positions = position + jnp.arange(x.shape[-2])
+  row, positions = position, position + jnp.arange(x.shape[-2])
+  if allowed is not None:
+    row, positions = position * x.shape[-2], jnp.full(x.shape[-2], position)
   if rotary:
     query, key = (positional.rotary(heads, positions) for heads in (query, key))
 
   def write(rows, new):
-    return lax.dynamic_update_slice_in_dim(rows, new.astype(rows.dtype), position, -2)
+    return lax.dynamic_update_slice_in_dim(rows, new.astype(rows.dtype), row, -2)
 
   cache = {"key": write(cache["key"], key), "value": write(cache["value"], value)}
-  allowed = jnp.arange(cache["key"].shape[-2]) <= positions[:, None]
+  if allowed is None:
+    allowed = jnp.arange(cache["key"].shape[-2]) <= positions[:, None]
+  else:
+    allowed = allowed[..., None, :, :]  # For all heads.
   key, value = cache["key"], cache["value"]
   if prefix is not None:
     allowed = prefixes.extend_mask(prefix, allowed, key.shape[-2])

@@ -39,6 +39,8 @@ class ConvolutionalPair(nn.Module):
   max_length: int = 512
   dropout_rate: float = 0.0
 
+  reorder = None  # Beams are arrays (B, K, ...) of the carry.
+
   def setup(self):
     """Draws all parameters; the two methods share them."""
     d, width = self.d_model, self.kernel_size * self.d_model
@@ -66,8 +68,8 @@ class ConvolutionalPair(nn.Module):
     carry = {"position": jnp.zeros((), jnp.int32), "windows": [zeros] * self.num_layers}
     return memory, carry
 
-  def start(self, memory: dict, carry: dict) -> tuple[dict, dict]:
-    """(memory, carry) for reading one token after the other: the same."""
+  def start(self, memory: dict, carry: dict, width: int | None = None) -> tuple[dict, dict]:
+    """(memory, carry) for reading one token after the other: the same, also for beams."""
     return memory, carry
 
   def decode(

@@ -39,6 +39,8 @@ class RecurrentPair(nn.Module):
   attention: str = "additive"
   dropout_rate: float = 0.0
 
+  reorder = None  # Beams are arrays (B, K, ...) of the carry.
+
   def setup(self):
     """Draws all parameters; the two methods share them."""
     cell, d = recurrent.CELLS[self.cell], self.d_model
@@ -71,8 +73,8 @@ class RecurrentPair(nn.Module):
       memory["keys"] = alignment.project(self.align, xs)
     return memory, carry
 
-  def start(self, memory: dict, carry: list) -> tuple[dict, list]:
-    """(memory, carry) for reading one token after the other: the same."""
+  def start(self, memory: dict, carry: list, width: int | None = None) -> tuple[dict, list]:
+    """(memory, carry) for reading one token after the other: the same, also for beams."""
     return memory, carry
 
   def decode(

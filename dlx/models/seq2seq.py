@@ -5,11 +5,12 @@ networks between the embeddings and the output layer are recurrent, convolutiona
 transformers; they have the same three methods.
 
   encode(table, source, mask, train) -> (memory, carry)
-  start(memory, carry) -> (memory, carry)                       before reading token by token
+  start(memory, carry, width) -> (memory, carry)                before reading token by token
   decode(table, memory, carry, ids, train) -> (carry, states)   of ids after those in the carry
 
 The memory belongs to the source, (B, ...), the carry to a target; of several targets of a source
-(beams) ids and the arrays of the carry have more dimensions after B.
+(beams) ids and the arrays of the carry have more dimensions after B. For a beam search `start` is
+given its width, and `reorder` is that of `beam_search`: a transformer's beams share a cache.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
-from dlx.layers import embedding, linear
+from dlx.layers import beam_search, embedding, linear
 from dlx.models.convolutional_seq2seq import ConvolutionalPair
 from dlx.models.recurrent_seq2seq import RecurrentPair
 from dlx.models.transformer import Transformer
@@ -46,18 +47,27 @@ class TransformerPair(nn.Module):
     states = self.encoder(source, mask, table=table, train=train)
     return {"context": states, "mask": mask}, None
 
-  def start(self, memory: dict, carry: None) -> tuple[dict, dict]:
+  def start(self, memory: dict, carry: None, width: int | None = None) -> tuple[dict, dict]:
     """The memory with keys and values in place of the states, and an empty cache."""
     context = self.decoder.project_context(memory["context"])
-    return {**memory, "context": context}, self.decoder.init_cache(memory["mask"].shape[:1])
+    return {**memory, "context": context}, self.decoder.init_cache(memory["mask"].shape[:1], width)
 
   def decode(
       self, table: dict, memory: dict, carry, ids: Int[Array, "B ... T"], train: bool = False
   ) -> tuple[Any, Float[Array, "B ... T D"]]:
     """(carry, states) of target tokens after those in the carry."""
-    inputs = ids, None, memory["context"], memory["mask"]
-    found = self.decoder(*inputs, table=table, cache=carry, train=train)
-    return (None, found) if carry is None else found[::-1]
+    context, options = (memory["context"], memory["mask"]), {"table": table, "train": train}
+    if carry is None:
+      return None, self.decoder(ids, None, *context, **options)
+    if "ancestors" in carry:  # ids (B, K, 1).
+      states, carry = self.decoder(ids[..., 0], None, *context, cache=carry, **options)
+      return carry, states[..., None, :]
+    return self.decoder(ids, None, *context, cache=carry, **options)[::-1]
+
+  @staticmethod
+  def reorder(carry: dict, parents: Int[Array, "B K"]) -> dict:
+    """The carry of the beams `parents`."""
+    return {**carry, "ancestors": beam_search.pick(carry["ancestors"], parents)}
 
 
 class Seq2Seq(nn.Module):
@@ -106,9 +116,11 @@ class Seq2Seq(nn.Module):
     memory, carry = self.pair.encode(self.source_embedding, source, mask, train)
     return self._logits(self.pair.decode(self.embedding, memory, carry, ids, train)[1])
 
-  def encode(self, source: Int[Array, "B S"], mask: Bool[Array, "B S"]) -> tuple[dict, Any]:
-    """(memory, carry), from which `decode` continues."""
-    return self.pair.start(*self.pair.encode(self.source_embedding, source, mask))
+  def encode(
+      self, source: Int[Array, "B S"], mask: Bool[Array, "B S"], width: int | None = None
+  ) -> tuple[dict, Any]:
+    """(memory, carry), from which `decode` continues; the carry of a beam search of this width."""
+    return self.pair.start(*self.pair.encode(self.source_embedding, source, mask), width)
 
   def decode(
       self, memory: dict, carry, ids: Int[Array, "B ... T"]

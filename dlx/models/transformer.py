@@ -86,7 +86,12 @@ class Transformer(nn.Module):
     if segments is not None and not self.num_segments:
       raise ValueError("segments: expected None, since num_segments is 0")
     position = 0 if cache is None else cache["position"]
-    x, caches = self._embed(ids, position, segments, table), []
+    allowed, caches, length = None, [], ids.shape[-1]
+    if cache is not None and "ancestors" in cache:
+      allowed, length = self._add_beams(cache["ancestors"], position), 1
+      x = self._embed(ids[..., None], position, segments, table)[..., 0, :]
+    else:
+      x = self._embed(ids, position, segments, table)
     if not self.norm_first:
       x = norm.layer_norm(self.param("embedding_norm", norm.init, self.d_model), x, eps=self.eps)
     if train:
@@ -113,14 +118,16 @@ class Transformer(nn.Module):
         x = block(x, mask, memory, context_mask, train=train)
       else:
         blocks = cache["blocks"][i]
-        x, blocks = block(x, None, memory, context_mask, cache=blocks, position=position)
+        at = {"cache": blocks, "position": position, "allowed": allowed}
+        x, blocks = block(x, None, memory, context_mask, **at)
         caches.append(blocks)
     x = x.astype(wide)
     if self.norm_first:
       x = norm.layer_norm(self.param("final_norm", norm.init, self.d_model), x, eps=self.eps)
     if cache is None:
       return x
-    return x, {"position": position + ids.shape[-1], "blocks": caches}
+    cache = {"position": position + length, "blocks": caches}
+    return x, cache if allowed is None else {**cache, "ancestors": allowed}
 
   def project_context(self, context: Float[Array, "... T_context D"]) -> list[dict[str, Array]]:
     """The keys and values of each block's cross-attention, which may replace the context.
@@ -135,22 +142,41 @@ class Transformer(nn.Module):
         for p in params
     ]
 
-  def init_cache(self, batch_shape: tuple[int, ...] = ()) -> dict:
-    """An empty cache for max_length tokens of a causal transformer; see dlx.layers.kv_cache."""
+  def init_cache(self, batch_shape: tuple[int, ...] = (), width: int | None = None) -> dict:
+    """An empty cache for max_length tokens of a causal transformer; see dlx.layers.kv_cache.
+
+    With a `width`, K, the ids of a call are the next tokens (..., K) of K beams. Each token stays
+    where it was written, and "ancestors", True at the tokens of each beam (..., K, K max_length),
+    is all that has to be reordered when beams are replaced.
+
+    Raises:
+      ValueError: the transformer is not causal, or has a token convolution and a width.
+    """
     if not self.is_causal:
       raise ValueError("is_causal: expected True, since other tokens change with those after them")
-    dtype = self.dtype or jnp.float32
+    if width is not None and self.conv_width > 1:
+      raise ValueError("width: expected None, since conv_width is above 1")
+    dtype, length = self.dtype or jnp.float32, self.max_length * (width or 1)
     heads = {"num_heads": self.num_heads, "d_model": self.d_model, "dtype": dtype}
 
     def of_block():
-      cache = {"attention": kv_cache.init(batch_shape, self.max_length, **heads)}
+      cache = {"attention": kv_cache.init(batch_shape, length, **heads)}
       if self.conv_width > 1:
         window = (*batch_shape, self.conv_width - 1, self.d_model)
         cache["window"] = jnp.zeros(window, dtype)
       return cache
 
     blocks = [of_block() for _ in range(self.num_layers)]
-    return {"position": jnp.zeros((), jnp.int32), "blocks": blocks}
+    cache = {"position": jnp.zeros((), jnp.int32), "blocks": blocks}
+    if width is not None:
+      cache["ancestors"] = jnp.zeros((*batch_shape, width, length), bool)
+    return cache
+
+  def _add_beams(self, ancestors, position):
+    """The ancestors with the tokens that are read at `position`, one of each beam."""
+    width, length = ancestors.shape[-2:]
+    own = position * width + jnp.arange(width)
+    return ancestors | (jnp.arange(length) == own[:, None])
 
   def _embed(self, ids, position, segments, table):
     if table is None:

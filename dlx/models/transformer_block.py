@@ -74,6 +74,7 @@ class Block(nn.Module):
       *,
       cache: dict[str, Array] | None = None,
       position: Int[Array, ""] | int = 0,
+      allowed: Bool[Array, "... T S"] | None = None,
       train: bool = False,
   ) -> Float[Array, "... T D"] | tuple[Float[Array, "... T D"], dict[str, Array]]:
     """Maps x to the same shape.
@@ -89,6 +90,7 @@ class Block(nn.Module):
       context_mask: True at valid tokens of the context, `(..., T_context)`.
       cache: of a causal block, see `Transformer.init_cache`; returned with x added.
       position: the number of tokens in the cache.
+      allowed: rows of the cache, see `kv_cache.attend`.
       train: draw dropout masks, from the key "dropout".
     """
     d = x.shape[-1]
@@ -104,7 +106,7 @@ class Block(nn.Module):
       options = {"mask": keys, "is_causal": self.is_causal}
       if cache is not None:
         y, cache["attention"] = kv_cache.attend(
-            params, x, cache["attention"], position, prefix=prefix, **heads
+            params, x, cache["attention"], position, prefix=prefix, allowed=allowed, **heads
         )
         return y
       if self.is_mutable_collection("attention") and not self.is_initializing():

@@ -58,6 +58,8 @@ def test_tokens_read_in_pieces_have_the_states_of_one_pass(positions, conv_width
 def test_a_cache_needs_a_causal_model():
   with pytest.raises(ValueError, match="is_causal: expected True"):
     Transformer(8, 12, 2, 2, 16).init_cache()
+  with pytest.raises(ValueError, match="width: expected None, since conv_width is above 1"):
+    Transformer(8, 12, 2, 2, 16, is_causal=True, conv_width=2).init_cache((), 4)
 
 
 @pytest.mark.sampled(2)

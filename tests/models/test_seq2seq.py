@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlx.layers import alignment
+from dlx.layers import alignment, beam_search
 from dlx.models import seq2seq
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -71,6 +71,44 @@ def test_token_by_token_the_logits_of_beams_are_those_of_the_whole_targets(case)
   found = jnp.moveaxis(by_token(params), 0, -2)  # (B, 2, T, V)
   for k in range(2):
     close(found[:, k], whole(model)(params, source, mask, targets[:, k]))
+
+
+@pytest.mark.parametrize("positions", ["rotary", pytest.param("learned", marks=pytest.mark.full)])
+def test_the_beams_of_a_transformer_share_a_cache(positions):
+  """Beams that replace others continue the tokens of these, not those of their own place."""
+  options = {**OPTIONS["transformer"], "positions": positions}
+  model = seq2seq.make(options, V, V, max_length=8)
+  rng = np.random.default_rng(0)
+  source, drawn_ids = (jnp.asarray(rng.integers(3, V, n), jnp.int32) for n in ((B, S), (B, 3, T)))
+  parents = jnp.asarray(rng.integers(0, 3, (T, B, 3)), jnp.int32)
+  mask = jnp.arange(S) < jnp.array([5, 3, 1])[:, None]
+  params = drawn.variables(
+      model.init, jax.random.key(0), source, mask, drawn_ids[:, 0], dtype=float
+  )["params"]
+
+  @jax.jit
+  def by_token(params):
+    memory, carry = model.apply({"params": params}, source, mask, 3, method="encode")
+
+    def step(state, inputs):
+      carry, read = state
+      t, ids, parents = inputs
+      logits, carry = model.apply(
+          {"params": params}, memory, carry, ids[..., None], method="decode"
+      )
+      carry = model.pair.reorder(carry, parents)
+      read = read.at[..., t].set(ids)
+      return (carry, beam_search.pick(read, parents)), (logits[..., 0, :], read)
+
+    inputs = jnp.arange(T), jnp.moveaxis(drawn_ids, -1, 0), parents
+    read = jnp.zeros((B, 3, T), jnp.int32)
+    return jax.lax.scan(step, (carry, read), inputs)[1]
+
+  found, read = by_token(params)  # (T, B, 3, V) and (T, B, 3, T)
+  for t in range(1, T):
+    assert not (read[t] == drawn_ids.at[..., t + 1 :].set(0)).all()  # Beams were replaced.
+  for t, k in np.ndindex(T, 3):
+    close(found[t, :, k], whole(model)(params, source, mask, read[t, :, k])[:, t])
 
 
 @pytest.mark.sampled(1)

@@ -1,0 +1,82 @@
+"""Greedy and beam search with the network of experiments/seq2seq:translation.
+
+  python -m benchmarks.beam_search [--rounds=7] [--output=beam_search.json]
+
+The network has drawn parameters, reads 128 sources of 24 tokens and writes targets of 40: the end
+of a sequence is given no probability, so that all searches take the same number of steps. The
+table has the time of a batch, beside that of greedy search.
+"""
+
+import json
+import pathlib
+
+from absl import app, logging
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+
+from benchmarks import timing
+from dlx import doctor, malloc
+from dlx.data import pairs
+from dlx.layers import beam_search
+from dlx.models import seq2seq
+from experiments.seq2seq import config as configs
+
+BATCH, SOURCE, WIDTHS = 128, 24, (2, 4, 8)
+
+
+def make_searches() -> dict:
+  """For each search a call that waits for its targets."""
+  config = configs.get_config("translation")
+  size, length = config.data.vocab_size, config.data.max_length
+  model = seq2seq.make({**config.model, "shared": True}, size, size, length)
+  source = jax.random.randint(jax.random.key(0), (BATCH, SOURCE), pairs.END + 1, size)
+  params = model.init(jax.random.key(1), source, source > 0, source)["params"]
+  params["output"]["bias"] = jnp.zeros(size).at[pairs.END].set(-1e9)
+
+  def search(params, source, width):
+    inputs = source, source > 0, width
+    memory, carry = model.apply({"params": params}, *inputs, method="encode")
+
+    def step(carry, ids):
+      logits, carry = model.apply(
+          {"params": params}, memory, carry, ids[..., None], method="decode"
+      )
+      return carry, logits[..., 0, :]
+
+    options = {
+        "batch_size": BATCH, "max_length": length, "start": pairs.START, "end": pairs.END,
+    }  # fmt: skip
+    if width is None:
+      return beam_search.greedy_search(step, carry, **options)
+    beams = {"width": width, "num_results": 1, "reorder": model.pair.reorder}
+    return beam_search.beam_search(step, carry, **beams, **options)
+
+  compiled = jax.jit(search, static_argnums=2)
+  names = {"greedy": None, **{f"{k} beams": k for k in WIDTHS}}
+  return {
+      name: lambda width=width: jax.block_until_ready(compiled(params, source, width))
+      for name, width in names.items()
+  }
+
+
+def main(argv: list[str]) -> None:
+  """Measures, prints, and writes --output."""
+  malloc.restart()
+  if len(argv) > 1:
+    raise app.UsageError(f"unknown argument {argv[1]}")
+  logging.set_verbosity(logging.WARNING)
+  seconds = timing.fastest(make_searches(), timing.ROUNDS.value)
+  rows = [
+      {"library": name, "ms": 1e3 * s, "divided_by_greedy": s / seconds["greedy"]}
+      for name, s in seconds.items()
+  ]
+  columns = {"ms": ",.0f", "divided_by_greedy": ".2f"}
+  Console(width=120).print(timing.table(f"{BATCH} sources", rows, columns))
+  if timing.OUTPUT.value:
+    result = {"machine": doctor.environment(), "rows": rows}
+    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+  app.run(main)
