@@ -28,6 +28,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.attention
 	$(BIN)/python -m benchmarks.transformer
 	$(BIN)/python -m benchmarks.gpt
+	$(BIN)/python -m benchmarks.beam_search
 	$(BIN)/python -m benchmarks.sharding
 
 # A mark for each set of extras, so that it is installed once and again when setup.py changes.

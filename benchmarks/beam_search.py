@@ -7,6 +7,7 @@ of a sequence is given no probability, so that all searches take the same number
 table has the time of a batch, beside that of greedy search.
 """
 
+import functools
 import json
 import pathlib
 
@@ -18,7 +19,6 @@ from rich.console import Console
 from benchmarks import timing
 from dlx import doctor, malloc
 from dlx.data import pairs
-from dlx.layers import beam_search
 from dlx.models import seq2seq
 from experiments.seq2seq import config as configs
 
@@ -34,28 +34,15 @@ def make_searches() -> dict:
   params = model.init(jax.random.key(1), source, source > 0, source)["params"]
   params["output"]["bias"] = jnp.zeros(size).at[pairs.END].set(-1e9)
 
+  options = {"max_length": length, "start": pairs.START, "end": pairs.END}
+
+  @functools.partial(jax.jit, static_argnums=2)
   def search(params, source, width):
-    inputs = source, source > 0, width
-    memory, carry = model.apply({"params": params}, *inputs, method="encode")
+    return seq2seq.search(model, params, source, source > 0, width=width, **options)
 
-    def step(carry, ids):
-      logits, carry = model.apply(
-          {"params": params}, memory, carry, ids[..., None], method="decode"
-      )
-      return carry, logits[..., 0, :]
-
-    options = {
-        "batch_size": BATCH, "max_length": length, "start": pairs.START, "end": pairs.END,
-    }  # fmt: skip
-    if width is None:
-      return beam_search.greedy_search(step, carry, **options)
-    beams = {"width": width, "num_results": 1, "reorder": model.pair.reorder}
-    return beam_search.beam_search(step, carry, **beams, **options)
-
-  compiled = jax.jit(search, static_argnums=2)
   names = {"greedy": None, **{f"{k} beams": k for k in WIDTHS}}
   return {
-      name: lambda width=width: jax.block_until_ready(compiled(params, source, width))
+      name: lambda width=width: jax.block_until_ready(search(params, source, width))
       for name, width in names.items()
   }
 

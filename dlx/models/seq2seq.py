@@ -14,6 +14,7 @@ given its width, and `reorder` is that of `beam_search`: a transformer's beams s
 """
 
 from collections.abc import Mapping
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -167,6 +168,42 @@ def make(
       options["max_length"] = max_length
     pair = ARCHITECTURES[architecture](**options)
   return Seq2Seq(pair, source_size, target_size, options["d_model"], shared, tied)
+
+
+def search(
+    model: Seq2Seq,
+    params,
+    source: Int[Array, "B S"],
+    mask: Bool[Array, "B S"],
+    *,
+    width: int | None = None,
+    **options,
+) -> beam_search.Found:
+  """The targets of `beam_search.greedy_search`, or the best ones of `width` beams.
+
+  Args:
+    model, params: the network.
+    source: ids of the sources.
+    mask: True at their tokens.
+    width: K, or None for greedy search.
+    **options: max_length, start, end, pad and length_penalty of the search.
+
+  Returns:
+    ids (B, max_length) and scores (B,).
+  """
+  apply = functools.partial(model.apply, {"params": params})
+  memory, carry = apply(source, mask, width, method="encode")
+
+  def step(carry, ids):
+    logits, carry = apply(memory, carry, ids[..., None], method="decode")
+    return carry, logits[..., 0, :]
+
+  options["batch_size"] = len(source)
+  if width is None:
+    return beam_search.greedy_search(step, carry, **options)
+  beams = {"width": width, "num_results": 1, "reorder": model.pair.reorder}
+  found = beam_search.beam_search(step, carry, **beams, **options)
+  return jax.tree.map(lambda x: x[:, 0], found)
 
 
 def alignment(

@@ -12,7 +12,7 @@ import dlx
 from dlx.data import batches, bucketing, pairs, spans
 from dlx.distributed import processes
 from dlx.experiment import Data, Loss, Task
-from dlx.layers import beam_search, losses
+from dlx.layers import losses
 from dlx.metrics import translation
 from dlx.models import generation, seq2seq
 from dlx.reports import alignment
@@ -60,9 +60,9 @@ def make(config, assets) -> Task:
   def apply_model(variables, *args, **options):
     return model.apply({"params": variables["params"]}, *args, **options)
 
-  def read(variables, ids, width=None):
-    """(memory, carry) after the source, for `width` beams."""
-    return apply_model(variables, ids, ids != pairs.PAD, width, method="encode")
+  def read(variables, ids):
+    """(memory, carry) after the source."""
+    return apply_model(variables, ids, ids != pairs.PAD, method="encode")
 
   def inputs_of(target_ids):
     return jnp.pad(target_ids[:, :-1], ((0, 0), (1, 0)), constant_values=pairs.START)
@@ -98,18 +98,8 @@ def make(config, assets) -> Task:
     }  # fmt: skip
 
     def search(variables, batch, rng):
-      memory, carry = read(variables, batch["source"], width or None)
-
-      def step(carry, ids):
-        logits, carry = apply_model(variables, memory, carry, ids[..., None], method="decode")
-        return carry, logits[..., 0, :]
-
-      size = len(batch["source"])
-      if not width:
-        return beam_search.greedy_search(step, carry, batch_size=size, **options)
-      beams = {"width": width, "num_results": 1, "reorder": model.pair.reorder}
-      found = beam_search.beam_search(step, carry, batch_size=size, **beams, **options)
-      return jax.tree.map(lambda x: x[:, 0], found)
+      inputs = variables["params"], batch["source"], batch["source"] != pairs.PAD
+      return seq2seq.search(model, *inputs, width=width or None, **options)
 
     return search
 

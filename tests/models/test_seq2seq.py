@@ -1,5 +1,7 @@
 """Encoders with decoders: reading a target whole, token by token, and as beams."""
 
+import functools
+
 import drawn
 import jax
 import jax.numpy as jnp
@@ -74,8 +76,8 @@ def test_token_by_token_the_logits_of_beams_are_those_of_the_whole_targets(case)
 
 
 @pytest.mark.parametrize("positions", ["rotary", pytest.param("learned", marks=pytest.mark.full)])
-def test_the_beams_of_a_transformer_share_a_cache(positions):
-  """Beams that replace others continue the tokens of these, not those of their own place."""
+def test_beams_that_replace_others_continue_their_tokens(positions):
+  """In the cache that the beams of a transformer share."""
   options = {**OPTIONS["transformer"], "positions": positions}
   model = seq2seq.make(options, V, V, max_length=8)
   rng = np.random.default_rng(0)
@@ -109,6 +111,30 @@ def test_the_beams_of_a_transformer_share_a_cache(positions):
     assert not (read[t] == drawn_ids.at[..., t + 1 :].set(0)).all()  # Beams were replaced.
   for t, k in np.ndindex(T, 3):
     close(found[t, :, k], whole(model)(params, source, mask, read[t, :, k])[:, t])
+
+
+def test_a_search_with_a_shared_cache_finds_what_one_with_gathered_caches_does():
+  model = seq2seq.make(OPTIONS["transformer"], V, V, max_length=8)
+  source = jnp.asarray(np.random.default_rng(0).integers(3, V, (16, S)), jnp.int32)
+  mask = source > 0
+  variables = drawn.variables(model.init, jax.random.key(3), source, mask, source, dtype=float)
+
+  @functools.partial(jax.jit, static_argnums=(1, 2))
+  def search(variables, width, reorder):
+    memory, carry = model.apply(variables, source, mask, width, method="encode")
+
+    def step(carry, ids):
+      logits, carry = model.apply(variables, memory, carry, ids[..., None], method="decode")
+      return carry, logits[..., 0, :]
+
+    return beam_search.beam_search(
+        step, carry, batch_size=16, width=3, max_length=7, start=1, end=2, reorder=reorder
+    )
+
+  expected = search(variables, None, None)
+  found = search(variables, 3, model.pair.reorder)
+  np.testing.assert_array_equal(found.ids, expected.ids)
+  close(found.scores, expected.scores)
 
 
 @pytest.mark.sampled(1)
