@@ -4,8 +4,8 @@ python -m launch.train --config=experiments/ngram_classifier/config.py:PRESET --
 
 imdb              film reviews, logistic regression on naive Bayes features of 1 to 3 words;
                   two CPU cores, 59 seconds: 91.62 % (91.80 % with data.refit)
-imdb_svm          the same by a linear support vector machine
-imdb_naive_bayes  the same by naive Bayes alone
+imdb_svm          the same by a linear support vector machine: 91.45 %
+imdb_naive_bayes  the same by naive Bayes alone: 88.03 %
 sst2              sentences of reviews
 debug             seconds, on generated sentences; for tests
 
