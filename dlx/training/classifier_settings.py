@@ -16,6 +16,9 @@ def runs(*examples: str, optional: bool = False) -> Setting:
   return Setting(default, str, is_valid, hint, REQUIRED, optional, example=",".join(examples))
 
 
+REFIT = {
+    "data.refit": flag(False),  # Train on the validation documents, too, once settings are chosen.
+}
 DISTILLATION = {
     "teacher": runs("experiments.ngram_classifier:debug", optional=True),
     "distillation.weight": number(0.5, high=1.0),  # Of the teacher; the labels have the rest.

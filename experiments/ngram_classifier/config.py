@@ -14,14 +14,12 @@ data.text_column and data.label_column. README.md has the measurements.
 """
 
 from dlx import presets, settings
-from dlx.settings import Rule, count, flag, number, one_of, positive
+from dlx.settings import Rule, count, number, one_of, positive
+from dlx.training.classifier_settings import REFIT
 from experiments.transformer_sentiment.config import DATA
 
 _NAMES = ("file", "text_column", "label_column", "dataset", "num_validation", "lowercase")
-DOCUMENTS = {
-    **{f"data.{name}": DATA[f"data.{name}"] for name in _NAMES},
-    "data.refit": flag(False),  # Train on the validation documents, too, once settings are chosen.
-}
+DOCUMENTS = {**{f"data.{name}": DATA[f"data.{name}"] for name in _NAMES}, **REFIT}
 FITTED = {"when": ("model.fit", ("logistic", "squared_hinge"))}
 SETTINGS = {
     **DOCUMENTS,

@@ -13,13 +13,14 @@ on a .csv, .tsv or .jsonl file with the columns data.text_column and data.label_
 from dlx import presets, settings
 from dlx.models import recurrent_classifier, word_start
 from dlx.settings import count, one_of, rate
-from dlx.training.classifier_settings import DISTILLATION, DISTILLATION_RULE
+from dlx.training.classifier_settings import DISTILLATION, DISTILLATION_RULE, REFIT
 from experiments.transformer_sentiment.config import DATA
 
 SETTINGS = {
     **word_start.SETTINGS,
     **DISTILLATION,
     **DATA,
+    **REFIT,
     "data.tokens": one_of("words", "byte_pairs"),
     "data.word_dropout": rate(0.1),  # The fraction of tokens replaced by [UNK] in training.
     "model.cell": one_of("lstm", "gru", "rnn"),
