@@ -1,4 +1,8 @@
-"""Settings that name runs of document classifiers: teachers, members of an ensemble."""
+"""Settings of document classifiers: runs as teachers and members of an ensemble, the last training.
+
+A classifier that is trained with data.refit chooses its checkpoint by documents that it knows, so
+that its number of steps has to be chosen before, without data.refit.
+"""
 
 from dlx.settings import REQUIRED, Rule, Setting, flag, number, positive
 

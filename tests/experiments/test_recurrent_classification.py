@@ -47,6 +47,13 @@ def test_words_or_byte_pairs_are_learned_from_the_training_documents():
   assert len(found["byte_pairs"]) > 4 and "[UNK]" not in found["byte_pairs"][-3:]
 
 
+def test_a_last_training_has_the_validation_documents_too():
+  without, refit = (experiment.load(get_config("debug", {"data.refit": v})) for v in (False, True))
+  more = [*without.train["text"], *without.validation["text"]]
+  assert sorted(refit.train["text"]) == sorted(more) and len(more) > len(without.train["text"])
+  assert list(refit.validation["text"]) == list(without.validation["text"])
+
+
 def test_a_table_of_ones_own_is_read(tmp_path):
   rows = "".join(f"text number {i},{'abc'[i % 3]}\n" for i in range(60))
   (tmp_path / "mine.csv").write_text("words,kind\n" + rows)
