@@ -55,6 +55,14 @@ def train_words(
   return _trained(models.WordLevel(unk_token=UNKNOWN), trainer, texts, lowercase)
 
 
+def of_words(words: Sequence[str], *, lowercase: bool = True) -> tokenizers.Tokenizer:
+  """The tokenizer of `train_words` whose `words` are these."""
+  vocab = {token: i for i, token in enumerate((*SPECIAL, *words))}
+  tokenizer = _splitting(models.WordLevel(vocab, unk_token=UNKNOWN), lowercase)
+  tokenizer.add_special_tokens(list(SPECIAL))
+  return _framing(tokenizer)
+
+
 def _expect_room(vocab_size: int) -> int:
   if vocab_size <= len(SPECIAL):
     raise UserError(
@@ -65,10 +73,19 @@ def _expect_room(vocab_size: int) -> int:
 
 
 def _trained(model, trainer, texts: Iterable[str], lowercase: bool) -> tokenizers.Tokenizer:
+  tokenizer = _splitting(model, lowercase)
+  tokenizer.train_from_iterator(texts, trainer)
+  return _framing(tokenizer)
+
+
+def _splitting(model, lowercase: bool) -> tokenizers.Tokenizer:
   tokenizer = tokenizers.Tokenizer(model)
   tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-  tokenizer.train_from_iterator(texts, trainer)
+  return tokenizer
+
+
+def _framing(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
   ends = [(token, tokenizer.token_to_id(token)) for token in (FIRST, LAST)]
   tokenizer.post_processor = processors.TemplateProcessing(f"{FIRST} $A {LAST}", None, ends)
   return tokenizer

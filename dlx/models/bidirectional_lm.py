@@ -19,6 +19,7 @@ import optax
 
 from dlx.layers import embedding, recurrent
 from dlx.layers.dropout import dropout
+from dlx.models import sampled_softmax
 
 
 class Outputs(NamedTuple):
@@ -27,11 +28,14 @@ class Outputs(NamedTuple):
   Attributes:
     layers: `(..., L + 1, T, 2D)`: of each word the embedding, twice, and the states
       [forward, backward] of each layer.
+    last: the states of the last layer that predict w_1 ... w_T+1 and w_0 ... w_T, two arrays
+      `(..., T + 1, D)`.
     forward: logits of w_1 ... w_T+1, `(..., T + 1, V + 1)`; V is the boundary.
     backward: logits of w_0 ... w_T.
   """
 
   layers: Float[Array, "... L T D"]
+  last: tuple[Float[Array, "... T D"], Float[Array, "... T D"]]
   forward: Float[Array, "... T V"]
   backward: Float[Array, "... T V"]
 
@@ -77,7 +81,8 @@ class BidirectionalLM(nn.Module):
     backward = self._states("backward", x, lengths + 2, train)
     layers = [jnp.concatenate(pair, -1)[..., 1:-1, :] for pair in zip(forward, backward)]
     last = forward[-1][..., :-1, :], backward[-1][..., 1:, :]
-    return Outputs(jnp.stack(layers, -3), *(embedding.logits(table, h) + bias for h in last))
+    logits = (embedding.logits(table, h) + bias for h in last)  # Not computed if not used.
+    return Outputs(jnp.stack(layers, -3), last, *logits)
 
   def _states(self, name, x, lengths, train):
     """x and the states of each layer of a direction; with train, all of them dropped."""
@@ -97,8 +102,38 @@ def nats(
     outputs: Outputs, ids: Int[Array, "... T"], lengths: Int[Array, "..."]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
   """(forward, backward): the nats of each sentence, of n + 1 predictions."""
-  words = framed(ids, lengths, outputs.forward.shape[-1] - 1)
-  valid = jnp.arange(words.shape[-1] - 1) <= lengths[..., None]
   each = optax.softmax_cross_entropy_with_integer_labels
-  pairs = (outputs.forward, words[..., 1:]), (outputs.backward, words[..., :-1])
-  return tuple(jnp.where(valid, each(*pair), 0).sum(-1) for pair in pairs)
+  return _sums(each, (outputs.forward, outputs.backward), ids, lengths, outputs.forward.shape[-1])
+
+
+def sampled_nats(
+    rng: jax.Array,
+    params: dict,
+    outputs: Outputs,
+    ids: Int[Array, "... T"],
+    lengths: Int[Array, "..."],
+    count: int,
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+  """`nats` estimated from `count` words drawn at random, as many for each direction."""
+  table, size = params["words"]["embedding"], len(params["bias"])
+  rngs = iter(jax.random.split(rng))
+
+  def each(states, words):
+    # The ids are those of words by descending frequency, but the boundary, the last one.
+    ranks = sampled_softmax.draw(next(rngs), count, size)
+    rows = (ranks - 1) % size
+    return sampled_softmax.cross_entropy(
+        states, (words + 1) % size, ranks, size,
+        target_rows=(table[words], params["bias"][words]),
+        drawn_rows=(table[rows], params["bias"][rows]),
+    )  # fmt: skip
+
+  return _sums(each, outputs.last, ids, lengths, size)
+
+
+def _sums(each, directions, ids, lengths, size):
+  """Over the predictions of each sentence, of `each(states or logits, words)`."""
+  words = framed(ids, lengths, size - 1)
+  valid = jnp.arange(words.shape[-1] - 1) <= lengths[..., None]
+  targets = words[..., 1:], words[..., :-1]
+  return tuple(jnp.where(valid, each(*p), 0).sum(-1) for p in zip(directions, targets))

@@ -11,26 +11,47 @@ A tagger reads the states of a run: --config=experiments/tagging/config.py:brown
 """
 
 from dlx import presets, settings
-from dlx.settings import count, flag, one_of, rate
+from dlx.settings import Rule, count, flag, one_of, rate
 from experiments.tagging.config import DATA
 
+DOCUMENTS = ("imdb_reviews", "glue/sst2", "sentences")
 SETTINGS = {
     **DATA,
+    "data.dataset": one_of("grammar", *DOCUMENTS),
     "data.batch_size": count(64),
     "data.lowercase": flag(True),
-    "data.min_count": count(2),  # Of a word that has an embedding; others are one unknown word.
+    # Of a word that has an embedding; others are one unknown word.
+    "data.min_count": count(2)._replace(when=("data.dataset", ("grammar",))),
+    "data.vocab_size": count(30_000, low=6)._replace(when=("data.dataset", DOCUMENTS)),
     "model.d": count(256),  # Of the embedding, and of each direction's states.
     "model.num_layers": count(2),
     "model.cell": one_of("lstm", "gru", "rnn"),
     "model.dropout_rate": rate(0.3),
     "model.recurrent_dropout_rate": rate(0.2),
+    # Words drawn for each step, from which the softmax of training is estimated; 0: all words.
+    "sampled_words": count(0, low=0),
     **settings.adamw(learning_rate=2e-3, warmup_steps=300, b2=0.98, weight_decay=0.01),
     **settings.training(
         total_steps="8 epochs", eval_every="1 epoch", save_every="0.5 epochs", ema_decay=0.998,
     ),
 }  # fmt: skip
+RULES = (
+    Rule(
+        lambda c: c.data.dataset == "grammar" or not c.data.file,
+        "data.file, of tagged sentences, replaces data.dataset=grammar only",
+        {"data.dataset": "sentences", "data.file": "sentences.tsv"},
+    ),
+)
 PRESETS = {
-    "brown": {"data.file": settings.REQUIRED},
+    "brown": {"data.file": settings.REQUIRED, "sampled_words": 2048},
+    "imdb": {
+        "data.dataset": "imdb_reviews", "data.num_validation": 2500, "data.max_length": 128,
+        "sampled_words": 1024,
+        "model.d": 128, "model.num_layers": 1, "model.dropout_rate": 0.1,
+        "model.recurrent_dropout_rate": 0.0,
+        "training.total_steps": "2 epochs", "training.eval_every": "2 epochs",
+        "training.save_every": "0.25 epochs", "training.eval_batch_size": 8,
+    },
     "debug": {
         "data.num_validation": 40, "data.max_length": 12, "data.num_lengths": 2,
         "data.batch_size": 16, "model.d": 8, "model.num_layers": 1, "model.dropout_rate": 0.1,
@@ -38,5 +59,8 @@ PRESETS = {
         "training.total_steps": 40, "training.steps_per_execution": 5,
         "training.eval_every": 20, "training.save_every": 10, "training.ema_decay": 0.9,
     },
+    "debug_documents": {
+        "base": "debug", "data.dataset": "sentences", "sampled_words": 8, "model.d": 16,
+    },
 }  # fmt: skip
-get_config = presets.make("experiments.bidirectional_lm", SETTINGS, PRESETS)
+get_config = presets.make("experiments.bidirectional_lm", SETTINGS, PRESETS, RULES)

@@ -1,28 +1,46 @@
-"""A bidirectional language model of sentences: two stacks of recurrent layers with one embedding.
+"""A bidirectional language model: two stacks of recurrent layers with one embedding.
 
 dlx.models.bidirectional_lm has the loss, in nats per word, of which the end of a sentence is one.
-`--config.init_from=WORKDIR` gives the states of such a run to a tagger (experiments/tagging).
+`--config.init_from=WORKDIR` gives the states of such a run to a tagger (experiments/tagging), or
+starts a classifier of documents from its first layer (experiments/recurrent_classification).
 """
 
+import jax
 import jax.numpy as jnp
 
-from dlx.data import batches, bucketing, tagged, tagged_arrays
+from dlx.data import batches, bucketing, document_words, documents, tagged, tagged_arrays, tokens
 from dlx.experiment import Data, Loss, Task
 from dlx.models import bidirectional_lm
 from dlx.training import contextual
 
 
 def load(config, assets=None) -> Data:
-  """Sentences as ids of words, sorted by length; the words of the training sentences."""
-  options = config.data
+  """Sentences, or pieces of documents, as ids of words, sorted by length; the words."""
+  read = _read_documents if config.data.dataset in documents.SOURCES else _read_tagged
+  splits, words = read(config.data, (assets or {}).get("words"))
+  return Data(
+      *map(bucketing.sort_by_length, splits), assets=assets or contextual.of_config(config, words)
+  )
+
+
+def _read_tagged(options, words):
   parts = tagged.from_options(options)
-  if not assets:
+  if words is None:
     choice = {"min_count": options.min_count, "lowercase": options.lowercase}
     words = tagged_arrays.vocabulary(parts.train.words, **choice)
-    assets = contextual.of_config(config, words)
-  ids_of = contextual.make_reader(assets, options.max_length)
-  pieces = (part.in_pieces(options.max_length).words for part in parts)
-  return Data(*(bucketing.sort_by_length(ids_of(words)) for words in pieces), assets=assets)
+  read = contextual.make_reader({"words": words, **options}, options.max_length)
+  return [read(part.in_pieces(options.max_length).words) for part in parts], words
+
+
+def _read_documents(options, words):
+  parts = documents.load(options.dataset, num_validation=options.num_validation)
+  train = parts.train.texts + documents.unlabelled(options.dataset)
+  how = {"lowercase": options.lowercase}
+  if words is None:
+    words = tokens.words(tokens.train_words(train, options.vocab_size, **how))
+  how["max_length"] = options.max_length
+  texts = train, parts.validation.texts, parts.test.texts
+  return [document_words.pieces(part, words, **how) for part in texts], words
 
 
 def make(config, assets) -> Task:
@@ -39,16 +57,20 @@ def make(config, assets) -> Task:
     indices, _ = batches.by_length(rngs.run, step, num_examples=count, batch_size=size)
     return {name: train[name][indices] for name in ("ids", "lengths")}
 
-  def nats(variables, batch, **flags):
-    outputs = model.apply(variables, batch["ids"], batch["lengths"], **flags)
-    return bidirectional_lm.nats(outputs, batch["ids"], batch["lengths"])
-
   def loss_fn(variables, batch, rng):
-    forward, backward = nats(variables, batch, train=True, rngs={"dropout": rng})
+    rngs, ids = jax.random.split(rng), (batch["ids"], batch["lengths"])
+    outputs = model.apply(variables, *ids, train=True, rngs={"dropout": rngs[0]})
+    if config.sampled_words:
+      forward, backward = bidirectional_lm.sampled_nats(
+          rngs[1], variables["params"], outputs, *ids, config.sampled_words
+      )
+    else:
+      forward, backward = bidirectional_lm.nats(outputs, *ids)
     return Loss((forward + backward).sum() / (2 * (batch["lengths"] + 1).sum()))
 
   def eval_fn(variables, batch, rng):
-    forward, backward = nats(variables, batch)
+    ids = batch["ids"], batch["lengths"]
+    forward, backward = bidirectional_lm.nats(model.apply(variables, *ids), *ids)
     count = batch["lengths"] + 1
     means = {"loss": (forward + backward) / 2, "forward": forward, "backward": backward}
     return {name: (value / count, count) for name, value in means.items()}
