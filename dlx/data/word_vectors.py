@@ -154,12 +154,20 @@ def initial_table(
         f"the vectors in {path} have {found.vectors.shape[1]} dimensions, those of the model {d}; "
         f"set the model's size to {found.vectors.shape[1]}, or name another file"
     )
+  return table_of(found, words, rng, path)
+
+
+def table_of(
+    found: WordVectors, words: Sequence[str], rng: np.random.Generator, source: str | pathlib.Path
+) -> tuple[Float[np.ndarray, "V D"], int]:
+  """`initial_table` with the vectors found in `source`, a file or a run."""
   index = {word: i for i, word in enumerate(found.words)}
   at = np.array([index.get(word, index.get(word.lower(), -1)) for word in words])
   if (at < 0).all():
-    raise UserError(f"{path} has none of the {len(words)} words of the model")
+    raise UserError(f"{source} has none of the {len(words)} words of the model")
   known = found.vectors[at[at >= 0]]
-  table = rng.normal(0, known.std(), (len(words), d)).astype(np.float32)
+  shape = (len(words), found.vectors.shape[1])
+  table = rng.normal(0, known.std(), shape).astype(np.float32)
   table[at >= 0] = known
   return table, len(known)
 

@@ -48,15 +48,16 @@ def make_assets(source: str | None) -> dict:
   Raises:
     UserError: the source is not a run, or one of another experiment.
   """
-  return {LANGUAGE_MODEL: dict(_opened(source).assets)} if source else {}
+  return {LANGUAGE_MODEL: dict(open_run(source).assets)} if source else {}
 
 
 def load_params(source: str) -> dict:
   """The params of a run; errors as for `make_assets`."""
-  return _opened(source).params
+  return open_run(source).params
 
 
-def _opened(source: str):
+def open_run(source: str):
+  """The run of a bidirectional language model; errors as for `make_assets`."""
   run = dlx.load_run(source)
   if run.config.experiment != _EXPERIMENT:
     raise UserError(

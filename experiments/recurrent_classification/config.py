@@ -16,10 +16,12 @@ on a .csv, .tsv or .jsonl file with the columns data.text_column and data.label_
 from dlx import presets, settings
 from dlx.models import recurrent_classifier, word_start
 from dlx.settings import count, one_of, rate
+from dlx.training import recurrent_start
 from dlx.training.classifier_settings import DISTILLATION, DISTILLATION_RULE, REFIT
 from experiments.transformer_sentiment.config import DATA
 
 SETTINGS = {
+    **recurrent_start.SETTINGS,  # A language model, of which the words and the first layer start.
     **word_start.SETTINGS,
     **DISTILLATION,
     **DATA,
@@ -49,6 +51,10 @@ PRESETS = {
         "data.max_length": 400, "data.num_lengths": 8, "data.word_dropout": 0.2,
         "model.dropout_rate": 0.5,
     },
+    "imdb_pretrained": {
+        "base": "imdb_vectors", "init_vectors": None, "init_from": settings.REQUIRED,
+        "model.d_word": 128,
+    },
     "sst2": {
         "data.dataset": "glue/sst2", "data.text_column": "sentence", "data.num_validation": 500,
         "data.max_length": 64, "data.num_lengths": 4, "data.batch_size": 64,
@@ -63,7 +69,7 @@ PRESETS = {
         "training.total_steps": 80, "training.steps_per_execution": 5,
         "training.eval_every": 40, "training.save_every": 20, "training.ema_decay": 0.9,
     },
+    "debug_pretrained": {"base": "debug", "init_from": settings.REQUIRED},
 }  # fmt: skip
-get_config = presets.make(
-    "experiments.recurrent_classification", SETTINGS, PRESETS, (word_start.RULE, DISTILLATION_RULE)
-)
+RULES = (word_start.RULE, recurrent_start.RULE, DISTILLATION_RULE)
+get_config = presets.make("experiments.recurrent_classification", SETTINGS, PRESETS, RULES)

@@ -13,7 +13,7 @@ from dlx.metrics import classification
 from dlx.models import word_start
 from dlx.models.recurrent_classifier import RecurrentClassifier
 from dlx.reports import confusions
-from dlx.training import distillation
+from dlx.training import distillation, recurrent_start
 
 
 def load(config, assets=None) -> Data:
@@ -27,11 +27,13 @@ def load(config, assets=None) -> Data:
   tokenizer = tokens.from_json(assets["tokenizer"])
   train, *held_out = (document_arrays.encode(tokenizer, p, options.max_length) for p in parts)
   train |= distillation.targets(config, assets, train["text"])
-  pretrained = None
-  if config.init_vectors:
-    pretrained = lambda: word_vectors.starting_table(  # noqa: E731
-        config.init_vectors, tokens.words(tokenizer), config.model.d_word, config.seed
-    )
+  words, pretrained = tokens.words(tokenizer), None
+  if config.init_from:
+    pretrained = lambda: {"layers": recurrent_start.load(config, words)}  # noqa: E731
+  elif config.init_vectors:
+    pretrained = lambda: {"vectors": word_vectors.starting_table(  # noqa: E731
+        config.init_vectors, words, config.model.d_word, config.seed
+    )}  # fmt: skip
   return Data(train, *held_out, assets=assets, pretrained=pretrained)
 
 
@@ -44,7 +46,9 @@ def make(config, assets) -> Task:
 
   def init_fn(rng, data):
     variables = dict(model.init(rng, jnp.zeros((1, 2), jnp.int32), jnp.array([2])))
-    return word_start.start(variables, data.pretrained)
+    given = data.pretrained or {}
+    params = recurrent_start.start(variables["params"], given.get("layers"))
+    return word_start.start({**variables, "params": params}, given.get("vectors"))
 
   def loss_fn(variables, batch, rng):
     logits, _ = model.apply(
