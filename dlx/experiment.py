@@ -17,6 +17,7 @@ import optax
 
 Arrays = Mapping[str, Any]  # Named arrays; the first dimension indexes the examples.
 SPLITS = ("train", "validation", "test")
+OUTPUTS = "outputs"  # In the result of eval_fn; see Task.
 
 
 def numeric(arrays: Arrays) -> dict[str, np.ndarray]:
@@ -105,8 +106,9 @@ class Task(NamedTuple):
     loss_fn: `loss_fn(variables, batch, rng) -> Loss`. The gradient is taken with respect to
       variables["params"]; `updated` holds the other collections that change.
     eval_fn: `eval_fn(variables, batch, rng) -> {metric: (B,)}`, or pairs (values, weights) of one
-      shape (B, ...): their weighted means over a split are its metrics. Called every
-      `eval_every` steps.
+      shape (B, ...): their weighted means over a split are its metrics. What it has under the key
+      OUTPUTS is no metric: measure_fn and plot take it from `apply(eval_fn, ...)`, whose second
+      call computes nothing. Called every `eval_every` steps.
     batch_fn: `batch_fn(train, step, rngs) -> batch`; see `Rngs`. Arrays are sharded over the
       devices along the first dimension, scalars are replicated. Shuffled epochs when None.
     optimizer: an optax transformation; the one that config.optimizer describes when None.

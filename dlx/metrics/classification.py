@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from dlx.errors import UserError
+from dlx.experiment import OUTPUTS
 
 
 def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -97,7 +98,7 @@ def describe_errors(
 
 
 def make_eval(logits_fn: Callable) -> Callable:
-  """`eval_fn` of a Task.
+  """`eval_fn` of a Task: "loss", "accuracy", and the probabilities (B, K) as OUTPUTS.
 
   Args:
     logits_fn: `logits_fn(variables, batch) -> (B, K)`; batch["labels"] has the true classes.
@@ -108,6 +109,7 @@ def make_eval(logits_fn: Callable) -> Callable:
     return {
         "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
         "accuracy": logits.argmax(-1) == labels,
+        OUTPUTS: jax.nn.softmax(logits),
     }
 
   return eval_fn
@@ -119,18 +121,17 @@ def make_probabilities(logits_fn: Callable) -> Callable:
   return lambda variables, batch, rng: jax.nn.softmax(logits_fn(variables, batch))
 
 
-def make_measure(logits_fn: Callable, classes: Sequence[str]) -> Callable:
+def make_measure(eval_fn: Callable, classes: Sequence[str]) -> Callable:
   """`measure_fn` of a Task: F1, calibration error and the accuracy of each class that occurs.
 
   Warns once of classes without a training example, which a classifier cannot learn.
 
   Args:
-    logits_fn: as for `make_eval`.
+    eval_fn: of the Task, with the probabilities of `make_eval`.
     classes: K names.
 
   measure_fn raises UserError if an example of the split has no label, -1.
   """
-  probabilities_fn = make_probabilities(logits_fn)
 
   def measure_fn(variables, data, split, apply):
     if "labels" in data.train:
@@ -138,7 +139,7 @@ def make_measure(logits_fn: Callable, classes: Sequence[str]) -> Callable:
     examples = data.split(split)
     if unlabelled := int((examples["labels"] < 0).sum()):
       raise UserError(f"{unlabelled} documents of the {split} split have no label to compare with")
-    probabilities = apply(probabilities_fn, examples)
+    probabilities = apply(eval_fn, examples)[OUTPUTS]
     matrix = confusion_matrix(probabilities, examples["labels"])
     counts = matrix.sum(1)
     return {

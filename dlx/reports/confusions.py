@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dlx.experiment import OUTPUTS
 from dlx.metrics import classification, tagging
 from dlx.reports import figures
 
@@ -44,18 +45,17 @@ def make_plot_of_tags(tags_fn: Callable, tags: Sequence[str]) -> Callable:
   return plot
 
 
-def make_plot(logits_fn: Callable, classes: Sequence[str]) -> Callable:
+def make_plot(eval_fn: Callable, classes: Sequence[str]) -> Callable:
   """`plot` of a Task that classifies documents: confusions, and the most confident errors.
 
   Args:
-    logits_fn: as for `classification.make_eval`; examples have "labels" and "text".
+    eval_fn: as for `classification.make_measure`; examples have "labels" and "text".
     classes: K names.
   """
-  probabilities_fn = classification.make_probabilities(logits_fn)
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
-    probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
+    probabilities, labels = apply(eval_fn, examples)[OUTPUTS], examples["labels"]
     matrix = classification.confusion_matrix(probabilities, labels)
     return {
         f"confusion_{split}": figures.confusion_matrix(matrix, classes),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dlx.data.schema import Schema
+from dlx.experiment import OUTPUTS
 from dlx.metrics import classification, regression
 from dlx.reports import figures, plane
 
@@ -30,11 +31,12 @@ def shared(outputs_fn: Callable, schema: Schema) -> Shared:
     schema: of the inputs.
   """
   if schema.classes:
+    eval_fn = classification.make_eval(outputs_fn)
     return Shared(
-        classification.make_eval(outputs_fn),
-        classification.make_measure(outputs_fn, schema.classes),
+        eval_fn,
+        classification.make_measure(eval_fn, schema.classes),
         classification.make_predict(outputs_fn, schema.classes, schema.read),
-        _make_plot_of_classes(outputs_fn, schema),
+        _make_plot_of_classes(eval_fn, outputs_fn, schema),
         "nats per example",
     )
   of_batch = regression.make_outputs(outputs_fn)
@@ -47,12 +49,12 @@ def shared(outputs_fn: Callable, schema: Schema) -> Shared:
   )
 
 
-def _make_plot_of_classes(logits_fn, schema):
+def _make_plot_of_classes(eval_fn, logits_fn, schema):
   probabilities_fn = classification.make_probabilities(logits_fn)
 
   def plot(variables, data, split, apply):
     examples, classes = data.split(split), schema.classes
-    probabilities, labels = apply(probabilities_fn, examples), examples["labels"]
+    probabilities, labels = apply(eval_fn, examples)[OUTPUTS], examples["labels"]
     matrix = classification.confusion_matrix(probabilities, labels)
     drawn = {f"confusion_{split}": figures.confusion_matrix(matrix, classes)}
     if schema.shape:

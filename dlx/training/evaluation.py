@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dlx.errors import UserError
-from dlx.experiment import Arrays, Data, Task, numeric
+from dlx.experiment import OUTPUTS, Arrays, Data, Task, numeric
 from dlx.runs import workdir as workdirs
 from dlx.runs.run import Run
 from dlx.training import sharding
@@ -108,7 +108,7 @@ def evaluate(
   metrics = {}
   if task.eval_fn:
     rows = apply(task.eval_fn, data.split(split))
-    metrics = {name: mean(metric) for name, metric in rows.items()}
+    metrics = {name: mean(metric) for name, metric in rows.items() if name != OUTPUTS}
   if task.measure_fn and (everything or not task.eval_fn):
     metrics |= task.measure_fn(variables, data, split, apply)
   return {name: float(value) for name, value in metrics.items()}

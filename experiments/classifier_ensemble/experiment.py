@@ -140,8 +140,8 @@ def make(config, assets) -> Task:
     return read(members, lines)
 
   return Task(
-      init_fn, eval_fn=eval_fn, measure_fn=classification.make_measure(logits_fn, classes),
+      init_fn, eval_fn=eval_fn, measure_fn=classification.make_measure(eval_fn, classes),
       best="-accuracy", predict=classification.make_predict(logits_fn, classes, read_lines),
-      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn, read=read_lines,
+      plot=confusions.make_plot(eval_fn, classes), outputs_fn=logits_fn, read=read_lines,
       unit="nats per document",
   )  # fmt: skip

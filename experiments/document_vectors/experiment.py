@@ -57,16 +57,15 @@ def load(config, assets=None) -> Data:
   )  # fmt: skip
   if not len(found.corpus["ngrams"]):
     raise UserError("no n-gram of the training documents tells one class from another")
-  steps = len(train["labels"]) // options.batch_size
-  if not steps:
+  count = len(train["labels"])
+  if not (steps := count // options.batch_size):
     raise UserError(
-        f"there are {len(train['labels'])} training documents, fewer than a batch; lower "
-        f"config.data.batch_size"
+        f"there are {count} training documents, fewer than a batch; lower config.data.batch_size"
     )
   noise = word_windows.alias_table((found.counts * found.weights) ** NOISE_POWER)._asdict()
   pretrained = {"tables": found.tables, "weights": found.weights, "noise": noise}
-  corpus = {**found.corpus, "labels": train["labels"]}
-  return Data(corpus, validation, test, assets, pretrained, steps)
+  train = {**found.corpus, "labels": train["labels"]}
+  return Data(train, validation, test, assets, pretrained, steps)
 
 
 def make(config, assets) -> Task:
@@ -144,17 +143,18 @@ def make(config, assets) -> Task:
   def plot(variables, data, split, apply):
     examples = data.split(split)
     picture = document_map.draw(apply(vectors_fn, examples), examples["labels"], classes)
-    confused = confusions.make_plot(logits_fn, classes)(variables, data, split, apply)
-    return {**confused, f"documents_{split}": picture}
+    drawn = confusions.make_plot(eval_fn, classes)(variables, data, split, apply)
+    return {**drawn, f"documents_{split}": picture}
 
+  eval_fn = classification.make_eval(logits_fn)
   read = word_documents.make_reader(
       {word: i for i, word in enumerate(words)}, max_length=config.data.max_length,
       lowercase=config.data.lowercase,
   )  # fmt: skip
   return Task(
-      init_fn, loss_fn, classification.make_eval(logits_fn), batch_fn,
+      init_fn, loss_fn, eval_fn, batch_fn,
       optimizers.sgd(total_steps=config.training.total_steps, **config.optimizer),
-      measure_fn=classification.make_measure(logits_fn, classes), best="loss",
+      measure_fn=classification.make_measure(eval_fn, classes), best="loss",
       predict=classification.make_predict(logits_fn, classes, read),
       plot=plot, outputs_fn=logits_fn, read=read, unit="nats per document",
   )  # fmt: skip

@@ -81,6 +81,7 @@ def make(config, assets) -> Task:
 
     return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, None)
 
+  eval_fn = classification.make_eval(logits_fn)
   probabilities_fn = classification.make_probabilities(logits_fn)
   read = word_documents.make_reader(
       ids, max_length=options.max_length, lowercase=options.lowercase
@@ -113,8 +114,8 @@ def make(config, assets) -> Task:
     return [(" ".join(words[slice(*spans[i])]), float(added[i])) for i in order]
 
   return Task(
-      init_fn, eval_fn=classification.make_eval(logits_fn),
-      measure_fn=classification.make_measure(logits_fn, classes), best="-accuracy",
-      predict=predict, plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn,
+      init_fn, eval_fn=eval_fn,
+      measure_fn=classification.make_measure(eval_fn, classes), best="-accuracy",
+      predict=predict, plot=confusions.make_plot(eval_fn, classes), outputs_fn=logits_fn,
       read=read, unit="nats per document",
   )  # fmt: skip

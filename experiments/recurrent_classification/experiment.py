@@ -71,6 +71,7 @@ def make(config, assets) -> Task:
   def weights_fn(variables, batch, rng):
     return outputs_of(variables, batch, None)[1]
 
+  eval_fn = classification.make_eval(logits_fn)
   read = document_arrays.make_reader(tokenizer, options.max_length)
   classify = classification.make_predict(logits_fn, classes, read)
 
@@ -84,9 +85,9 @@ def make(config, assets) -> Task:
     return [{**answer, "weights": pairs} for answer, pairs in zip(found, weights)]
 
   return Task(
-      init_fn, bucketing.truncated_loss(loss_fn, lengths), classification.make_eval(logits_fn),
+      init_fn, bucketing.truncated_loss(loss_fn, lengths), eval_fn,
       document_arrays.make_batch_fn(tokenizer, options), best="-accuracy",
-      measure_fn=classification.make_measure(logits_fn, classes), predict=predict,
-      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn, read=read,
+      measure_fn=classification.make_measure(eval_fn, classes), predict=predict,
+      plot=confusions.make_plot(eval_fn, classes), outputs_fn=logits_fn, read=read,
       is_trained=word_start.is_trained(config.trainable), unit="nats per document",
   )  # fmt: skip

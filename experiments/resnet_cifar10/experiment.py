@@ -7,7 +7,7 @@ import numpy as np
 import dlx
 from dlx.data import augmentation, batches, expect, tta
 from dlx.data import images as image_data
-from dlx.experiment import Data, Loss, Task
+from dlx.experiment import OUTPUTS, Data, Loss, Task
 from dlx.metrics import classification
 from dlx.models import fast_resnet, resnet
 from dlx.reports import figures
@@ -104,13 +104,15 @@ def make(config, assets) -> Task:
     images = normalize(batch["images"].astype(jnp.float32) / 255)
     return tta.average(lambda x: model.apply(variables, x), images, config.tta)
 
+  eval_fn = classification.make_eval(logits_fn)
+
   def read(paths):
     size, _, channels = shape
     return {"images": np.stack([image_data.read(p, size, channels=channels) for p in paths])}
 
   def plot(variables, data, split, apply):
     examples = data.split(split)
-    probabilities = apply(classification.make_probabilities(logits_fn), examples)
+    probabilities = apply(eval_fn, examples)[OUTPUTS]
     matrix = classification.confusion_matrix(probabilities, examples["labels"])
     first = variables.get("whitening", variables["params"].get("stem"))["kernel"]
     return {
@@ -123,9 +125,9 @@ def make(config, assets) -> Task:
 
   part = {"all": "", "head": "head", "last_stage": model.last_stage}[config.trainable]
   return Task(
-      init_fn, loss_fn, classification.make_eval(logits_fn), batch_fn,
+      init_fn, loss_fn, eval_fn, batch_fn,
       is_trained=(lambda name: name.startswith(part)) if part else None,
-      measure_fn=classification.make_measure(logits_fn, classes), plot=plot,
+      measure_fn=classification.make_measure(eval_fn, classes), plot=plot,
       predict=classification.make_predict(logits_fn, classes, read), outputs_fn=logits_fn,
       unit="nats per image",
   )  # fmt: skip

@@ -65,6 +65,7 @@ def make(config, assets) -> Task:
   def logits_fn(variables, batch):
     return bucketing.truncated(full_logits, lengths)(variables, batch, None)
 
+  eval_fn = classification.make_eval(logits_fn)
   probabilities_fn = classification.make_probabilities(logits_fn)
   read = document_arrays.make_reader(tokenizer, config.data.max_length)
 
@@ -92,10 +93,10 @@ def make(config, assets) -> Task:
         lambda name: config.layer_decay ** trainable.blocks_above(name, num_layers),
     )
   return Task(
-      init_fn, bucketing.truncated_loss(loss_fn, lengths), classification.make_eval(logits_fn),
-      batch_fn, optimizer, classification.make_measure(logits_fn, classes), best="-accuracy",
+      init_fn, bucketing.truncated_loss(loss_fn, lengths), eval_fn, batch_fn,
+      optimizer, classification.make_measure(eval_fn, classes), best="-accuracy",
       is_trained=trainable.is_trained(config.trainable, num_layers),
       predict=classification.make_predict(logits_fn, classes, read), explain=explain,
-      plot=confusions.make_plot(logits_fn, classes), outputs_fn=logits_fn, read=read,
+      plot=confusions.make_plot(eval_fn, classes), outputs_fn=logits_fn, read=read,
       unit="nats per document",
   )  # fmt: skip

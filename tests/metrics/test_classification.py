@@ -106,7 +106,7 @@ def test_eval_fn_has_a_loss_and_an_accuracy_per_example(x64):
 
 def test_measure_fn_equals_the_functions_of_probabilities(apply):
   split = {"logits": np.log(PROBABILITIES).astype(np.float32), "labels": LABELS}
-  measure = classification.make_measure(logits_fn, CLASSES)
+  measure = classification.make_measure(classification.make_eval(logits_fn), CLASSES)
   metrics = measure({"scale": 1.0}, Data(test=split), "test", apply)
   matrix = classification.confusion_matrix(PROBABILITIES, LABELS)
   expected = {
@@ -126,7 +126,7 @@ def test_classes_without_a_training_example_are_named_once(apply, missing, names
   split = {"logits": np.log(PROBABILITIES).astype(np.float32), "labels": LABELS}
   labels = np.array([k for k in (2, 1, 0, 1, 2, 0) if k not in missing])
   data = Data(train={"labels": labels}, validation=split, test=split)
-  measure = classification.make_measure(logits_fn, CLASSES)
+  measure = classification.make_measure(classification.make_eval(logits_fn), CLASSES)
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("default")
     for name in ("validation", "test", "validation"):
@@ -140,7 +140,8 @@ def test_many_missing_classes_are_one_short_line(apply):
   classes = [f"class {i}" for i in range(1000)]
   data = Data(train={"labels": LABELS}, test={"logits": logits, "labels": LABELS})
   with pytest.warns(UserWarning) as caught:
-    classification.make_measure(logits_fn, classes)({"scale": 1.0}, data, "test", apply)
+    eval_fn = classification.make_eval(logits_fn)
+    classification.make_measure(eval_fn, classes)({"scale": 1.0}, data, "test", apply)
   (line,) = (str(w.message) for w in caught)
   assert "998 of 1000 classes: class 1, class 3, class 4, class 5, class 6, ..." in line
 

@@ -8,6 +8,8 @@ import pytest
 import dlx
 from dlx.errors import UserError
 from dlx.experiment import Data, Task, numeric
+from dlx.metrics import classification
+from dlx.reports import confusions
 from dlx.training import evaluation, sharding
 
 
@@ -82,6 +84,29 @@ def test_a_call_can_replace_the_variables_and_the_chunk():
   other = apply(function, arrays, variables={"scale": np.float32(5)}, chunk=3)
   np.testing.assert_array_equal(other["scaled"], [0, 5, 10])
   assert shapes == [(2,), (3,)]
+
+
+def test_a_classifier_reads_each_example_once_for_its_metrics_and_figures():
+  chunks = []
+
+  def logits_fn(variables, batch):
+    jax.debug.callback(lambda x: chunks.append(len(x)), batch["x"], ordered=True)
+    return jnp.stack([batch["x"], -batch["x"]], -1)
+
+  classes, eval_fn = ("up", "down"), classification.make_eval(logits_fn)
+  task = Task(
+      None, eval_fn=eval_fn, measure_fn=classification.make_measure(eval_fn, classes),
+      plot=confusions.make_plot(eval_fn, classes),
+  )  # fmt: skip
+  labels = np.array([0, 0, 1, 1, 1])
+  split = {"x": np.array([1.0, -2, 1, -1, -1]), "labels": labels, "text": np.full(5, "a", object)}
+  data, apply = Data(split, test=split), make_apply(chunk=4)
+  metrics = evaluation.evaluate(task, {}, data, "test", apply)
+  task.plot({}, data, "test", apply)
+  jax.effects_barrier()
+  assert chunks == [4, 4]
+  assert metrics["accuracy"] == pytest.approx(0.6) and metrics["accuracy of down"] == 2 / 3
+  assert "outputs" not in metrics
 
 
 def test_a_function_is_compiled_once_for_all_evaluations():
