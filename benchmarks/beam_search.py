@@ -8,8 +8,6 @@ have the time of a batch, beside that of greedy search.
 """
 
 import functools
-import json
-import pathlib
 
 from absl import app, logging
 import jax
@@ -67,9 +65,7 @@ def main(argv: list[str]) -> None:
     of_batch = measure(batch_size)
     Console(width=120).print(timing.table(f"sources: {batch_size}", of_batch, columns))
     rows += of_batch
-  if timing.OUTPUT.value:
-    result = {"machine": doctor.environment(), "rows": rows}
-    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
+  timing.write({"machine": doctor.environment(), "rows": rows})
 
 
 if __name__ == "__main__":

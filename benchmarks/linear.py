@@ -9,10 +9,7 @@ default. The time contains dlx's compilation.
 """
 
 from collections.abc import Callable
-import json
 import os
-import pathlib
-import time
 
 from absl import app, flags, logging
 import numpy as np
@@ -85,15 +82,10 @@ def compare(fits: dict[str, Callable], judge: Callable, rounds: int) -> list[dic
   """
   if sklearn is None:
     fits = {name: fit for name, fit in fits.items() if name != "scikit-learn"}
-  best, found = dict.fromkeys(fits, float("inf")), {}
-  for _ in range(rounds):
-    for name, fit in fits.items():
-      time.sleep(0.1)  # The previous library's threads spin for a while, waiting for work.
-      start = time.perf_counter()
-      found[name] = fit()
-      best[name] = min(best[name], time.perf_counter() - start)
+  timed = timing.in_turns(fits, rounds)
   return [
-      {"library": name, **judge(found[name]), "seconds": best[name]} for name in fits
+      {"library": name, **judge(found), "seconds": seconds}
+      for name, (seconds, found) in timed.items()
   ]
 
 
@@ -107,9 +99,9 @@ def report(rows: list[dict], title: str, load: float) -> None:
   console = Console(width=120)
   console.print(f"{machine['cores']} cores, load {load:.1f} before the start")
   console.print(timing.table(title, rows, COLUMNS))
-  if timing.OUTPUT.value:
-    found = {"machine": machine, "rounds": timing.ROUNDS.value, "load_before": load, "rows": rows}
-    pathlib.Path(timing.OUTPUT.value).write_text(json.dumps(found, indent=2) + "\n")
+  timing.write({
+      "machine": machine, "rounds": timing.ROUNDS.value, "load_before": load, "rows": rows
+  })  # fmt: skip
 
 
 def main(argv: list[str]) -> None:

@@ -7,6 +7,7 @@ import pathlib
 import sys
 import time
 from types import ModuleType
+from typing import Any
 
 from absl import app, flags, logging
 import jax
@@ -30,14 +31,19 @@ def fastest(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
   """
   for call in calls.values():
     call()
-  best = dict.fromkeys(calls, float("inf"))
+  return {name: seconds for name, (seconds, _) in in_turns(calls, rounds).items()}
+
+
+def in_turns(calls: dict[str, Callable], rounds: int) -> dict[str, tuple[float, Any]]:
+  """(the least seconds, the last result) of each call, of several rounds in turns."""
+  best, found = dict.fromkeys(calls, float("inf")), {}
   for _ in range(rounds):
     for name, call in calls.items():
       time.sleep(0.1)  # The previous library's threads spin for a while, waiting for work.
       start = time.perf_counter()
-      call()
+      found[name] = call()
       best[name] = min(best[name], time.perf_counter() - start)
-  return best
+  return {name: (best[name], found[name]) for name in calls}
 
 
 def rows(
@@ -126,5 +132,10 @@ def program(
       f"load {result['load_before']:.1f} before the start"
   )
   show(console, result)
+  write(result)
+
+
+def write(result: dict) -> None:
+  """Writes --output, if it is given."""
   if OUTPUT.value:
     pathlib.Path(OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n")
