@@ -117,7 +117,7 @@ class Task(NamedTuple):
       validation). Called after training and by launch.evaluate; every `eval_every` steps when
       there is no eval_fn.
     best: the validation metric whose minimum marks the best checkpoint; "-metric" for its
-      maximum.
+      maximum; None for the last checkpoint, if the model is trained on the validation examples.
     unit: of the loss, for plots.
     training_only: collections that only loss_fn reads (a carry, a replay buffer). Checkpoints
       contain them; evaluation and exports do not.
@@ -146,7 +146,7 @@ class Task(NamedTuple):
   optimizer: optax.GradientTransformation | None = None
 
   measure_fn: Callable | None = None
-  best: str = "loss"
+  best: str | None = "loss"
   unit: str = "nats"
   training_only: tuple[str, ...] = ()
   is_trained: Callable[[str], bool] | None = None

@@ -1,7 +1,7 @@
 """Settings of document classifiers: runs as teachers and members of an ensemble, the last training.
 
-A classifier that is trained with data.refit chooses its checkpoint by documents that it knows, so
-that its number of steps has to be chosen before, without data.refit.
+A classifier that is trained with data.refit knows the validation documents, so that they cannot
+choose its checkpoint: it keeps the last one, and a run without data.refit chooses its steps before.
 """
 
 from dlx.settings import REQUIRED, Rule, Setting, flag, number, positive
@@ -23,6 +23,13 @@ def runs(*examples: str, optional: bool = False) -> Setting:
 REFIT = {
     "data.refit": flag(False),  # Train on the validation documents, too, once settings are chosen.
 }
+
+
+def best(config, metric: str) -> str | None:
+  """`best` of a Task with the settings REFIT: the metric, or None in a last training."""
+  return None if config.data.get("refit") else metric
+
+
 DISTILLATION = {
     "teacher": runs("experiments.ngram_classifier:debug", optional=True),
     "distillation.weight": number(0.5, high=1.0),  # Of the teacher; the labels have the rest.

@@ -78,7 +78,7 @@ def fit(
     mesh: jax.sharding.Mesh,
     *,
     validate: Callable[[dict], dict[str, float]],
-    best: str = "loss",
+    best: str | None = "loss",
     profile: range = range(0),
 ) -> State:
   """Trains from the newest checkpoint in workdir, or from `program.init`, to the last step.
@@ -99,7 +99,8 @@ def fit(
     validate: metrics of the validation split from the state's eval_variables. It is called in
       every process with variables that are replicated on every device, and must return the
       same everywhere.
-    best: the key of `validate` whose minimum marks the best checkpoint; "-key" for the maximum.
+    best: the key of `validate` whose minimum marks the best checkpoint; "-key" for the maximum,
+      None for the last one.
     profile: steps to trace.
 
   Returns:
@@ -176,7 +177,7 @@ class _Loop:
   config: ml_collections.ConfigDict
   run_steps: Callable | None
   validate: Callable[[State], dict[str, float]]
-  best: str
+  best: str | None
   checkpoints: Checkpoints
   log: MetricLog
   progress: Progress
@@ -220,7 +221,7 @@ class _Loop:
     stop = processes.largest(self.preemption.received or 0)
     if stop or scores or step % self.config.save_every == 0:
       self.log.sync()
-      metrics = {**scores, CRITERION: self._criterion(scores)} if scores else None
+      metrics = {**scores, CRITERION: self._criterion(step, scores)} if scores else None
       self.checkpoints.save(step, state, metrics, grown=self.log.grown)
     over = last or bool(scores) and self._has_stopped(step)
     if stop and not over:
@@ -239,7 +240,9 @@ class _Loop:
       self.progress.print(f"stopped early: {self.best} was best at step {best}")
     return over
 
-  def _criterion(self, scores: dict[str, float]) -> float:
+  def _criterion(self, step: int, scores: dict[str, float]) -> float:
+    if self.best is None:
+      return float(-step)
     name = self.best.removeprefix("-")
     if name not in scores:
       raise ValueError(f"best: expected a validation metric, {sorted(scores)}, got {self.best!r}")

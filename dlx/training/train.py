@@ -221,7 +221,7 @@ def check_shapes(task: Task, program: Program, data: Data) -> None:
     batch = {name: x[:2] for name, x in numeric(data.validation).items()}
     variables = {k: v for k, v in state.eval_variables.items() if k not in task.training_only}
     metrics = jax.eval_shape(task.eval_fn, variables, batch, jax.random.key(0))
-    if task.best.removeprefix("-") not in metrics:
+    if task.best and task.best.removeprefix("-") not in metrics:
       raise ValueError(f"best: expected a metric of eval_fn, {sorted(metrics)}, got {task.best!r}")
 
 
@@ -237,7 +237,7 @@ def report(workdir: pathlib.Path, task: Task, data: Data, mesh, chunk: int) -> N
   finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
   workdirs.write_json(workdir, workdirs.VALIDATION, finite)
   curves.draw(workdir, unit=task.unit)
-  if (metric := task.best.removeprefix("-")) != "loss":
+  if task.best and (metric := task.best.removeprefix("-")) != "loss":
     curves.draw(workdir, metric=metric, maximize=task.best.startswith("-"))
   write_reports(workdir, plots)
   if task.sample:

@@ -31,7 +31,7 @@ from dlx.metrics import classification
 from dlx.models import informative_ngrams, naive_bayes_linear
 from dlx.models.document_vectors import infer, objective, unit
 from dlx.reports import confusions, document_map
-from dlx.training import optimizers, sparse
+from dlx.training import classifier_settings, optimizers, sparse
 
 NOISE_POWER = 0.75  # Noise is drawn from the counts to this power, as in word2vec.
 _WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
@@ -154,7 +154,7 @@ def make(config, assets) -> Task:
   return Task(
       init_fn, loss_fn, eval_fn, batch_fn,
       optimizers.sgd(total_steps=config.training.total_steps, **config.optimizer),
-      measure_fn=classification.make_measure(eval_fn, classes), best="loss",
-      predict=classification.make_predict(logits_fn, classes, read),
-      plot=plot, outputs_fn=logits_fn, read=read, unit="nats per document",
+      measure_fn=classification.make_measure(eval_fn, classes),
+      best=classifier_settings.best(config, "loss"), outputs_fn=logits_fn, plot=plot, read=read,
+      predict=classification.make_predict(logits_fn, classes, read), unit="nats per document",
   )  # fmt: skip

@@ -13,7 +13,7 @@ from dlx.metrics import classification
 from dlx.models import word_start
 from dlx.models.recurrent_classifier import RecurrentClassifier
 from dlx.reports import confusions
-from dlx.training import distillation, recurrent_start
+from dlx.training import classifier_settings, distillation, recurrent_start
 
 
 def load(config, assets=None) -> Data:
@@ -86,7 +86,8 @@ def make(config, assets) -> Task:
 
   return Task(
       init_fn, bucketing.truncated_loss(loss_fn, lengths), eval_fn,
-      document_arrays.make_batch_fn(tokenizer, options), best="-accuracy",
+      document_arrays.make_batch_fn(tokenizer, options),
+      best=classifier_settings.best(config, "-accuracy"),
       measure_fn=classification.make_measure(eval_fn, classes), predict=predict,
       plot=confusions.make_plot(eval_fn, classes), outputs_fn=logits_fn, read=read,
       is_trained=word_start.is_trained(config.trainable), unit="nats per document",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dlx
+from dlx import presets
 from dlx.data import tokens
 from dlx.errors import UserError
 from dlx.training import evaluation
@@ -52,6 +53,16 @@ def test_a_last_training_has_the_validation_documents_too():
   more = [*without.train["text"], *without.validation["text"]]
   assert sorted(refit.train["text"]) == sorted(more) and len(more) > len(without.train["text"])
   assert list(refit.validation["text"]) == list(without.validation["text"])
+
+
+@pytest.mark.parametrize("name", ["recurrent_classification", "document_vectors"])
+def test_documents_that_a_last_training_knows_do_not_choose_its_checkpoint(trained, name):
+  run = dlx.load_run(trained(f"experiments.{name}:debug"))
+  assert run.task.best in ("loss", "-accuracy")
+  config = presets.in_steps(run.config, 10)
+  with config.unlocked():
+    config.data.refit = True
+  assert run.experiment.make(config, run.assets).best is None
 
 
 def test_a_table_of_ones_own_is_read(tmp_path):

@@ -251,8 +251,10 @@ def test_the_least_validation_loss_marks_the_best(tmp_path):
   assert checkpoints_of(tmp_path)[:2] == ([8, 16, 20], 8)
 
 
-@pytest.mark.parametrize("best, step", [("error_rate", 12), ("-error_rate", 16), ("loss", 20)])
-def test_the_minimum_or_maximum_of_any_metric_can_mark_the_best(tmp_path, best, step):
+@pytest.mark.parametrize(
+    "best, step", [("error_rate", 12), ("-error_rate", 16), ("loss", 20), (None, 20)]
+)
+def test_the_minimum_or_maximum_of_any_metric_or_none_can_mark_the_best(tmp_path, best, step):
   scores = {4: 3.0, 8: 5.0, 12: 2.0, 16: 5.0, 20: 4.0}
   run(
       tmp_path, validate=lambda v: {"loss": 0.0, "error_rate": scores[step_of(v)]}, best=best
