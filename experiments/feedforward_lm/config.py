@@ -4,7 +4,8 @@ python -m launch.train --config=experiments/feedforward_lm/config.py:PRESET --wo
 
 quickstart  the source of this Python's standard library, by characters; two CPU cores,
             3 minutes: 1.3717 on test
-brown       words of the Brown corpus, the file --config.data.text; not yet measured
+brown       words of the Brown corpus, the file --config.data.text; 38 minutes on a busy machine:
+            a test perplexity of 295.8
 debug       seconds; for tests
 
 README.md says how to make the file of the Brown corpus.
@@ -33,7 +34,7 @@ PRESETS = {
         "model.d_embed": 60, "model.dropout_rate": 0.2,
         "optimizer.weight_decay": 0.1,
         "training.total_steps": "8 epochs", "training.eval_every": "1 epoch",
-        "training.save_every": "1 epoch",
+        "training.save_every": "1 epoch", "training.eval_batch_size": 16,
     },
     "debug": {
         "data.max_characters": 60_000, "data.batch_size": 8, "data.seq_len": 16,
