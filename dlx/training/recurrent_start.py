@@ -64,8 +64,6 @@ def load(config, words: Sequence[str]) -> dict:
 
 def start(params: dict, pretrained: dict | None) -> dict:
   """The params with those of `load`, in their dtypes; unchanged without them."""
-  taken = jax.tree.map(
-      lambda new, old: jnp.asarray(new, old.dtype), pretrained or {},
-      {name: params[name] for name in pretrained or {}},
-  )  # fmt: skip
-  return {**params, **taken}
+  given = pretrained or {}
+  own = {name: params[name] for name in given}
+  return {**params, **jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), given, own)}

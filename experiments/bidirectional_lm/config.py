@@ -4,8 +4,8 @@ python -m launch.train --config=experiments/bidirectional_lm/config.py:PRESET --
 
 brown  the Brown corpus, two layers of 256 units in each direction; needs --config.data.file=FILE;
        two CPU cores, not measured yet
-imdb   72,500 film reviews, one layer of 128 units in each direction; two CPU cores, 35 minutes on
-       a busy machine: 4.839
+imdb   72,500 film reviews, one layer of 128 units in each direction; two CPU cores, 41 minutes
+       with pauses on a busy machine: 4.839
 debug, debug_documents  seconds, on generated sentences; for tests
 
 A tagger reads the states of a run: --config=experiments/tagging/config.py:brown_elmo

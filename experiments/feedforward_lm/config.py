@@ -4,8 +4,8 @@ python -m launch.train --config=experiments/feedforward_lm/config.py:PRESET --wo
 
 quickstart  the source of this Python's standard library, by characters; two CPU cores,
             3 minutes: 1.3717 on test
-brown       words of the Brown corpus, the file --config.data.text; 38 minutes on a busy machine:
-            a test perplexity of 295.8
+brown       words of the Brown corpus, the file --config.data.text; 46 minutes with a pause on
+            a busy machine: a test perplexity of 295.8
 debug       seconds; for tests
 
 README.md says how to make the file of the Brown corpus.
