@@ -41,17 +41,26 @@ class RecurrentClassifier(nn.Module):
 
   @nn.compact
   def __call__(
-      self, ids: Int[Array, "... T"], lengths: Int[Array, "..."], *, train: bool = False
+      self,
+      ids: Int[Array, "... T"],
+      lengths: Int[Array, "..."],
+      *,
+      perturbation: Float[Array, "... T D"] | None = None,
+      train: bool = False,
   ) -> tuple[Float[Array, "... K"], Float[Array, "... T"] | None]:
     """(logits, the weights of the tokens in attention pooling or None).
 
     Args:
       ids: of tokens, `(..., T)`.
       lengths: the number of valid ones, at least 1.
+      perturbation: added to their embeddings.
       train: drop, with keys named "dropout".
     """
     table = self.param("words", embedding.init, self.num_tokens, self.d_word)
-    x = bidirectional.layers(self, embedding.lookup(table, ids), lengths, train=train)
+    x = embedding.lookup(table, ids)
+    if perturbation is not None:
+      x = x + perturbation
+    x = bidirectional.layers(self, x, lengths, train=train)
     mask, weights = bucketing.token_mask(ids, lengths), None
     if self.pooling == "attention":
       params = self.param("pooling", pooling.init_attention, x.shape[-1], self.d_attention)

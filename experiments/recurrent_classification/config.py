@@ -17,7 +17,7 @@ on a .csv, .tsv or .jsonl file with the columns data.text_column and data.label_
 
 from dlx import presets, settings
 from dlx.models import recurrent_classifier, word_start
-from dlx.settings import count, one_of, rate
+from dlx.settings import count, number, one_of, rate
 from dlx.training import recurrent_start
 from dlx.training.classifier_settings import DISTILLATION, DISTILLATION_RULE, REFIT
 from experiments.transformer_sentiment.config import DATA
@@ -38,6 +38,8 @@ SETTINGS = {
     "model.d_attention": count(64)._replace(when=("model.pooling", ("attention",))),
     "model.dropout_rate": rate(0.4),
     "model.recurrent_dropout_rate": rate(0.2),
+    # Of the perturbation of the embeddings in adversarial training; 0: none.
+    "adversarial.epsilon": number(0.0),
     **settings.adamw(learning_rate=2e-3, warmup_steps=200, b2=0.98, weight_decay=0.01),
     **settings.training(
         total_steps="5 epochs", eval_every="1 epoch", save_every="0.5 epochs", ema_decay=0.998,

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 from dlx.data import bucketing, document_arrays, documents, expect, tokens, word_vectors
 from dlx.experiment import Data, Loss, Task
+from dlx.layers import embedding
 from dlx.metrics import classification
 from dlx.models import word_start
 from dlx.models.recurrent_classifier import RecurrentClassifier
 from dlx.reports import confusions
-from dlx.training import classifier_settings, distillation, recurrent_start
+from dlx.training import adversarial, classifier_settings, distillation, recurrent_start
 
 
 def load(config, assets=None) -> Data:
@@ -51,11 +52,24 @@ def make(config, assets) -> Task:
     return word_start.start({**variables, "params": params}, given.get("vectors"))
 
   def loss_fn(variables, batch, rng):
-    logits, _ = model.apply(
-        variables, batch["ids"], batch["lengths"], train=True, rngs={"dropout": rng}
-    )
-    accuracy = distillation.accuracy(logits, batch["labels"])
-    return Loss(distillation.loss(logits, batch, **config.distillation), {"accuracy": accuracy})
+    ids, valid = batch["ids"], bucketing.token_mask(batch["ids"], batch["lengths"])
+
+    def loss(variables, perturbation=None):
+      logits, _ = model.apply(
+          variables, ids, batch["lengths"], perturbation=perturbation, train=True,
+          rngs={"dropout": rng},
+      )  # fmt: skip
+      accuracy = distillation.accuracy(logits, batch["labels"])
+      return distillation.loss(logits, batch, **config.distillation), accuracy
+
+    r = None
+    if config.adversarial.epsilon:
+      x = embedding.lookup(variables["params"][word_start.NAME], ids)
+      r = adversarial.perturbation(
+          lambda *args: loss(*args)[0], variables, x, valid, epsilon=config.adversarial.epsilon
+      )
+    value, accuracy = loss(variables, r)
+    return Loss(value, {"accuracy": accuracy})
 
   def outputs(variables, batch, rng):
     logits, weights = model.apply(variables, batch["ids"], batch["lengths"])
