@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -75,3 +76,17 @@ def test_a_table_of_ones_own_is_read(tmp_path):
   assert data.assets["classes"] == ["a", "b", "c"]
   assert [len(data.split(name)["ids"]) for name in ("train", "validation", "test")] == [44, 10, 6]
   assert np.all(data.train["lengths"] == 5)
+
+
+def test_adversarial_training_has_the_loss_of_the_perturbed_documents():
+  losses = {}
+  for epsilon in (0.0, 1e-4, 1.0):
+    config = get_config("debug", {"adversarial.epsilon": epsilon})
+    data = experiment.load(config)
+    task = experiment.make(config, data.assets)
+    rng = jax.random.key(0)
+    variables = task.init_fn(rng, data)
+    batch = {name: data.train[name][:8] for name in ("ids", "lengths", "labels")}
+    losses[epsilon] = float(jax.jit(task.loss_fn)(variables, batch, rng).value)
+  assert losses[1e-4] == pytest.approx(losses[0.0], rel=1e-3)
+  assert losses[1.0] > losses[1e-4] > losses[0.0]
