@@ -52,23 +52,21 @@ def make(config, assets) -> Task:
     return word_start.start({**variables, "params": params}, given.get("vectors"))
 
   def loss_fn(variables, batch, rng):
-    ids, valid = batch["ids"], bucketing.token_mask(batch["ids"], batch["lengths"])
+    ids, lengths, params = batch["ids"], batch["lengths"], variables["params"]
 
-    def loss(variables, perturbation=None):
+    def loss(params, perturbation=None):
       logits, _ = model.apply(
-          variables, ids, batch["lengths"], perturbation=perturbation, train=True,
+          {"params": params}, ids, lengths, perturbation=perturbation, train=True,
           rngs={"dropout": rng},
       )  # fmt: skip
       accuracy = distillation.accuracy(logits, batch["labels"])
       return distillation.loss(logits, batch, **config.distillation), accuracy
 
-    r = None
-    if config.adversarial.epsilon:
-      x = embedding.lookup(variables["params"][word_start.NAME], ids)
-      r = adversarial.perturbation(
-          lambda *args: loss(*args)[0], variables, x, valid, epsilon=config.adversarial.epsilon
-      )
-    value, accuracy = loss(variables, r)
+    if not config.adversarial.epsilon:
+      value, accuracy = loss(params)
+    else:
+      x, mask = embedding.lookup(params[word_start.NAME], ids), bucketing.token_mask(ids, lengths)
+      value, accuracy = adversarial.with_adversarial(loss, params, x, mask, **config.adversarial)
     return Loss(value, {"accuracy": accuracy})
 
   def outputs(variables, batch, rng):
