@@ -20,8 +20,8 @@ def check_length(split: str, num_tokens: int, seq_len: int, streams: int = 1) ->
     raise UserError(f"seq_len: expected at least 1, got {seq_len}")
   if num_tokens < streams * seq_len + 1:
     raise UserError(
-        f"the {split} text has {num_tokens} tokens, but {streams} sequence(s) of {seq_len} and one "
-        f"more token are needed; give a longer text, or shorter sequences"
+        f"the {split} text has {num_tokens} tokens, fewer than {streams} x {seq_len} + 1, the "
+        "sequences of a batch and one more token; give a longer text, or shorter sequences"
     )
 
 

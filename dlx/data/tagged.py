@@ -137,7 +137,8 @@ def from_file(
       ))  # fmt: skip
     if len(row) != width:
       raise UserError(
-          f"{path}: line {number} has {len(row)} column(s), the first line with a word has {width}"
+          f"{path}: the number of columns is {len(row)} in line {number}, and {width} in the first "
+          "line with a word"
       )
     if not (row[word] and row[tag]):
       raise UserError(f"{path}: line {number} has no {'tag' if row[word] else 'word'}")
@@ -161,7 +162,7 @@ def _content(path) -> str:
 def _index(path, width: int, name: str, column: int) -> int:
   if column == 0 or not -width <= column <= width:
     raise UserError(
-        f"{name}: {path} has {width} column(s), 1 to {width} or, from the last, -1 to -{width}; "
+        f"{name}: expected 1 to {width} or, from the last, -1 to -{width}, the columns of {path}; "
         f"got {column}"
     )
   return column - (column > 0)

@@ -32,7 +32,7 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
   devices = jax.devices() if devices is None else devices
   count = len(devices)
   if fsdp < 1 or count % fsdp:
-    raise UserError(f"fsdp: expected a divisor of the {count} device(s), got {fsdp}")
+    raise UserError(f"fsdp: expected a divisor of the number of devices, {count}, got {fsdp}")
   auto = (AxisType.Auto,) * 2
   return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=auto, devices=devices)
 
@@ -41,7 +41,7 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
   """Raises UserError unless the devices can share a batch equally."""
   if batch_size < 1 or batch_size % mesh.size:
     raise UserError(
-        f"batch_size: expected a multiple of the {mesh.size} device(s), got {batch_size}"
+        f"batch_size: expected a multiple of the number of devices, {mesh.size}, got {batch_size}"
     )
 
 

@@ -106,10 +106,10 @@ def test_windows_cover_all_but_the_last_incomplete_one(size, seq_len):
 
 def test_a_text_needs_one_sequence_per_stream_and_one_more_token():
   batches.check_length("training", 17, 16)
-  with pytest.raises(UserError, match=r"training text has 16 tokens, but 1 sequence\(s\) of 16"):
+  with pytest.raises(UserError, match=r"training text has 16 tokens, fewer than 1 x 16 \+ 1"):
     batches.check_length("training", 16, 16)
   batches.check_length("training", 65, 16, 4)
-  with pytest.raises(UserError, match=r"64 tokens, but 4 sequence\(s\) of 16"):
+  with pytest.raises(UserError, match=r"64 tokens, fewer than 4 x 16 \+ 1"):
     batches.check_length("training", 64, 16, 4)
   with pytest.raises(UserError, match="seq_len: expected at least 1, got 0"):
     batches.check_length("training", 64, 0)

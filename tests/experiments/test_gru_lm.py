@@ -189,7 +189,7 @@ def test_a_text_shorter_than_a_sequence_leaves_no_folder(tmp_path):
   text = tmp_path / "text.txt"
   text.write_text("to be or not to be")
   changes = {**SMALL, "data.text": str(text), "data.eval_seq_len": 50}
-  with pytest.raises(UserError, match="the validation text has 1 tokens, but 1 sequence"):
+  with pytest.raises(UserError, match="the validation text has 1 tokens, fewer than 1 x"):
     dlx.train(configs.get_config("debug", changes), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 

@@ -119,7 +119,7 @@ for size in (0, 4, 12, -8):
     sharding.check_batch_size(size, mesh_of(8))
     raise AssertionError(size)
   except UserError as e:
-    assert f"batch_size: expected a multiple of the 8 device(s), got {size}" == str(e)
+    assert f"batch_size: expected a multiple of the number of devices, 8, got {size}" == str(e)
 sharding.check_batch_size(24, mesh_of(8))
 assert [sharding.round_up(n, mesh_of(8)) for n in (1, 8, 9, 64)] == [8, 8, 16, 64]
 print("sizes are checked")

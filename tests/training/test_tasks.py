@@ -207,7 +207,7 @@ except ValueError as e:
 def test_eight_devices_train_the_same(linear_regression, trained, tmp_path, on_eight_devices):
   packages = linear_regression[0].__file__.rsplit("/", 2)[0]
   assert on_eight_devices(PROGRAM, packages, str(tmp_path)) == [
-      "8 b w", "batch_size: expected a multiple of the 8 device(s), got 12",
+      "8 b w", "batch_size: expected a multiple of the number of devices, 8, got 12",
   ]  # fmt: skip
   assert not (tmp_path / "other").exists()
   expected = dlx.load_run(trained)

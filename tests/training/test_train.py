@@ -123,7 +123,7 @@ REFUSALS = {
         {"optimizer.learning_rate": -1.0}, None, "config.optimizer.learning_rate is -1.0",
     ),
     "warm-up": ({"optimizer.warmup_steps": 12}, None, "warmup_steps is 12; expected less than"),
-    "fsdp": ({"training.fsdp": 3}, None, "fsdp: expected a divisor of the 1 device"),
+    "fsdp": ({"training.fsdp": 3}, None, "fsdp: expected a divisor of the number of devices, 1"),
     "batch size": ({"data.num_train": 7}, None, "batch_size is 8, but there are only 7 training"),
     "epochs": (
         {"training.total_steps": "2 epochs"}, with_data(train={}), "'2 epochs' is in epochs",
