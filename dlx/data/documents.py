@@ -162,7 +162,7 @@ def from_file(
   labels = [label.strip() for label in labels]
   classes = sorted(set(labels))
   if len(classes) < 2:
-    raise UserError(f"{path} has {len(classes)} class(es); a classifier needs at least two")
+    raise UserError(f"{path}: a classifier needs at least two classes, got {len(classes)}")
   for notice in notices:
     processes.notice(notice)
   ids = {name: i for i, name in enumerate(classes)}

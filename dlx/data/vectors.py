@@ -157,7 +157,7 @@ def from_table(
   labels = [label.strip() for label in found]
   classes = sorted(set(labels))
   if len(classes) < 2:
-    raise UserError(f"{path} has {len(classes)} class(es); a classifier needs at least two")
+    raise UserError(f"{path}: a classifier needs at least two classes, got {len(classes)}")
   ids = {name: i for i, name in enumerate(classes)}
   targets = np.array([ids[label] for label in labels], np.int32)
   return Vectors(inputs, targets, tuple(chosen), tuple(classes))

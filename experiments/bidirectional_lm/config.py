@@ -14,13 +14,17 @@ A tagger reads the states of a run: --config=experiments/tagging/config.py:brown
 """
 
 from dlx import presets, settings
-from dlx.settings import Rule, count, flag, one_of, rate
+from dlx.settings import Rule, count, flag, one_of, rate, text
 from experiments.tagging.config import DATA
 
-DOCUMENTS = ("imdb_reviews", "glue/sst2", "sentences")
+DOCUMENTS = ("imdb_reviews", "glue/sst2", "sentences", "table")
+_COLUMN = text("text")._replace(when=("data.dataset", ("table",)))
 SETTINGS = {
     **DATA,
     "data.dataset": one_of("grammar", *DOCUMENTS),
+    # A table, data.file, as a classifier reads it: the same documents are its test split.
+    "data.text_column": _COLUMN,
+    "data.label_column": _COLUMN._replace(default="label"),
     "data.batch_size": count(64),
     "data.lowercase": flag(True),
     # Of a word that has an embedding; others are one unknown word.
@@ -40,9 +44,14 @@ SETTINGS = {
 }  # fmt: skip
 RULES = (
     Rule(
-        lambda c: c.data.dataset == "grammar" or not c.data.file,
-        "data.file, of tagged sentences, replaces data.dataset=grammar only",
+        lambda c: c.data.dataset in ("grammar", "table") or not c.data.file,
+        "data.file is of tagged sentences or, with data.dataset=table, a table of documents",
         {"data.dataset": "sentences", "data.file": "sentences.tsv"},
+    ),
+    Rule(
+        lambda c: c.data.dataset != "table" or c.data.file is not None,
+        "data.dataset=table needs data.file, a .csv, .tsv or .jsonl file of documents",
+        {"data.dataset": "table"},
     ),
 )
 PRESETS = {

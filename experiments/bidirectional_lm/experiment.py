@@ -16,7 +16,7 @@ from dlx.training import contextual
 
 def load(config, assets=None) -> Data:
   """Sentences, or pieces of documents, as ids of words, sorted by length; the words."""
-  read = _read_documents if config.data.dataset in documents.SOURCES else _read_tagged
+  read = _read_tagged if config.data.dataset == "grammar" else _read_documents
   splits, words = read(config.data, (assets or {}).get("words"))
   return Data(
       *map(bucketing.sort_by_length, splits), assets=assets or contextual.of_config(config, words)
@@ -33,7 +33,10 @@ def _read_tagged(options, words):
 
 
 def _read_documents(options, words):
-  parts = documents.load(options.dataset, num_validation=options.num_validation)
+  columns = {name: options[name] for name in ("text_column", "label_column") if name in options}
+  parts = documents.load(
+      options.dataset, file=options.file, num_validation=options.num_validation, **columns
+  )
   train = parts.train.texts + documents.unlabelled(options.dataset)
   how = {"lowercase": options.lowercase}
   if words is None:

@@ -63,7 +63,7 @@ def test_refit_adds_the_validation_documents_to_the_training_ones_and_changes_no
     ("a.csv", "text,label\nfine,1\nbad,0,extra\n", r"Row #3.*Expected 2 columns, got 3"),
     ("a.csv", "text,label\nfine,1\nbad,\n", "row 2 has no label"),
     ("a.csv", "text,label\nfine,1\n  ,0\n", "row 2 has no text"),
-    ("a.csv", "text,label\nfine,1\nbad,1\n", "1 class"),
+    ("a.csv", "text,label\nfine,1\nbad,1\n", "at least two classes, got 1"),
     ("a.csv", "", "cannot be read: Empty CSV file"),
     ("a.jsonl", '{"text": "a", "label": 1}\n{"text": \n', "row 2 is not valid JSON"),
     ("a.jsonl", '{"text": "a", "label": 1}\n[1, 2]\n', "row 2 is not a JSON object"),

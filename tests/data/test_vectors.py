@@ -103,7 +103,7 @@ def changed(row, column, value):
     ([(a, b, k, 7) for a, b, k, _ in ROWS], {"target": "y", "features": "a"}, "regression",
      "the target is constant"),
     ([(a, b, "one", y) for a, b, _, y in ROWS], CLASSES,
-     "classification", r"1 class\(es\)"),
+     "classification", "at least two classes, got 1"),
     (ROWS, {"target": "kind", "features": "a,c"}, "classification", "has no column 'c'"),
     (ROWS, {"target": "kind", "features": "a,kind"}, "classification", "contain the target"),
     (ROWS, {"target": "kind", "features": "a,a"}, "classification", "one of them twice"),

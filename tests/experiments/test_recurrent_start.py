@@ -10,6 +10,9 @@ from dlx.data import document_words, tokens
 from dlx.errors import UserError
 from dlx.layers import lstm, recurrent
 from dlx.training import contextual, recurrent_start
+from experiments.bidirectional_lm import config as language_models
+from experiments.bidirectional_lm import experiment as language_model
+from experiments.recurrent_classification import experiment as classifier
 from experiments.recurrent_classification.config import get_config
 
 SOURCE = "experiments.bidirectional_lm:debug_documents"
@@ -74,3 +77,22 @@ def test_a_run_that_does_not_fit_is_refused(source, trained):
   other = str(trained("experiments.recurrent_classification:debug"))
   with pytest.raises(UserError, match="is a run of experiments.recurrent_classification"):
     recurrent_start.load(config_of(other), WORDS)
+
+
+def test_a_table_has_the_documents_of_the_classifier_in_each_split(tmp_path):
+  """What the language model has read is in no held-out document of the classifier."""
+  rows = "".join(f"document{i} of many,{'ab'[i % 2]}\n" for i in range(90))
+  (tmp_path / "mine.csv").write_text("words,kind\n" + rows)
+  table = {
+      "data.file": str(tmp_path / "mine.csv"), "data.text_column": "words",
+      "data.label_column": "kind", "data.num_validation": 20,
+  }  # fmt: skip
+  expected = classifier.load(get_config("debug", table))
+  options = {**table, "data.dataset": "table"}
+  found = language_model.load(language_models.get_config("debug_documents", options))
+  words = np.array(found.assets["words"])
+  for name in ("train", "validation", "test"):
+    first = found.split(name)["ids"][:, 0]
+    own = {text.split()[0] for text in expected.split(name)["text"]}
+    known = {word for word, i in zip(words[first - 1], first) if i}
+    assert len(first) == len(own) and known == (own if name == "train" else set())
