@@ -30,6 +30,7 @@ bench: .venv/bench
 	$(BIN)/python -m benchmarks.gpt
 	$(BIN)/python -m benchmarks.beam_search
 	$(BIN)/python -m benchmarks.sharding
+	$(BIN)/python -m benchmarks.cpu_devices
 
 # A mark for each set of extras, so that it is installed once and again when setup.py changes.
 .venv/%: setup.py
