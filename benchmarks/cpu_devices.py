@@ -7,7 +7,6 @@ JAX divides a large operation of one device among the cores, but runs small ones
 a step of a recurrent network, one after another; virtual devices run beside each other.
 """
 
-import importlib
 import os
 
 from absl import app, flags
@@ -16,7 +15,6 @@ from rich.console import Console
 
 from benchmarks import sharding, timing
 from dlx import doctor, malloc
-from dlx.training import train
 
 PRESETS = flags.DEFINE_list(
     "presets", ["gru_lm:quickstart", "transformer_lm:quickstart"],
@@ -28,8 +26,7 @@ COLUMNS = {"ms_per_step": ",.0f", "over_one_device": ".2f"}
 def measure(preset: str, counts: tuple[int, ...], rounds: int) -> list[dict]:
   """A row for each number of devices, of which the first is 1."""
   experiment, _, name = preset.partition(":")
-  configs = importlib.import_module(f"experiments.{experiment}.config")
-  run = train.prepare(configs.get_config(name), None)
+  run = sharding.prepared(experiment, name)
   calls = {str(n): sharding.compiled(run, (n, 1))[0] for n in counts}
   best = timing.fastest(calls, rounds)
   return [

@@ -44,10 +44,10 @@ COLLECTIVE = re.compile(
 GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]+)\}|mesh\[(.*?)\].*?\{(.*?)\})")
 
 
-def prepared(name: str, batch_size: int = 64) -> train.Prepared:
-  """The debug preset of an experiment."""
+def prepared(name: str, preset: str = "debug", **options) -> train.Prepared:
+  """The preset of an experiment, with changes of its settings."""
   configs = importlib.import_module(f"experiments.{name}.config")
-  return train.prepare(configs.get_config("debug", {"data.batch_size": batch_size}), None)
+  return train.prepare(configs.get_config(preset, options), None)
 
 
 def compiled(run: train.Prepared, shape: tuple[int, int]):
@@ -108,7 +108,7 @@ def main(_) -> None:
   shown = Table("experiment", "parameters", "mesh", "ms per step", "over one device",
                 "KB sent", "least", "sent / least", box=box.SIMPLE)  # fmt: skip
   for name in EXPERIMENTS:
-    training = prepared(name)
+    training = prepared(name, **{"data.batch_size": 64})
     programs = {"1": compiled(training, (1, 1))}
     programs |= {mesh: compiled(training, shape) for mesh, shape in MESHES.items()}
     best = timing.fastest({m: call for m, (call, _, _) in programs.items()}, timing.ROUNDS.value)

@@ -36,7 +36,7 @@ from benchmarks import sharding
 
 for size in (64, 128):
   _, text, parameters = sharding.compiled(
-      sharding.prepared("transformer_sentiment", size), (2, 4)
+      sharding.prepared("transformer_sentiment", **{"data.batch_size": size}), (2, 4)
   )
   print(sharding.bytes_sent(text) / parameters)
 """
