@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 import numpy as np
 
 from dlx.experiment import Arrays, Loss
+from dlx.gradients import precomputed
 
 
 def lengths_up_to(max_length: int, count: int) -> tuple[int, ...]:
@@ -86,29 +87,24 @@ def truncated_loss(
     The same loss, with gradients for variables["params"] only, of first order only.
   """
 
-  def switch(params, collections, batch, rng):
-    def value_and_grad(batch):
+  def value_and_grad(params, inputs):
+    collections, batch, rng = inputs
+
+    def of_truncated(batch):
       def loss(params):
         value, metrics, updated = loss_fn({**collections, "params": params}, batch, rng)
         return value, (dict(metrics), dict(updated))
 
       return jax.value_and_grad(loss, has_aux=True)(params)
 
-    return _switch(value_and_grad, batch, lengths, names)
+    return _switch(of_truncated, batch, lengths, names)
 
-  @jax.custom_vjp
-  def loss(params, collections, batch, rng):
-    return switch(params, collections, batch, rng)[0]
-
-  def backward(grads, d_out):
-    return jax.tree.map(lambda g: (d_out[0] * g).astype(g.dtype), grads), None, None, None
-
-  loss.defvjp(switch, backward)
+  loss = precomputed.make_loss(value_and_grad)
 
   def of_batch(variables, batch, rng):
     collections = dict(variables)
     params = collections.pop("params")
-    value, (metrics, updated) = loss(params, collections, batch, rng)
+    value, (metrics, updated) = loss(params, (collections, batch, rng))
     return Loss(value, metrics, updated)
 
   return of_batch

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from dlx.gradients import precomputed
+
 LossFn = Callable[[Any, Array], tuple[Array, Any]]
 
 
@@ -32,22 +34,15 @@ def with_adversarial(
   classification" (2017); Goodfellow, Shlens and Szegedy (2015), section 6, for the mean.
   """
 
-  def value_and_grad(params, x, mask):
+  def value_and_grad(params, inputs):
+    x, mask = inputs
     found = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(params, jnp.zeros_like(x))
     (clean, others), (grads, g) = found
     r = perturbation(g, x, mask, epsilon=epsilon)
     (worst, _), more = jax.value_and_grad(loss_fn, has_aux=True)(params, r)
     return ((clean + worst) / 2, others), jax.tree.map(lambda a, b: (a + b) / 2, grads, more)
 
-  @jax.custom_vjp
-  def loss(params, x, mask):
-    return value_and_grad(params, x, mask)[0]
-
-  def backward(grads, d_out):
-    return jax.tree.map(lambda g: (d_out[0] * g).astype(g.dtype), grads), None, None
-
-  loss.defvjp(value_and_grad, backward)
-  return loss(params, x, mask)
+  return precomputed.make_loss(value_and_grad)(params, (x, mask))
 
 
 def perturbation(
