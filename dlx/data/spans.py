@@ -119,7 +119,7 @@ def draw(
     rate: float,
     mean_length: float,
 ) -> dict[str, Array]:
-  """Sources and targets of documents: {"source" (B, L + 1), "target" (B, L + 1), "lengths"}.
+  """Sources and targets of documents: {"source" (B, S), "target" (B, T), "lengths" (B,)}.
 
   Tokens that are hidden and those that are not are divided into as many spans, each division
   equally probable; they alternate, and the last one is hidden, as in T5's code.
@@ -133,7 +133,7 @@ def draw(
     mean_length: of the spans.
 
   Returns:
-    padded rows, each with END, and the larger of their lengths.
+    rows with END, as wide as the longest that L tokens can have, and the larger of both lengths.
   """
   ids, lengths = jnp.asarray(ids), jnp.asarray(lengths)
   inside = bucketing.token_mask(ids, lengths)
@@ -147,9 +147,11 @@ def draw(
       "target": (hidden, ids, begins),
   }
   found, sizes = {}, []
-  rows = jnp.arange(len(ids))[:, None]
-  width = ids.shape[1] + 1  # As an index: nowhere.
+  rows, longest = jnp.arange(len(ids))[:, None], ids.shape[1]
+  num_hidden, num_spans = counts(longest, rate=rate, mean_length=mean_length)
+  num_tokens = {"source": np.arange(longest + 1) - num_hidden, "target": num_hidden}
   for side, (written, values, preceded) in sides.items():
+    width = int((num_tokens[side] + num_spans).max()) + 1  # As an index: nowhere.
     place = jnp.cumsum(written.astype(jnp.int32) + preceded, -1) - 1
     size = place[:, -1] + 1
     row = jnp.full((len(ids), width), pairs.PAD, jnp.int32)
