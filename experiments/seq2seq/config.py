@@ -73,6 +73,7 @@ PRESETS = {
         "data.dataset": "spans", "data.source_tokens": "byte_pairs",
         "data.target_tokens": "byte_pairs", "data.joint_vocabulary": True,
         "data.max_length": 128, "data.batch_size": 64, "label_smoothing": 0.0,
+        "training.total_steps": 2500,
     },
     "debug": {
         "data.source_tokens": "words", "data.max_length": 8, "data.num_lengths": 1,
