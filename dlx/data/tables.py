@@ -124,10 +124,11 @@ def _separated(path, text, names, usual) -> Table:
     notices.append(f"{path}: {_SEPARATORS[separator]}, not {_SEPARATORS[usual]}, separate columns")
   rows = _rows_of_lines(text) if separator == "\t" else None
   if rows:
-    stray = sum(value.startswith('"') for row in rows for value in map(_unquoted, row))
+    values = [value for row in rows for value in row if value.startswith('"')]
+    stray = sum(_unquoted(value) == value for value in values)
     rows = [[_unquoted(value) for value in row] for row in rows]
     if stray:
-      notices.append(f"{path}: {stray} values begin with a quote that does not close")
+      notices.append(f"{path}: values that begin with a quote that does not close: {stray}")
   else:
     rows = _rows(path, text, separator)
   if not rows:

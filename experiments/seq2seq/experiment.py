@@ -110,7 +110,9 @@ def make(config, assets) -> Task:
   def predict(variables, lines, apply, *, width=config.decoding.width, json=False):
     ids = [source.encode(pairs.normalized(line, config.data.lowercase)) for line in lines]
     if cut := sum(len(each) > limit for each in ids):
-      processes.notice(f"{cut} lines have more than {limit} tokens, data.max_length, and are cut")
+      processes.notice(
+          f"{cut} of {len(lines)} lines have more than {limit} tokens, data.max_length, and are cut"
+      )
     found = apply(make_search(width), {"source": pairs.rows(ids, limit)})
     texts = [target.decode(each) for each in found.ids]
     if not json:

@@ -69,7 +69,7 @@ def test_a_line_that_is_too_long_is_cut_and_it_is_said(opened, capsys):
   line = " ".join("4" * 50)
   assert len(task.predict(variables, [line], apply)) == 1
   limit = config.data.max_length
-  assert f"1 lines have more than {limit} tokens, data.max_length, and are cut" in (
+  assert f"1 of 1 lines have more than {limit} tokens, data.max_length, and are cut" in (
       capsys.readouterr().err
   )
   if config.data.source_tokens == "characters":
