@@ -12,10 +12,14 @@ Source: Thongtan and Phienthrakul, "Sentiment classification using document embe
   cosine similarity" (2019), where each training document has a vector of its own.
 """
 
+from collections.abc import Mapping
+
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from dlx.data import word_windows
 
 
 def unit(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -74,6 +78,31 @@ def infer(
 
   start = unit(jnp.einsum("bl,bld->bd", shares, ngrams))
   return lax.scan(ascend, start, length=steps)[0]
+
+
+def draw_noise(rng: jax.Array, noise: Mapping[str, Array], count: int) -> Int[Array, "J"]:
+  """The ids of n-grams drawn from `word_windows.alias_table`, as a dict."""
+  bits = jax.random.bits(rng, (2 * count,), jnp.uint32)
+  return word_windows.choose(word_windows.Alias(**noise), bits)
+
+
+def of_ngrams(
+    variables: Mapping, ngrams: Int[Array, "B L"], weights: Float[Array, "B L"], *,
+    noise_ngrams: int, **ascent,
+) -> Float[Array, "B D"]:
+  """d of documents with all of their n-grams, and with the same noise for each.
+
+  Args:
+    variables: "vectors" (F, D) of the n-grams, and "ngrams" with their "noise".
+    ngrams: the ids of each document's n-grams; any where its weight is 0.
+    weights: c.
+    noise_ngrams: J.
+    **ascent: scale, negatives, steps and rate of `infer`.
+  """
+  table = jnp.asarray(variables["vectors"])
+  noise = draw_noise(jax.random.key(0), variables["ngrams"]["noise"], noise_ngrams)
+  rows = unit(table[jnp.minimum(ngrams, len(table) - 1)])
+  return infer(rows, weights, unit(table[noise]), **ascent)
 
 
 def _shares(weights):

@@ -8,7 +8,8 @@ class as in the others has the weight 1; one that says nothing of them has the w
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Float, Int
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from dlx.data import document_ngrams
@@ -54,11 +55,18 @@ def select(
   matrix = naive_bayes_linear.document_term_matrix(tables, documents)
   arguments = matrix, documents["labels"], num_classes, smoothing
 
-  def weigh(ratios):
-    return np.minimum(1, np.expm1(np.abs(ratios).max(0)) / (max_ratio - 1))
-
   counts = np.bincount(matrix.columns, minlength=matrix.num_columns)
-  weights = np.where(counts > 0, weigh(naive_bayes_linear.log_ratios(*arguments)), 0)
-  of_documents = weigh(naive_bayes_linear.held_out_log_ratios(*arguments))
+  weights = np.where(counts > 0, weigh(naive_bayes_linear.log_ratios(*arguments), max_ratio), 0)
+  of_documents = weigh(naive_bayes_linear.held_out_log_ratios(*arguments), max_ratio)
   corpus = document_ngrams.corpus(matrix.rows, matrix.columns, of_documents, matrix.num_rows)
   return Ngrams(tables, counts, weights.astype(np.float32), corpus)
+
+
+def weigh(ratios: Float[np.ndarray, "C ..."], max_ratio: float) -> Float[np.ndarray, "..."]:
+  """The weights of n-grams with these r."""
+  return np.minimum(1, np.expm1(np.abs(ratios).max(0)) / (max_ratio - 1))
+
+
+def weights_of(weights: Float[Array, "F"], ngrams: Int[Array, "..."]) -> Float[Array, "..."]:
+  """The weights of n-grams of new documents; 0 for F, which stands for none."""
+  return jnp.asarray(weights).at[ngrams].get(mode="fill", fill_value=0)

@@ -115,7 +115,8 @@ def log_ratios(
     num_classes: K.
     smoothing: a, above 0.
   """
-  counts, every = _class_counts(matrix, labels, num_classes)
+  counts = class_counts(matrix, labels, num_classes)
+  every = sum(counts.values())
   seen = every > 0
 
   def of(c):
@@ -137,26 +138,46 @@ def held_out_log_ratios(
     matrix: the n-grams of the training documents.
     labels, num_classes, smoothing: as for `log_ratios`.
   """
-  counts, every = _class_counts(matrix, labels, num_classes)
-  seen, own = every > 0, labels[matrix.rows]
+  counts = class_counts(matrix, labels, num_classes)
+  return without_own(counts, matrix.columns, labels[matrix.rows], smoothing)
+
+
+def without_own(
+    counts: Mapping[int, Int[np.ndarray, "F"]],
+    ngrams: Int[np.ndarray, "..."],
+    labels: Int[np.ndarray, "..."],
+    smoothing: float,
+) -> Float[np.ndarray, "C ..."]:
+  """r of n-grams that training documents have, with the counts of all other documents.
+
+  Args:
+    counts: of `class_counts`.
+    ngrams: indices of n-grams.
+    labels: of the document that has each; -1 for one without a label.
+    smoothing: as for `log_ratios`.
+  """
+  every = sum(counts.values())
+  seen = every > 0
 
   def of(c):
     rest = every - counts[c]
     sizes = [(smoothing + x[seen]).sum() for x in (counts[c], rest)]
-    p = smoothing + counts[c][matrix.columns] - (own == c)
-    q = smoothing + rest[matrix.columns] - ((own >= 0) & (own != c))
+    p = smoothing + counts[c][ngrams] - (labels == c)
+    q = smoothing + rest[ngrams] - ((labels >= 0) & (labels != c))
     return np.float32(np.log(p / q) - np.log(sizes[0] / sizes[1]))
 
-  return np.stack([of(c) for c in scored_classes(num_classes)])
+  return np.stack([of(c) for c in scored_classes(len(counts))])
 
 
-def _class_counts(matrix, labels, num_classes):
-  """({class: the number of its documents with each n-gram}, their sum)."""
+def class_counts(
+    matrix: SparseBinary, labels: Int[np.ndarray, "N"], num_classes: int
+) -> dict[int, Int[np.ndarray, "F"]]:
+  """The number of documents of each class with each n-gram."""
   counts = {}
   for c in range(num_classes):
     chosen = matrix.columns[(labels == c)[matrix.rows]]
     counts[c] = np.bincount(chosen, minlength=matrix.num_columns)
-  return counts, sum(counts.values())
+  return counts
 
 
 def log_odds(labels: Int[np.ndarray, "N"], num_classes: int) -> Float[np.ndarray, "C"]:

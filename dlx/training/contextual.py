@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-import dlx
 from dlx.data import tagged_arrays
-from dlx.errors import UserError
 from dlx.models.bidirectional_lm import BidirectionalLM
+from dlx.training import finetuning
 
 LANGUAGE_MODEL = "language_model"  # The collection, and the key of the assets.
 _EXPERIMENT = "experiments.bidirectional_lm"
@@ -58,12 +57,7 @@ def load_params(source: str) -> dict:
 
 def open_run(source: str):
   """The run of a bidirectional language model; errors as for `make_assets`."""
-  run = dlx.load_run(source)
-  if run.config.experiment != _EXPERIMENT:
-    raise UserError(
-        f"{source} is a run of {run.config.experiment}; init_from expects one of {_EXPERIMENT}"
-    )
-  return run
+  return finetuning.open_run(source, _EXPERIMENT)
 
 
 def with_ids(read: Callable, assets: Mapping, max_length: int) -> Callable:

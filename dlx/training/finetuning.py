@@ -6,6 +6,7 @@ import re
 import jax
 import optax
 
+import dlx
 from dlx.errors import UserError
 from dlx.experiment import Task
 from dlx.training.state import PyTree
@@ -14,6 +15,20 @@ from dlx.training.state import PyTree
 def _name(path: tuple) -> str:
   """A leaf's path as "recurrent.0.hidden"."""
   return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def open_run(source: str, experiment: str):
+  """The run `source`, which has to be one of `experiment`.
+
+  Raises:
+    UserError: it is no run, or one of another experiment.
+  """
+  run = dlx.load_run(source)
+  if run.config.experiment != experiment:
+    raise UserError(
+        f"{source} is a run of {run.config.experiment}; init_from expects one of {experiment}"
+    )
+  return run
 
 
 def load_pretrained(

@@ -29,7 +29,7 @@ from dlx.experiment import Data, Loss, Task
 from dlx.layers import linear, losses
 from dlx.metrics import classification
 from dlx.models import informative_ngrams, naive_bayes_linear
-from dlx.models.document_vectors import infer, objective, unit
+from dlx.models.document_vectors import draw_noise, infer, objective, of_ngrams, unit
 from dlx.reports import confusions, document_map
 from dlx.training import classifier_settings, optimizers, sparse
 
@@ -93,17 +93,13 @@ def make(config, assets) -> Task:
     drawn = document_ngrams.draw(rngs.step, train, rows, options.ngrams)
     return {"ngrams": drawn, "labels": train["labels"][rows], "step": step}
 
-  def draw_noise(variables, rng):
-    table = word_windows.Alias(**variables["ngrams"]["noise"])
-    bits = jax.random.bits(rng, (2 * options.noise_ngrams,), jnp.uint32)
-    return word_windows.choose(table, bits)
-
   def logits_of(params, d):
     return linear.apply(params, d * options.d**0.5)
 
   def loss_fn(variables, batch, rng):
     table, weights = variables["vectors"], (batch["ngrams"] >= 0).astype(jnp.float32)
-    ids = jnp.maximum(batch["ngrams"], 0), draw_noise(variables, rng)
+    noise = draw_noise(rng, variables["ngrams"]["noise"], options.noise_ngrams)
+    ids = jnp.maximum(batch["ngrams"], 0), noise
     rows = [table[i] for i in ids]
     ngrams, noise = map(unit, rows)
     d = jax.lax.stop_gradient(infer(ngrams, weights, noise, **ascent))
@@ -127,13 +123,10 @@ def make(config, assets) -> Task:
     )
 
   def vectors_of(variables, batch, rng):
-    """d of documents, with all of their n-grams and the same noise for each."""
-    found, table = variables["ngrams"], jnp.asarray(variables["vectors"])
+    found = variables["ngrams"]
     ngrams = naive_bayes_linear.features(found["tables"], batch["ids"])
-    weights = jnp.asarray(found["weights"]).at[ngrams].get(mode="fill", fill_value=0)
-    noise = table[draw_noise(variables, jax.random.key(0))]
-    rows = unit(table[jnp.minimum(ngrams, len(table) - 1)])
-    return infer(rows, weights, unit(noise), **ascent)
+    weights = informative_ngrams.weights_of(found["weights"], ngrams)
+    return of_ngrams(variables, ngrams, weights, noise_ngrams=options.noise_ngrams, **ascent)
 
   vectors_fn = bucketing.truncated(vectors_of, _WIDTHS)
 

@@ -1,0 +1,1 @@
+"""Document classification by all n-grams: naive Bayes, logistic regression, a linear SVM."""

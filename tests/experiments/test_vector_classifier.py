@@ -1,0 +1,91 @@
+"""The classifier of document vectors: what it learns, its own documents left out, bad input."""
+
+import numpy as np
+import pytest
+
+import dlx
+from dlx.errors import UserError
+from dlx.models import document_vectors, informative_ngrams
+from experiments.document_vectors import config as vector_configs
+from experiments.vector_classifier import config as configs
+from experiments.vector_classifier import experiment
+
+
+def write(path, num_documents, names=("red", "green")):
+  """The second half has words of the document's class, the first half those of any class."""
+  rng, rows = np.random.default_rng(0), ["text\tlabel"]
+  for i in range(num_documents):
+    own, other = names[i % len(names)], names[rng.integers(len(names))]
+    halves = [[f"{name}{k}" for k in rng.integers(0, 8, 5)] for name in (other, own)]
+    rows.append(f"{' '.join(halves[0])} w {' '.join(halves[1])} v\t{own}")
+  path.write_text("\n".join(rows))
+  return str(path)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+  return write(tmp_path_factory.mktemp("data") / "texts.tsv", 400)
+
+
+@pytest.fixture(scope="module")
+def vectors(table, tmp_path_factory):
+  """A run of document vectors."""
+  workdir = tmp_path_factory.mktemp("runs") / "vectors"
+  steps = {f"training.{name}": 60 for name in ("total_steps", "eval_every", "save_every")}
+  changes = {"data.file": table, "data.num_validation": 60, "model.min_count": 1, **steps}
+  dlx.train(vector_configs.get_config("debug", changes), workdir)
+  return workdir
+
+
+def config_of(vectors, table, **changes):
+  changes = {"init_from": str(vectors), "data.file": table, "data.num_validation": 60, **changes}
+  return configs.get_config("debug", changes)
+
+
+def test_parts_tell_where_a_document_says_something(vectors, table, tmp_path):
+  accuracy = {}
+  for parts in (1, 2):
+    workdir = tmp_path / str(parts)
+    dlx.train(config_of(vectors, table, **{"model.parts": parts}), workdir)
+    accuracy[parts] = dlx.load_run(workdir).evaluate("test")["accuracy"]
+  assert 0.6 < accuracy[1] < 0.9 and accuracy[2] > 0.95
+
+
+def test_the_weights_of_a_training_document_are_those_of_the_other_documents(vectors, table):
+  """As those that the other run has learned its vectors with."""
+  train = experiment.load(config_of(vectors, table)).train
+  run = dlx.load_run(vectors)
+  choice = ("order", "min_count", "smoothing", "max_ratio")
+  corpus = informative_ngrams.select(
+      train, vocab_size=len(run.assets["words"]), num_classes=2,
+      **{name: run.config.model[name] for name in choice},
+  ).corpus  # fmt: skip
+  vectors_of = experiment.make_vectors(train, run)
+  found = vectors_of(train["ids"][:20], train["labels"][:20])
+  names = ("scale", "negatives", "steps", "rate", "noise_ngrams")
+  ascent = {name: run.config.model[name] for name in names}
+  for i in range(20):
+    own = slice(corpus["starts"][i], corpus["starts"][i + 1])
+    weights = np.diff(corpus["sums"][own], prepend=0)
+    expected = document_vectors.of_ngrams(
+        run.eval_variables, corpus["ngrams"][own][None], weights[None], **ascent
+    )
+    np.testing.assert_allclose(found[i], expected[0], atol=1e-4)
+
+
+def test_a_prediction_is_that_of_the_features_whatever_the_other_lines(vectors, table, tmp_path):
+  dlx.train(config_of(vectors, table), tmp_path / "run")
+  run = dlx.load_run(tmp_path / "run")
+  lines = ["red1 red2 red3 w green4 green5", "green4 w red1 " * 20, "unknown words only"]
+  assert run.predict(lines) == [run.predict([line])[0] for line in lines]
+  with pytest.raises(UserError, match="' ' has no words"):
+    run.predict(["fine", " "])
+
+
+def test_other_runs_and_other_classes_are_refused(vectors, table, tmp_path, trained):
+  other = trained("experiments.ngram_classifier:debug")
+  with pytest.raises(UserError, match="init_from expects one of experiments.document_vectors"):
+    experiment.load(config_of(other, table))
+  colors = write(tmp_path / "colors.tsv", 300, ("blue", "yellow", "black"))
+  with pytest.raises(UserError, match="has the classes green, red, the documents have black, blue"):
+    experiment.load(config_of(vectors, colors))
