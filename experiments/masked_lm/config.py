@@ -3,7 +3,8 @@
 python -m launch.train --config=experiments/masked_lm/config.py:PRESET --workdir=runs/masked_lm
 
 imdb                 75,000 film reviews without their labels; two CPU cores, 47 minutes: 3.93 nats
-imdb_next_sentence   the same with BERT's second task; not measured yet
+imdb_next_sentence   the same with BERT's second task; 70 minutes with pauses on a busy machine:
+                     4.07 nats, 55.8 % of the pairs
 debug                seconds, on generated sentences; for tests
 debug_next_sentence  the same on generated reviews, with the second task
 
