@@ -44,6 +44,13 @@ def opened(folders: str, classes: Sequence[str] | None = None) -> list[Run]:
   return found
 
 
+def differing_documents(data: Mapping, other: Mapping) -> str | None:
+  """The first of the settings config.data that give two runs other documents or splits, if any."""
+  table = ("file", "text_column", "label_column", "num_validation")
+  names = table if other.get("file") else ("file", "dataset", "num_validation")
+  return next((name for name in names if data.get(name) != other.get(name)), None)
+
+
 def log_probabilities(run: Run, texts: Sequence[str], *, temperature: float = 1.0) -> np.ndarray:
   """log softmax(logits / temperature), (N, K), of documents by a run's classifier."""
   examples, order = run.task.read(texts), by_length(texts)

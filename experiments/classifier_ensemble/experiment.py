@@ -19,8 +19,6 @@ from dlx.metrics import classification, log_linear
 from dlx.reports import confusions
 from dlx.training import classifiers
 
-_TABLE = ("file", "text_column", "label_column", "num_validation")
-
 
 def load(config, assets=None) -> Data:
   """Documents as read by each member, sorted by length; the members without their variables."""
@@ -89,12 +87,11 @@ def check_data(runs, *, may_refit: bool = False) -> None:
           f"weights are fitted; train one with data.refit=False, or take the weights of another "
           f"ensemble, config.weights_from"
       )
-    for name in _TABLE if options.get("file") else ("file", "dataset", "num_validation"):
-      if options.get(name) != data[0].get(name):
-        raise UserError(
-            f"the runs in {runs[0].workdir} and {run.workdir} were trained on other documents: "
-            f"data.{name} is {data[0].get(name)!r} and {options.get(name)!r}"
-        )
+    if name := classifiers.differing_documents(data[0], options):
+      raise UserError(
+          f"the runs in {runs[0].workdir} and {run.workdir} were trained on other documents: "
+          f"data.{name} is {data[0].get(name)!r} and {options.get(name)!r}"
+      )
 
 
 def read(members, lines) -> dict:

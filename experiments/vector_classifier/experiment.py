@@ -21,11 +21,10 @@ from dlx.layers import linear
 from dlx.metrics import classification
 from dlx.models import document_vectors, informative_ngrams, linear_models, naive_bayes_linear
 from dlx.reports import confusions, document_map
-from dlx.training import classifier_settings, finetuning
+from dlx.training import classifier_settings, classifiers, finetuning
 
 _SOURCE = "experiments.document_vectors"
 _ASCENT = ("scale", "negatives", "steps", "rate", "noise_ngrams")
-_COLUMNS = ("ids", "lengths", "labels")
 _WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
 
 
@@ -34,11 +33,7 @@ def load(config, assets=None) -> Data:
   parts = documents.from_options(config.data)
   if assets is None:
     run = finetuning.open_run(config.init_from, _SOURCE)
-    if (classes := list(parts.train.classes)) != run.assets["classes"]:
-      raise UserError(
-          f"{config.init_from} has the classes {', '.join(run.assets['classes'])}, the documents "
-          f"have {', '.join(classes)}"
-      )
+    check_documents(config, run, parts.train.classes)
     reading = {name: run.config.data[name] for name in ("max_length", "lowercase")}
     ascent = {name: run.config.model[name] for name in _ASCENT}
     assets = {**run.assets, "reading": reading, "ascent": ascent}
@@ -52,6 +47,22 @@ def load(config, assets=None) -> Data:
     return fitted(splits[0], finetuning.open_run(config.init_from, _SOURCE), config.model)
 
   return Data(*splits, assets=assets, pretrained=fit)
+
+
+def check_documents(config, run, classes) -> None:
+  """Raises UserError unless the run has the classes, and other documents than validation's."""
+  classifiers.opened(config.init_from, classes)
+  theirs = run.config.data
+  if name := classifiers.differing_documents(config.data, theirs):
+    raise UserError(
+        f"{config.init_from} was trained on other documents: data.{name} is {theirs.get(name)!r} "
+        f"there, {config.data.get(name)!r} here"
+    )
+  if theirs.refit and not config.data.refit:
+    raise UserError(
+        f"{config.init_from} was trained on the validation documents too; train one with "
+        f"data.refit=False, or set data.refit=True"
+    )
 
 
 def fitted(train, run, options) -> dict:
@@ -96,7 +107,8 @@ def training_features(vectors_of, train, num_parts: int, chunk: int = 32) -> np.
   """phi of documents by `vectors_of(ids, labels)`, in chunks of similar length."""
   found = []
   for first in range(0, len(train["ids"]), chunk):
-    ids, lengths, labels = (x[first : first + chunk] for x in map(train.get, _COLUMNS))
+    rows = slice(first, first + chunk)
+    ids, lengths, labels = (train[name][rows] for name in ("ids", "lengths", "labels"))
     width = 1 << int(lengths.max() - 1).bit_length()  # Few widths are few programs.
     of_chunk = functools.partial(vectors_of, labels=labels)
     found.append(np.asarray(features(of_chunk, ids[:, :width], lengths, num_parts)))
@@ -115,12 +127,9 @@ def make(config, assets) -> Task:
   classes, words = (expect.names(name, assets[name]) for name in ("classes", "words"))
 
   def init_fn(rng, data):
-    del rng
     return dict(data.pretrained)
 
   def features_of(variables, batch, rng):
-    del rng
-
     def vectors_of(ids):
       ngrams = naive_bayes_linear.features(variables["ngrams"]["tables"], ids)
       weights = informative_ngrams.weights_of(variables["ngrams"]["weights"], ngrams)

@@ -87,5 +87,20 @@ def test_other_runs_and_other_classes_are_refused(vectors, table, tmp_path, trai
   with pytest.raises(UserError, match="init_from expects one of experiments.document_vectors"):
     experiment.load(config_of(other, table))
   colors = write(tmp_path / "colors.tsv", 300, ("blue", "yellow", "black"))
-  with pytest.raises(UserError, match="has the classes green, red, the documents have black, blue"):
+  with pytest.raises(UserError, match="has the classes green, red; expected black, blue, yellow"):
     experiment.load(config_of(vectors, colors))
+
+
+def test_a_run_that_knows_the_validation_documents_is_refused(vectors, table, tmp_path):
+  """Vectors are learned with the labels of training documents."""
+  with pytest.raises(UserError, match="data.num_validation is 60 there, 50 here"):
+    experiment.load(config_of(vectors, table, **{"data.num_validation": 50}))
+  copy = write(tmp_path / "copy.tsv", 400)
+  with pytest.raises(UserError, match=r"other documents: data.file is .*texts.tsv' there, .*copy"):
+    experiment.load(config_of(vectors, copy))
+  refit = tmp_path / "refit"
+  changes = {"data.file": table, "data.num_validation": 60, "data.refit": True}
+  dlx.train(vector_configs.get_config("debug", changes), refit)
+  with pytest.raises(UserError, match="trained on the validation documents too; .*refit=True"):
+    experiment.load(config_of(refit, table))
+  experiment.load(config_of(refit, table, **{"data.refit": True}))
