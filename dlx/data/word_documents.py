@@ -13,6 +13,7 @@ from dlx.data.documents import Documents
 from dlx.errors import UserError
 
 UNKNOWN = -1
+WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
 _TOKEN = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 _LINE_BREAK = re.compile(r"<br\s*/?>")  # Of web pages, such as the reviews of IMDB.
 

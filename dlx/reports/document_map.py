@@ -1,11 +1,11 @@
 """A map of documents' vectors in the plane."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 import numpy as np
 
-from dlx.reports import figures
+from dlx.reports import confusions, figures
 
 _MOST = 3000  # Points of a picture.
 
@@ -37,3 +37,15 @@ def draw(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Fig
   figures.legend(axes, names, handles, frameon=False, markerscale=2)
   figure.set_layout_engine("tight")
   return figure
+
+
+def make_plot(vectors_fn: Callable, eval_fn: Callable, classes: Sequence[str]) -> Callable:
+  """`plot` of a Task: the map of `vectors_fn(variables, batch, rng)`, and the confusions."""
+  of_confusions = confusions.make_plot(eval_fn, classes)
+
+  def plot(variables, data, split, apply):
+    examples = data.split(split)
+    picture = draw(apply(vectors_fn, examples), examples["labels"], classes)
+    return {**of_confusions(variables, data, split, apply), f"documents_{split}": picture}
+
+  return plot

@@ -4,7 +4,7 @@ A classifier that is trained with data.refit knows the validation documents, so 
 choose its checkpoint: it keeps the last one, and a run without data.refit chooses its steps before.
 """
 
-from dlx.settings import REQUIRED, Rule, Setting, flag, number, positive
+from dlx.settings import REQUIRED, Rule, Setting, flag, number, positive, steps
 
 
 def runs(*examples: str, optional: bool = False) -> Setting:
@@ -30,6 +30,11 @@ def best(config, metric: str) -> str | None:
   return None if config.data.get("refit") else metric
 
 
+FITTED_RULE = Rule(
+    lambda c: steps(c.training.total_steps, 1) == 0,
+    "training.total_steps must be 0, since the weights are fitted to all documents at once",
+    {"training.total_steps": 10},
+)
 DISTILLATION = {
     "teacher": runs("experiments.ngram_classifier:debug", optional=True),
     "distillation.weight": number(0.5, high=1.0),  # Of the teacher; the labels have the rest.

@@ -36,12 +36,17 @@ def opened(folders: str, classes: Sequence[str] | None = None) -> list[Run]:
           f"{run.workdir} is a run of {run.config.experiment}, which does not classify documents"
       )
     classes = run.assets["classes"] if classes is None else classes
-    if list(run.assets["classes"]) != list(classes):
-      raise UserError(
-          f"the run in {run.workdir} has the classes {', '.join(run.assets['classes'])}; expected "
-          f"{', '.join(classes)}"
-      )
+    check_classes(run, classes)
   return found
+
+
+def check_classes(run: Run, classes: Sequence[str]) -> None:
+  """Raises UserError unless the run has these classes."""
+  if list(run.assets["classes"]) != list(classes):
+    raise UserError(
+        f"the run in {run.workdir} has the classes {', '.join(run.assets['classes'])}; expected "
+        f"{', '.join(classes)}"
+    )
 
 
 def differing_documents(data: Mapping, other: Mapping) -> str | None:

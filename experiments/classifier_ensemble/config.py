@@ -8,8 +8,7 @@ debug  the debug presets of ngram_classifier and transformer_sentiment; for test
 """
 
 from dlx import presets, settings
-from dlx.settings import Rule
-from dlx.training.classifier_settings import runs
+from dlx.training.classifier_settings import FITTED_RULE, runs
 
 SETTINGS = {
     "members": runs(
@@ -19,12 +18,5 @@ SETTINGS = {
     "weights_from": settings.run("experiments.classifier_ensemble:debug", optional=True),
     **settings.training(total_steps=0, eval_batch_size=64),
 }
-RULES = (
-    Rule(
-        lambda c: settings.steps(c.training.total_steps, 1) == 0,
-        "training.total_steps must be 0, since the weights are fitted to all documents at once",
-        {"training.total_steps": 10},
-    ),
-)
 PRESETS = {"runs": {}, "debug": {}}
-get_config = presets.make("experiments.classifier_ensemble", SETTINGS, PRESETS, RULES)
+get_config = presets.make("experiments.classifier_ensemble", SETTINGS, PRESETS, (FITTED_RULE,))

@@ -30,11 +30,10 @@ from dlx.layers import linear, losses
 from dlx.metrics import classification
 from dlx.models import informative_ngrams, naive_bayes_linear
 from dlx.models.document_vectors import draw_noise, infer, objective, of_ngrams, unit
-from dlx.reports import confusions, document_map
+from dlx.reports import document_map
 from dlx.training import classifier_settings, optimizers, sparse
 
 NOISE_POWER = 0.75  # Noise is drawn from the counts to this power, as in word2vec.
-_WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
 
 
 def load(config, assets=None) -> Data:
@@ -128,16 +127,10 @@ def make(config, assets) -> Task:
     weights = informative_ngrams.weights_of(found["weights"], ngrams)
     return of_ngrams(variables, ngrams, weights, noise_ngrams=options.noise_ngrams, **ascent)
 
-  vectors_fn = bucketing.truncated(vectors_of, _WIDTHS)
+  vectors_fn = bucketing.truncated(vectors_of, word_documents.WIDTHS)
 
   def logits_fn(variables, batch):
     return logits_of(variables["params"], vectors_fn(variables, batch, None))
-
-  def plot(variables, data, split, apply):
-    examples = data.split(split)
-    picture = document_map.draw(apply(vectors_fn, examples), examples["labels"], classes)
-    drawn = confusions.make_plot(eval_fn, classes)(variables, data, split, apply)
-    return {**drawn, f"documents_{split}": picture}
 
   eval_fn = classification.make_eval(logits_fn)
   read = word_documents.make_reader(
@@ -148,6 +141,7 @@ def make(config, assets) -> Task:
       init_fn, loss_fn, eval_fn, batch_fn,
       optimizers.sgd(total_steps=config.training.total_steps, **config.optimizer),
       measure_fn=classification.make_measure(eval_fn, classes),
-      best=classifier_settings.best(config, "loss"), outputs_fn=logits_fn, plot=plot, read=read,
+      best=classifier_settings.best(config, "loss"), outputs_fn=logits_fn, read=read,
+      plot=document_map.make_plot(vectors_fn, eval_fn, classes),
       predict=classification.make_predict(logits_fn, classes, read), unit="nats per document",
   )  # fmt: skip

@@ -14,8 +14,8 @@ data.text_column and data.label_column. README.md has the measurements.
 """
 
 from dlx import presets, settings
-from dlx.settings import Rule, count, number, one_of, positive
-from dlx.training.classifier_settings import REFIT
+from dlx.settings import count, number, one_of, positive
+from dlx.training.classifier_settings import FITTED_RULE, REFIT
 from experiments.transformer_sentiment.config import DATA
 
 _NAMES = ("file", "text_column", "label_column", "dataset", "num_validation", "lowercase")
@@ -32,13 +32,6 @@ SETTINGS = {
     "model.interpolation": number(1.0, high=1.0)._replace(**FITTED),  # beta: w <- (1-b) |w| + b w.
     **settings.training(total_steps=0, eval_batch_size=64),
 }
-RULES = (
-    Rule(
-        lambda c: settings.steps(c.training.total_steps, 1) == 0,
-        "training.total_steps must be 0, since the weights are fitted to all documents at once",
-        {"training.total_steps": 10},
-    ),
-)
 PRESETS = {
     "imdb": {},
     "imdb_svm": {"model.fit": "squared_hinge"},
@@ -50,4 +43,4 @@ PRESETS = {
     },
     "debug_svm": {"base": "debug", "model.fit": "squared_hinge", "model.interpolation": 0.25},
 }  # fmt: skip
-get_config = presets.make("experiments.ngram_classifier", SETTINGS, PRESETS, RULES)
+get_config = presets.make("experiments.ngram_classifier", SETTINGS, PRESETS, (FITTED_RULE,))

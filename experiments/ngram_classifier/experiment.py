@@ -18,8 +18,6 @@ from dlx.models import ngram_language_model as ngrams
 from dlx.models import sparse_linear
 from dlx.reports import confusions
 
-_WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
-
 
 def load(config, assets=None) -> Data:
   """Documents as rows of words, sorted by length; every word and class of the training split."""
@@ -79,7 +77,7 @@ def make(config, assets) -> Task:
     def of_batch(variables, batch, rng):
       return model.logits(variables["params"], variables["ngrams"], batch["ids"])
 
-    return bucketing.truncated(of_batch, _WIDTHS)(variables, batch, None)
+    return bucketing.truncated(of_batch, word_documents.WIDTHS)(variables, batch, None)
 
   eval_fn = classification.make_eval(logits_fn)
   probabilities_fn = classification.make_probabilities(logits_fn)

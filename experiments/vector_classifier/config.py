@@ -11,7 +11,8 @@ README.md has the measurements.
 """
 
 from dlx import presets, settings
-from dlx.settings import Rule, count, positive
+from dlx.settings import count, positive
+from dlx.training.classifier_settings import FITTED_RULE
 from experiments.ngram_classifier.config import DOCUMENTS
 
 SETTINGS = {
@@ -21,15 +22,8 @@ SETTINGS = {
     "model.l2": positive(0.1),  # lambda of lambda / 2 |W|^2.
     **settings.training(total_steps=0, eval_batch_size=32),
 }
-RULES = (
-    Rule(
-        lambda c: settings.steps(c.training.total_steps, 1) == 0,
-        "training.total_steps must be 0, since the weights are fitted to all documents at once",
-        {"training.total_steps": 10},
-    ),
-)
 PRESETS = {
     "imdb": {},
     "debug": {"data.dataset": "sentences", "data.num_validation": 40, "model.parts": 2},
 }
-get_config = presets.make("experiments.vector_classifier", SETTINGS, PRESETS, RULES)
+get_config = presets.make("experiments.vector_classifier", SETTINGS, PRESETS, (FITTED_RULE,))

@@ -20,20 +20,20 @@ from dlx.experiment import Data, Task
 from dlx.layers import linear
 from dlx.metrics import classification
 from dlx.models import document_vectors, informative_ngrams, linear_models, naive_bayes_linear
-from dlx.reports import confusions, document_map
+from dlx.reports import document_map
 from dlx.training import classifier_settings, classifiers, finetuning
 
 _SOURCE = "experiments.document_vectors"
 _ASCENT = ("scale", "negatives", "steps", "rate", "noise_ngrams")
-_WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # Words that chunks are truncated to.
 
 
 def load(config, assets=None) -> Data:
   """Documents as rows of words, sorted by length; the words and the ascent of the other run."""
-  parts = documents.from_options(config.data)
+  parts, run = documents.from_options(config.data), None
   if assets is None:
     run = finetuning.open_run(config.init_from, _SOURCE)
-    check_documents(config, run, parts.train.classes)
+    classifiers.check_classes(run, parts.train.classes)
+    check_documents(config, run)
     reading = {name: run.config.data[name] for name in ("max_length", "lowercase")}
     ascent = {name: run.config.model[name] for name in _ASCENT}
     assets = {**run.assets, "reading": reading, "ascent": ascent}
@@ -44,14 +44,14 @@ def load(config, assets=None) -> Data:
   ]
 
   def fit():
-    return fitted(splits[0], finetuning.open_run(config.init_from, _SOURCE), config.model)
+    source = run or finetuning.open_run(config.init_from, _SOURCE)
+    return fitted(splits[0], source, assets["ascent"], config.model)
 
   return Data(*splits, assets=assets, pretrained=fit)
 
 
-def check_documents(config, run, classes) -> None:
-  """Raises UserError unless the run has the classes, and other documents than validation's."""
-  classifiers.opened(config.init_from, classes)
+def check_documents(config, run) -> None:
+  """Raises UserError unless the run was trained on the same documents, those of validation not."""
   theirs = run.config.data
   if name := classifiers.differing_documents(config.data, theirs):
     raise UserError(
@@ -65,9 +65,9 @@ def check_documents(config, run, classes) -> None:
     )
 
 
-def fitted(train, run, options) -> dict:
+def fitted(train, run, ascent, options) -> dict:
   """{"vectors", "ngrams"} of the run and {"params"}; options is config.model."""
-  phi = training_features(make_vectors(train, run), train, options.parts)
+  phi = training_features(make_vectors(train, run, ascent), train, options.parts)
   num_classes = len(run.assets["classes"])
   found = linear_models.fit("softmax", phi, train, num_classes, l2=options.l2)
   steps, norm = int(found["solver"]["steps"]), float(found["solver"]["gradient norm"])
@@ -76,7 +76,7 @@ def fitted(train, run, options) -> dict:
   return {**kept, "params": found["params"]}
 
 
-def make_vectors(train, run):
+def make_vectors(train, run, ascent):
   """`vectors_of(ids, labels)` of training documents, with weights by the other documents alone.
 
   As in the other run: a document's label would make its rare n-grams informative, and a new
@@ -87,7 +87,6 @@ def make_vectors(train, run):
   matrix = naive_bayes_linear.document_term_matrix(tables, train)
   counts = naive_bayes_linear.class_counts(matrix, train["labels"], len(run.assets["classes"]))
   lookup = jax.jit(naive_bayes_linear.features)
-  ascent = {name: model[name] for name in _ASCENT}
   infer = jax.jit(functools.partial(document_vectors.of_ngrams, **ascent))
 
   def vectors_of(ids, labels):
@@ -137,16 +136,10 @@ def make(config, assets) -> Task:
 
     return features(vectors_of, batch["ids"], batch["lengths"], config.model.parts)
 
-  features_fn = bucketing.truncated(features_of, _WIDTHS)
+  features_fn = bucketing.truncated(features_of, word_documents.WIDTHS)
 
   def logits_fn(variables, batch):
     return linear.apply(variables["params"], features_fn(variables, batch, None))
-
-  def plot(variables, data, split, apply):
-    examples = data.split(split)
-    picture = document_map.draw(apply(features_fn, examples), examples["labels"], classes)
-    drawn = confusions.make_plot(eval_fn, classes)(variables, data, split, apply)
-    return {**drawn, f"documents_{split}": picture}
 
   eval_fn = classification.make_eval(logits_fn)
   ids = {word: i for i, word in enumerate(words)}
@@ -154,6 +147,7 @@ def make(config, assets) -> Task:
   return Task(
       init_fn, eval_fn=eval_fn,
       measure_fn=classification.make_measure(eval_fn, classes),
-      best=classifier_settings.best(config, "loss"), outputs_fn=logits_fn, plot=plot, read=read,
+      best=classifier_settings.best(config, "loss"), outputs_fn=logits_fn, read=read,
+      plot=document_map.make_plot(features_fn, eval_fn, classes),
       predict=classification.make_predict(logits_fn, classes, read), unit="nats per document",
   )  # fmt: skip

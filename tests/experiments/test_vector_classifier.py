@@ -53,17 +53,16 @@ def test_parts_tell_where_a_document_says_something(vectors, table, tmp_path):
 
 def test_the_weights_of_a_training_document_are_those_of_the_other_documents(vectors, table):
   """As those that the other run has learned its vectors with."""
-  train = experiment.load(config_of(vectors, table)).train
+  data = experiment.load(config_of(vectors, table))
+  train, ascent = data.train, data.assets["ascent"]
   run = dlx.load_run(vectors)
   choice = ("order", "min_count", "smoothing", "max_ratio")
   corpus = informative_ngrams.select(
       train, vocab_size=len(run.assets["words"]), num_classes=2,
       **{name: run.config.model[name] for name in choice},
   ).corpus  # fmt: skip
-  vectors_of = experiment.make_vectors(train, run)
+  vectors_of = experiment.make_vectors(train, run, ascent)
   found = vectors_of(train["ids"][:20], train["labels"][:20])
-  names = ("scale", "negatives", "steps", "rate", "noise_ngrams")
-  ascent = {name: run.config.model[name] for name in names}
   for i in range(20):
     own = slice(corpus["starts"][i], corpus["starts"][i + 1])
     weights = np.diff(corpus["sums"][own], prepend=0)
@@ -73,7 +72,7 @@ def test_the_weights_of_a_training_document_are_those_of_the_other_documents(vec
     np.testing.assert_allclose(found[i], expected[0], atol=1e-4)
 
 
-def test_a_prediction_is_that_of_the_features_whatever_the_other_lines(vectors, table, tmp_path):
+def test_predictions_do_not_depend_on_other_lines(vectors, table, tmp_path):
   dlx.train(config_of(vectors, table), tmp_path / "run")
   run = dlx.load_run(tmp_path / "run")
   lines = ["red1 red2 red3 w green4 green5", "green4 w red1 " * 20, "unknown words only"]
