@@ -173,13 +173,17 @@ def _is_own(name: str) -> bool:
 
 
 def completed(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """A saved config, with the defaults of settings that its experiment has gained since.
+  """A saved config, with the settings that its experiment has gained since, without those it lost.
 
   So a run stays readable when its experiment gets a new setting, whose default has to be what
-  the experiment did before.
+  the experiment did before, or gives one up, which config.py then names in RETIRED.
   """
-  result = ml_collections.ConfigDict(config)
-  for key, setting in module_of(config, "config").SETTINGS.items():
+  result, module = ml_collections.ConfigDict(config.to_dict()), module_of(config, "config")
+  for key in getattr(module, "RETIRED", ()):
+    section, _, name = key.rpartition(".")
+    if key in flatten(result):
+      del (get(result, section) if section else result)[name]
+  for key, setting in module.SETTINGS.items():
     values = flatten(result)
     is_used = setting.when is None or values.get(setting.when[0]) in setting.when[1]
     section = key.partition(".")[0]  # A value in its place is an error, which `check` reports.

@@ -52,7 +52,7 @@ def load(
     *,
     file: str | pathlib.Path | None = None,
     text_column: str = "text",
-    label_column: str = "label",
+    label_column: str | None = "label",
     num_validation: int,
 ) -> Splits[Documents]:
   """A data set in three splits; the validation split is drawn from the training documents.
@@ -66,7 +66,7 @@ def load(
       and validation, 80 for testing).
     file: replaces `source`: a table (see `from_file`), of which a tenth, drawn with seed 1,
       is the test split.
-    text_column, label_column: the column names of `file`.
+    text_column, label_column: the column names of `file`; see `from_file`.
     num_validation: the number of validation documents.
 
   Raises:
@@ -106,6 +106,28 @@ def from_options(options) -> Splits[Documents]:
   return parts
 
 
+def load_texts(
+    source: str,
+    *,
+    file: str | pathlib.Path | None = None,
+    text_column: str = "text",
+    num_validation: int,
+) -> Splits[tuple[str, ...]]:
+  """The texts of a data set, for training without labels; the arguments are those of `load`.
+
+  The splits are those of `load`, so that what a classifier is tested on is not among the training
+  texts. These have the unlabelled documents of the source, too. A table needs no labels.
+
+  Raises:
+    UserError: as `load`.
+  """
+  parts = load(
+      source, file=file, text_column=text_column, label_column=None, num_validation=num_validation
+  )
+  train, validation, test = (part.texts for part in parts)
+  return Splits(train + (() if file else unlabelled(source)), validation, test)
+
+
 def unlabelled(source: str) -> tuple[str, ...]:
   """The documents of a source that have no label: those of imdb_reviews, else ().
 
@@ -143,28 +165,31 @@ def from_tfds(name: str, split: str) -> Documents:
 
 
 def from_file(
-    path: str | pathlib.Path, text_column: str = "text", label_column: str = "label"
+    path: str | pathlib.Path, text_column: str = "text", label_column: str | None = "label"
 ) -> Documents:
   """A table with a document and its label per row; the classes are the sorted labels.
 
   Args:
     path: a .csv, .tsv or .jsonl file; see `tables.read`.
     text_column, label_column: the names of the two columns. Blanks around a label do not
-      count.
+      count. Without a label_column every label is -1, and there are no classes.
 
   Raises:
     UserError: the file cannot be read, a row is malformed (the message has its number), a
       column, text or label is missing, or there are fewer than two classes.
   """
-  names = (text_column, label_column)
-  (texts, labels), notices = tables.read(path, names)
-  tables.expect_filled(path, names, (texts, labels))
-  labels = [label.strip() for label in labels]
+  names = (text_column,) if label_column is None else (text_column, label_column)
+  columns, notices = tables.read(path, names)
+  tables.expect_filled(path, names, columns)
+  texts, *labels = columns
+  labels = [label.strip() for label in labels[0]] if labels else []
   classes = sorted(set(labels))
-  if len(classes) < 2:
+  if label_column is not None and len(classes) < 2:
     raise UserError(f"{path}: a classifier needs at least two classes, got {len(classes)}")
   for notice in notices:
     processes.notice(notice)
+  if label_column is None:
+    return Documents(tuple(texts), np.full(len(texts), -1, np.int32), ())
   ids = {name: i for i, name in enumerate(classes)}
   return Documents(tuple(texts), np.array([ids[v] for v in labels], np.int32), tuple(classes))
 

@@ -14,7 +14,6 @@ SETTINGS = {
     "data.documents": one_of(*documents.SOURCES)._replace(**_SPANS),
     "data.documents_file": text()._replace(**_SPANS),  # A table, which replaces the documents.
     "data.text_column": text("text")._replace(**_SPANS),
-    "data.label_column": text("label")._replace(**_SPANS),
     "data.num_validation": count(500)._replace(**_SPANS),  # Of the training documents.
     "data.span_rate": number(0.15, low=0.01, high=0.5)._replace(**_SPANS),  # Of hidden tokens.
     "data.span_length": number(3.0, low=1.0)._replace(**_SPANS),  # The mean.
@@ -30,6 +29,7 @@ SETTINGS = {
     "data.num_lengths": count(4),  # Lengths that batches are truncated to.
     "data.batch_size": count(128),
 }
+RETIRED = ("data.label_column",)  # Spans are hidden in documents without labels.
 RULES = (
     Rule(
         lambda c: not c.data.joint_vocabulary or c.data.source_tokens == c.data.target_tokens,

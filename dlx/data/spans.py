@@ -38,12 +38,10 @@ def load(options, assets: dict | None = None) -> Data:
     UserError: the documents cannot be read, a split has none of two tokens, or the assets have
       fewer sentinels than spans.
   """
-  parts = documents.load(
+  texts = documents.load_texts(
       options.documents, file=options.documents_file, text_column=options.text_column,
-      label_column=options.label_column, num_validation=options.num_validation,
+      num_validation=options.num_validation,
   )  # fmt: skip
-  unlabelled = () if options.documents_file else documents.unlabelled(options.documents)
-  texts = parts.train.texts + unlabelled, parts.validation.texts, parts.test.texts
   texts = Splits(*([pairs.normalized(t, options.lowercase) for t in part] for part in texts))
   sentinels = int(counts(options.max_length - 1, **rates(options))[1].max())
   if assets is None:

@@ -18,13 +18,11 @@ from dlx.settings import Rule, count, flag, one_of, rate, text
 from experiments.tagging.config import DATA
 
 DOCUMENTS = ("imdb_reviews", "glue/sst2", "sentences", "table")
-_COLUMN = text("text")._replace(when=("data.dataset", ("table",)))
 SETTINGS = {
     **DATA,
     "data.dataset": one_of("grammar", *DOCUMENTS),
-    # A table, data.file, as a classifier reads it: the same documents are its test split.
-    "data.text_column": _COLUMN,
-    "data.label_column": _COLUMN._replace(default="label"),
+    # Of a table, data.file, which has the splits that a classifier makes of it.
+    "data.text_column": text("text")._replace(when=("data.dataset", DOCUMENTS)),
     "data.batch_size": count(64),
     "data.lowercase": flag(True),
     # Of a word that has an embedding; others are one unknown word.
@@ -42,6 +40,7 @@ SETTINGS = {
         total_steps="8 epochs", eval_every="1 epoch", save_every="0.5 epochs", ema_decay=0.998,
     ),
 }  # fmt: skip
+RETIRED = ("data.label_column",)  # Documents need no labels here.
 RULES = (
     Rule(
         lambda c: c.data.dataset in ("grammar", "table") or not c.data.file,

@@ -33,17 +33,15 @@ def _read_tagged(options, words):
 
 
 def _read_documents(options, words):
-  columns = {name: options[name] for name in ("text_column", "label_column") if name in options}
-  parts = documents.load(
-      options.dataset, file=options.file, num_validation=options.num_validation, **columns
-  )
-  train = parts.train.texts + documents.unlabelled(options.dataset)
+  parts = documents.load_texts(
+      options.dataset, file=options.file, text_column=options.text_column,
+      num_validation=options.num_validation,
+  )  # fmt: skip
   how = {"lowercase": options.lowercase}
   if words is None:
-    words = tokens.words(tokens.train_words(train, options.vocab_size, **how))
+    words = tokens.words(tokens.train_words(parts.train, options.vocab_size, **how))
   how["max_length"] = options.max_length
-  texts = train, parts.validation.texts, parts.test.texts
-  return [document_words.pieces(part, words, **how) for part in texts], words
+  return [document_words.pieces(part, words, **how) for part in parts], words
 
 
 def make(config, assets) -> Task:

@@ -17,9 +17,10 @@ from dlx.data import documents
 from dlx.settings import Rule, count, flag, one_of, positive, rate, run
 from experiments.transformer_sentiment.config import DATA, ENCODER, RULES
 
+RETIRED = ("data.label_column",)  # Documents need no labels here.
 SETTINGS = {
     "init_from": run("experiments.masked_lm:debug", optional=True),  # Or a published encoder.
-    **DATA,
+    **{key: setting for key, setting in DATA.items() if key not in RETIRED},
     "data.dataset": one_of(*documents.SOURCES),
     "data.next_sentence": flag(False),  # Documents as two parts, which follow each other or not.
     "data.mask_rate": positive(0.15, high=1.0),  # The fraction of tokens to predict.

@@ -27,11 +27,12 @@ from dlx.training import encoders
 def load(config, assets=None) -> Data:
   """Documents as rows of token ids, sorted by length, or pairs of their sentences; the encoder."""
   options = config.data
-  parts = documents.from_options(options)
-  unlabelled = () if options.file else documents.unlabelled(options.dataset)
-  texts = parts.train.texts + unlabelled
+  parts = documents.load_texts(
+      options.dataset, file=options.file, text_column=options.text_column,
+      num_validation=options.num_validation,
+  )  # fmt: skip
   num_segments = 2 if options.next_sentence else 0
-  known = assets or encoders.make_assets(config, texts, num_segments=num_segments)
+  known = assets or encoders.make_assets(config, parts.train, num_segments=num_segments)
   tokenizer = encoders.tokenizer_of(known)
 
   def encode(texts):
@@ -41,7 +42,6 @@ def load(config, assets=None) -> Data:
   pretrained = None
   if config.init_from:
     pretrained = lambda: {"params": encoders.load_params(config.init_from)}  # noqa: E731
-  parts = texts, parts.validation.texts, parts.test.texts
   if options.next_sentence:
     train, *held_out = (sentence_pairs.encode(tokenizer, p, options.max_length) for p in parts)
     fixed = [sentence_pairs.fixed(part, **pair_options(config, tokenizer)) for part in held_out]

@@ -42,6 +42,7 @@ SETTINGS = {
     **settings.optimizers("adamw", "muon", learning_rate=1e-3, warmup_steps=400, b2=0.98),
     **settings.training(total_steps=8000, eval_every=500, save_every=250, ema_decay=0.998),
 }  # fmt: skip
+RETIRED = pair_settings.RETIRED
 RULES = (*pair_settings.RULES,
     Rule(
         lambda c: c.model.d_model % (2 * c.model.get("num_heads", 1)) == 0,

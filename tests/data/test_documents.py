@@ -116,6 +116,24 @@ def test_a_tenth_of_a_table_is_the_test_split(tmp_path):
   assert other.test.texts == splits.test.texts, "independent of num_validation"
 
 
+def test_texts_need_no_labels_and_have_the_splits_of_labelled_documents(tmp_path):
+  """So that what a classifier is tested on is not among the texts of its pretraining."""
+  rows = [(f"document {i}", i % 3) for i in range(200)]
+  labelled = "".join(f"{text},{label}\n" for text, label in rows)
+  path = write(tmp_path / "a.csv", "body,stars\n" + labelled)
+  bare = write(tmp_path / "b.csv", "body\n" + "".join(f"{text}\n" for text, _ in rows))
+  columns = {"text_column": "body", "label_column": "stars"}
+  expected = documents.load("", file=path, num_validation=30, **columns)
+  for file in (path, bare):
+    found = documents.load_texts("", file=file, text_column="body", num_validation=30)
+    assert found == tuple(part.texts for part in expected)
+  with pytest.raises(UserError, match="has no column 'text'; it has body"):
+    documents.load_texts("", file=bare, num_validation=30)
+  empty = write(tmp_path / "c.csv", "text,id\ngood,1\n,2\n")
+  with pytest.raises(UserError, match="row 2 has no text"):
+    documents.load_texts("", file=empty, num_validation=1)
+
+
 @pytest.fixture
 def tfds(monkeypatch):
   """TFDS data sets of a few documents, by name and split."""
@@ -144,6 +162,9 @@ def test_imdb_reviews_have_a_test_split_and_unlabelled_documents(tfds):
   assert {*splits.train.texts, *splits.validation.texts} == {*tfds["imdb_reviews", "train"]}
   assert documents.unlabelled("imdb_reviews") == ("unknown", "strange")
   assert documents.from_tfds("imdb_reviews", "unsupervised").labels.tolist() == [-1, -1]
+  texts = documents.load_texts("imdb_reviews", num_validation=1)
+  assert texts.train == (*splits.train.texts, "unknown", "strange")
+  assert texts[1:] == (splits.validation.texts, splits.test.texts)
 
 
 def test_sst2_is_validated_on_whole_sentences_and_tested_on_glues_validation_split(tfds):

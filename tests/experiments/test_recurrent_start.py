@@ -85,9 +85,9 @@ def test_a_table_has_the_documents_of_the_classifier_in_each_split(tmp_path):
   (tmp_path / "mine.csv").write_text("words,kind\n" + rows)
   table = {
       "data.file": str(tmp_path / "mine.csv"), "data.text_column": "words",
-      "data.label_column": "kind", "data.num_validation": 20,
+      "data.num_validation": 20,
   }  # fmt: skip
-  expected = classifier.load(get_config("debug", table))
+  expected = classifier.load(get_config("debug", {**table, "data.label_column": "kind"}))
   options = {**table, "data.dataset": "table"}
   found = language_model.load(language_models.get_config("debug_documents", options))
   words = np.array(found.assets["words"])
