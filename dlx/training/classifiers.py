@@ -26,10 +26,13 @@ def opened(folders: str, classes: Sequence[str] | None = None) -> list[Run]:
     classes: the names that all of them have to have; None: those of the first.
 
   Raises:
-    UserError: a folder is not a run, its run is not a classifier of documents, or it has other
-      classes.
+    UserError: a folder is not a run or named twice, its run is not a classifier of documents, or
+      it has other classes.
   """
-  found = [dlx.load_run(name.strip()) for name in folders.split(",")]
+  names = [name.strip() for name in folders.split(",")]
+  if again := next((name for i, name in enumerate(names) if name in names[:i]), None):
+    raise UserError(f"{again} is named twice; name each run once")
+  found = [dlx.load_run(name) for name in names]
   for run in found:
     if run.task.outputs_fn is None or run.task.read is None or "classes" not in run.assets:
       raise UserError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import math
 import pathlib
 import time
 from typing import NamedTuple
@@ -215,6 +216,11 @@ class _Loop:
     scores = None
     if last or step % self.config.eval_every == 0:
       scores = {name: float(value) for name, value in self.validate(state).items()}
+      if not self.config.total_steps and math.isnan(self._criterion(step, scores)):
+        raise Diverged(
+            "the fit has failed: the validation metric that judges it is not a number. Other "
+            "settings of the model, or data in another unit, may help"
+        )
       named = {f"validation/{name}": value for name, value in scores.items()}
       self.log.write(step, named)
       self.progress.update(step, named, always=True)

@@ -18,7 +18,7 @@ from experiments.ngram_classifier.config import DOCUMENTS
 SETTINGS = {
     "init_from": settings.run("experiments.document_vectors:debug"),  # Whose vectors are read.
     **{key: row for key, row in DOCUMENTS.items() if key != "data.lowercase"},
-    "model.parts": count(3),  # P; 1: no parts, the document alone.
+    "model.parts": count(3, high=64),  # P; 1: no parts, the document alone.
     "model.l2": positive(0.1),  # lambda of lambda / 2 |W|^2.
     **settings.training(total_steps=0, eval_batch_size=32),
 }

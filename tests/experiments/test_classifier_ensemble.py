@@ -104,5 +104,8 @@ def test_runs_that_do_not_belong_together_are_refused(trained):
   folders = f"{trained(MEMBERS[0])},{trained('experiments.vae:debug')}"
   with pytest.raises(UserError, match="experiments.vae, which does not classify documents"):
     experiment.load(configs.get_config("debug", {"members": folders}))
+  twice = f"{trained(MEMBERS[0])}, {trained(MEMBERS[0])}"
+  with pytest.raises(UserError, match=f"{trained(MEMBERS[0])} is named twice; name each run once"):
+    experiment.load(configs.get_config("debug", {"members": twice}))
   with pytest.raises(UserError, match="config.members is .*; expected folders of runs"):
     presets.check(configs.get_config("debug", {"members": "runs/ngrams,"}))

@@ -6,6 +6,7 @@ import pytest
 import dlx
 from dlx.errors import UserError
 from dlx.models import document_vectors, informative_ngrams
+from dlx.training.fit import Diverged
 from experiments.document_vectors import config as vector_configs
 from experiments.vector_classifier import config as configs
 from experiments.vector_classifier import experiment
@@ -103,3 +104,17 @@ def test_a_run_that_knows_the_validation_documents_is_refused(vectors, table, tm
   with pytest.raises(UserError, match="trained on the validation documents too; .*refit=True"):
     experiment.load(config_of(refit, table))
   experiment.load(config_of(refit, table, **{"data.refit": True}))
+
+
+def test_a_fit_that_fails_is_no_run(vectors, table, tmp_path):
+  workdir = tmp_path / "run"
+  with pytest.raises(Diverged, match="the fit has failed: the validation metric .* not a number"):
+    dlx.train(config_of(vectors, table, **{"model.l2": 1e300}), workdir)
+  with pytest.raises(UserError, match="has no checkpoint yet"):
+    dlx.load_run(workdir)
+
+
+def test_a_folder_of_another_experiment_is_refused_in_few_words(vectors, table):
+  message = "vectors is a run of experiments.document_vectors; name another folder$"
+  with pytest.raises(UserError, match=message):
+    dlx.train(config_of(vectors, table), vectors)
