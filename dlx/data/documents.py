@@ -180,6 +180,8 @@ def from_file(
   """
   names = (text_column,) if label_column is None else (text_column, label_column)
   columns, notices = tables.read(path, names)
+  if not columns[0]:
+    raise UserError(f"{path} has no rows")
   tables.expect_filled(path, names, columns)
   texts, *labels = columns
   labels = [label.strip() for label in labels[0]] if labels else []

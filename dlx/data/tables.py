@@ -186,9 +186,9 @@ def _rows(path, text, separator) -> list[list[str]]:
       if _is_blank(row):
         continue
       rows.append(row)
-      where = f"{path}: Row #{len(rows)} (line {reader.line_num})"
+      where = _place(path, len(rows) - 1, reader.line_num)
       if len(row) != len(rows[0]):
-        raise UserError(f"{where}: Expected {len(rows[0])} columns, got {len(row)}")
+        raise UserError(f"{where}: expected {len(rows[0])} columns, got {len(row)}")
       # Stray quotes that join two rows enclose a tab and a line end.
       if separator == "\t" and any("\t" in v and ("\n" in v or "\r" in v) for v in row):
         raise UserError(
@@ -196,9 +196,14 @@ def _rows(path, text, separator) -> list[list[str]]:
             f"remove stray quotes, or write the table as .jsonl"
         )
   except csv.Error as e:
-    where = f"{path}: Row #{len(rows) + 1} (line {reader.line_num})"
+    where = _place(path, len(rows), reader.line_num)
     raise UserError(f'{where}: a wrong quote, {e}; write quotes as "a ""good"" film"') from None
   return rows
+
+
+def _place(path, row: int, line: int) -> str:
+  """Where an error is; rows are counted below the header, which is row 0."""
+  return f"{path}: {f'row {row}' if row else 'the header'} (line {line})"
 
 
 def _rows_of_lines(text: str) -> list[list[str]] | None:

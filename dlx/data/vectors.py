@@ -110,13 +110,13 @@ def _statistics(values: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, n
   for name, column in zip(names, values.T):
     if np.ptp(column) == 0:
       raise UserError(
-          f"{name} is constant: its {len(column)} training values are {column[0]:g}, and so it "
+          f"{name!r} is constant: its {len(column)} training values are {column[0]:g}, and so it "
           f"tells nothing; leave it out"
       )
     with np.errstate(all="ignore"):
       std = column.std()
     if not 0 < std < math.inf:
-      raise UserError(f"the variance of {name} overflows or underflows; give it in another unit")
+      raise UserError(f"the variance of {name!r} overflows or underflows; give it in another unit")
   return values.mean(0), values.std(0)
 
 

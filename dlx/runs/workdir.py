@@ -95,6 +95,8 @@ def check(
       differing.remove(_TOTAL_STEPS)
     else:
       reason = f" ({_TOTAL_STEPS} changes the {new['optimizer.decay']} schedule of every step)"
+  if "experiment" in differing and not override:
+    raise UserError(f"workdir {workdir} is a run of {old.get('experiment')}; name another folder")
   if differing and not override:
     changes = ", ".join(
         f"{key} ({old.get(key, 'absent')} -> {new.get(key, 'absent')})" for key in differing

@@ -65,13 +65,14 @@ class Progress:
     now = time.monotonic()
     self._texts.update({name: f"{name} {value:.4g}" for name, value in values.items()})
     rate = self._measure(step, now)
-    text = "  ".join([*self._texts.values(), f"{rate:.3g} {self._unit}s/s"])
+    rates = [f"{rate:.3g} {self._unit}s/s"] if self._total else []  # A fit has no steps.
+    text = "  ".join([*self._texts.values(), *rates])
     if self._bar:
       self._bar.update(self._task, completed=step, text=text)
     elif always or now - self._last_line >= self._log_seconds:
       self._last_line = now
       left = duration((self._total - step) / max(rate, 1e-9))
-      line = f"{self._unit} {step}/{self._total}  {text}  {left} left"
+      line = f"{self._unit} {step}/{self._total}  {text}  {left} left" if rates else text
       self._pending = line if step == self._total and not always else None
       if not self._pending:
         self._write(line)

@@ -60,7 +60,7 @@ def test_refit_adds_the_validation_documents_to_the_training_ones_and_changes_no
 
 @pytest.mark.parametrize("name, content, message", [
     ("a.csv", "text,stars\nfine,1\n", "no column 'label'; it has text, stars"),
-    ("a.csv", "text,label\nfine,1\nbad,0,extra\n", r"Row #3.*Expected 2 columns, got 3"),
+    ("a.csv", "text,label\nfine,1\nbad,0,extra\n", r"row 2 .line 3.: expected 2 columns, got 3"),
     ("a.csv", "text,label\nfine,1\nbad,\n", "row 2 has no label"),
     ("a.csv", "text,label\nfine,1\n  ,0\n", "row 2 has no text"),
     ("a.csv", "text,label\nfine,1\nbad,1\n", "at least two classes, got 1"),

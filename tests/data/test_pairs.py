@@ -104,7 +104,7 @@ def test_long_pairs_are_not_trained_on_but_evaluated_and_it_is_said(options, tmp
     "rows, header, message",
     [
         (["a b"], "source", "has no column 'target'; it has source"),
-        (["a\tb", "a"], "source\ttarget", r"Row #3 \(line 3\): Expected 2 columns, got 1"),
+        (["a\tb", "a"], "source\ttarget", r"row 2 \(line 3\): expected 2 columns, got 1"),
         (["a\tb", "a\t "], "source\ttarget", "row 2 has no target"),
     ],
 )

@@ -146,10 +146,12 @@ def test_values_in_quotes_are_those_that_the_csv_module_wrote(tmp_path):
 
 @pytest.mark.parametrize("name, content, message", [
     # A quote that closes in another row, or never.
-    ("x.csv", 'text,label\n"abc,pos\nbad,neg\n"xyz,neg\n', r"Row #2 \(line 4\): a wrong quote"),
-    ("x.csv", 'text,label\nok,pos\n"abc,pos\nbad,neg\n', "Row #3 .*a wrong quote"),
+    ("x.csv", 'text,label\n"abc,pos\nbad,neg\n"xyz,neg\n', r"row 1 \(line 4\): a wrong quote"),
+    ("x.csv", 'text,label\nok,pos\n"abc,pos\nbad,neg\n', "row 2 .*a wrong quote"),
     ("x.tsv", 'text\tlabel\n"abc\tpos\nbad"\tneg\na\tb\tc\n', "quotes enclose tabs and line ends"),
-    ("x.tsv", "text\tlabel\na\tb\tc\n", "Row #2 .*Expected 2 columns, got 3"),
+    ("x.csv", 'text,"label', r"x.csv: the header \(line 1\): a wrong quote"),
+    ("x.csv", "text,label\n\n", "x.csv has no rows"),
+    ("x.tsv", "text\tlabel\na\tb\tc\n", r"row 1 \(line 2\): expected 2 columns, got 3"),
     ("x.csv", "text,label,text\na,pos,b\n", "2 columns named 'text'; rename all but one"),
     ("x.csv", "text,label, label\na,pos,b\n", "2 columns named 'label'"),
     ("x.jsonl", '{"text": "a", "text": "b", "label": 1}\n', "row 1 .*a name occurs twice"),

@@ -113,7 +113,7 @@ DATA = {
     ),
     "table: one class": (sentiment, {"data.file": "FOLDER/one_class.csv"}, "class"),
     "table: broken row": (
-        sentiment, {"data.file": "FOLDER/broken_row.csv"}, "row|Expected 2 columns",
+        sentiment, {"data.file": "FOLDER/broken_row.csv"}, "expected 2 columns",
     ),
     "table: validation takes all": (
         sentiment, {"data.file": "FOLDER/few_rows.csv"}, "num_validation: expected .*got 40",

@@ -37,6 +37,12 @@ def test_every_update_prints_a_line_after_log_seconds(capsys):
   assert len(capsys.readouterr().err.splitlines()) == 3
 
 
+def test_a_fit_without_steps_has_no_rate_and_nothing_left(capsys):
+  with Progress(0, 0) as progress:
+    progress.update(0, {"validation/loss": 0.75}, always=True)
+  assert capsys.readouterr().err == "validation/loss 0.75\n"
+
+
 def test_the_unit_is_named(capsys):
   with Progress(640, 0, log_seconds=0, unit="document") as progress:
     progress.update(640, {})
