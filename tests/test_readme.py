@@ -46,6 +46,13 @@ def test_the_experiment_of_the_readme_trains_resumes_and_is_evaluated(programs, 
   programs_lib.assert_same_run(copy, workdir)
 
 
+def test_the_layer_in_five_lines_runs_as_it_stands():
+  lines = [line[4:] for line in section("A layer in five lines").splitlines() if line[:4] == "    "]
+  found = {}
+  exec("\n".join(lines), found)
+  assert len(lines) == 5 and found["ys"].shape == (5, 4) and set(found["grads"])
+
+
 def test_links_of_the_documentation_exist():
   root = programs_lib.ROOT
   pages = [root / "README.md", *root.glob("*/**/*.md")]
