@@ -4,7 +4,6 @@ python -m launch.train --config=experiments/document_vectors/config.py:PRESET --
 
 imdb           film reviews, with the 50,000 unlabelled ones; two CPU cores, 20 minutes: 92.80 %
 imdb_labelled  the same without them, 7 minutes: 91.71 %
-sst2           sentences of reviews; not measured yet
 debug          seconds, on generated sentences; for tests
 
 --config.data.file=TABLE trains any preset on a .csv, .tsv or .jsonl file with the columns
@@ -55,7 +54,6 @@ RULES = (
 PRESETS = {
     "imdb": {"data.unlabelled": True},
     "imdb_labelled": {},
-    "sst2": {"data.dataset": "glue/sst2", "data.num_validation": 1000},
     "debug": {
         "data.dataset": "sentences", "data.num_validation": 40, "data.batch_size": 16,
         "model.order": 2, "model.max_ratio": 2.0, "model.d": 16, "model.ngrams": 16,
