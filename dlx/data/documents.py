@@ -184,16 +184,18 @@ def from_file(
     raise UserError(f"{path} has no rows")
   tables.expect_filled(path, names, columns)
   texts, *labels = columns
-  labels = [label.strip() for label in labels[0]] if labels else []
-  classes = sorted(set(labels))
-  if label_column is not None and len(classes) < 2:
-    raise UserError(f"{path}: a classifier needs at least two classes, got {len(classes)}")
+  if labels:
+    names = [label.strip() for label in labels[0]]
+    classes = tuple(sorted(set(names)))
+    if len(classes) < 2:
+      raise UserError(f"{path}: a classifier needs at least two classes, got {len(classes)}")
+    ids = {name: i for i, name in enumerate(classes)}
+    found = Documents(tuple(texts), np.array([ids[name] for name in names], np.int32), classes)
+  else:
+    found = Documents(tuple(texts), np.full(len(texts), -1, np.int32), ())
   for notice in notices:
     processes.notice(notice)
-  if label_column is None:
-    return Documents(tuple(texts), np.full(len(texts), -1, np.int32), ())
-  ids = {name: i for i, name in enumerate(classes)}
-  return Documents(tuple(texts), np.array([ids[v] for v in labels], np.int32), tuple(classes))
+  return found
 
 
 _SUBJECTS = ("the film", "this story", "the plot", "her acting", "the ending", "that song")

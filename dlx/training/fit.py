@@ -29,7 +29,7 @@ from dlx.training.state import State
 
 
 class Diverged(Exception):
-  """Loss or gradient is not finite; the last good checkpoint is kept."""
+  """Loss, gradient or the metric of a fit is not finite; the last good checkpoint is kept."""
 
 
 class Program(NamedTuple):
