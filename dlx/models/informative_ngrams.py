@@ -62,9 +62,10 @@ def select(
   return Ngrams(tables, counts, weights.astype(np.float32), corpus)
 
 
-def weigh(ratios: Float[np.ndarray, "C ..."], max_ratio: float) -> Float[np.ndarray, "..."]:
-  """The weights of n-grams with these r."""
-  return np.minimum(1, np.expm1(np.abs(ratios).max(0)) / (max_ratio - 1))
+def weigh(ratios: Float[Array, "C ..."], max_ratio: float) -> Float[Array, "..."]:
+  """The weights of n-grams with these r, an array of numpy or of jax."""
+  array = ratios.__array_namespace__()
+  return array.minimum(1, array.expm1(abs(ratios).max(0)) / (max_ratio - 1))
 
 
 def weights_of(weights: Float[Array, "F"], ngrams: Int[Array, "..."]) -> Float[Array, "..."]:

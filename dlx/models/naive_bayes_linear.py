@@ -73,13 +73,21 @@ def features(tables: Sequence[Mapping[str, Array]], ids: Int[Array, "B T"]) -> I
     tables: see `tables`.
     ids: rows of dlx.data.word_documents.
   """
+  count = num_features(tables)
+  found = jnp.sort(jnp.concatenate(at_words(tables, ids), -1), -1)
+  repeated = jnp.pad(found[:, 1:] == found[:, :-1], ((0, 0), (1, 0)))
+  return jnp.where(repeated, count, found)
+
+
+def at_words(
+    tables: Sequence[Mapping[str, Array]], ids: Int[Array, "B T"]
+) -> list[Int[Array, "B T"]]:
+  """The n-gram of each order that ends at each word, F without one; arguments as `features`."""
   count, first, found = num_features(tables), 0, []
   for table, rows in zip(tables, ngrams.lookup(tables, ids)):
     found.append(jnp.where(rows >= 0, first + rows, count))
     first += num_features([table])
-  found = jnp.sort(jnp.concatenate(found, -1), -1)
-  repeated = jnp.pad(found[:, 1:] == found[:, :-1], ((0, 0), (1, 0)))
-  return jnp.where(repeated, count, found)
+  return found
 
 
 def document_term_matrix(
@@ -139,34 +147,49 @@ def held_out_log_ratios(
     labels, num_classes, smoothing: as for `log_ratios`.
   """
   counts = class_counts(matrix, labels, num_classes)
-  return without_own(counts, matrix.columns, labels[matrix.rows], smoothing)
+  sizes = log_size_ratios(counts, smoothing)
+  return without_own(counts, sizes, matrix.columns, labels[matrix.rows], smoothing)
 
 
-def without_own(
-    counts: Mapping[int, Int[np.ndarray, "F"]],
-    ngrams: Int[np.ndarray, "..."],
-    labels: Int[np.ndarray, "..."],
-    smoothing: float,
-) -> Float[np.ndarray, "C ..."]:
-  """r of n-grams that training documents have, with the counts of all other documents.
-
-  Args:
-    counts: of `class_counts`.
-    ngrams: indices of n-grams.
-    labels: of the document that has each; -1 for one without a label.
-    smoothing: as for `log_ratios`.
-  """
+def log_size_ratios(
+    counts: Mapping[int, Int[np.ndarray, "F"]], smoothing: float
+) -> Float[np.ndarray, "C"]:
+  """log |p_c| / |q_c| of the classes of `scored_classes`; arguments as `without_own`."""
   every = sum(counts.values())
   seen = every > 0
 
   def of(c):
-    rest = every - counts[c]
-    sizes = [(smoothing + x[seen]).sum() for x in (counts[c], rest)]
-    p = smoothing + counts[c][ngrams] - (labels == c)
-    q = smoothing + rest[ngrams] - ((labels >= 0) & (labels != c))
-    return np.float32(np.log(p / q) - np.log(sizes[0] / sizes[1]))
+    p, q = ((smoothing + x[seen]).sum() for x in (counts[c], every - counts[c]))
+    return np.float32(np.log(p / q))
 
   return np.stack([of(c) for c in scored_classes(len(counts))])
+
+
+def without_own(
+    counts: Mapping[int, Int[Array, "F"]] | Int[Array, "K F"],
+    sizes: Float[Array, "C"],
+    ngrams: Int[Array, "..."],
+    labels: Int[Array, "..."],
+    smoothing: float,
+) -> Float[Array, "C ..."]:
+  """r of n-grams that documents have, with the counts of all other documents.
+
+  Args:
+    counts: of `class_counts`, or these as one array.
+    sizes: of `log_size_ratios`.
+    ngrams: indices of n-grams; arrays of numpy or of jax.
+    labels: of the document that has each; -1 for one that was not counted.
+    smoothing: as for `log_ratios`.
+  """
+  array = ngrams.__array_namespace__()  # The functions below are those of numpy or of jax.
+  every = sum(counts[c][ngrams] for c in range(len(counts)))
+
+  def of(c, size):
+    own, other = labels == c, (labels >= 0) & (labels != c)
+    p, q = smoothing + counts[c][ngrams] - own, smoothing + every - counts[c][ngrams] - other
+    return (array.log(p / q) - size).astype(array.float32)
+
+  return array.stack([of(c, size) for c, size in zip(scored_classes(len(counts)), sizes)])
 
 
 def class_counts(

@@ -4,7 +4,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dlx.data import bucketing
 from dlx.layers import embedding, linear, pooling
 from dlx.models import bidirectional
 
@@ -60,17 +59,32 @@ class RecurrentClassifier(nn.Module):
     x = embedding.lookup(table, ids)
     if perturbation is not None:
       x = x + perturbation
-    x = bidirectional.layers(self, x, lengths, train=train)
-    mask, weights = bucketing.token_mask(ids, lengths), None
-    if self.pooling == "attention":
-      params = self.param("pooling", pooling.init_attention, x.shape[-1], self.d_attention)
-      weights = pooling.attention_weights(params, x, mask)
-      x = pooling.attention_pool(params, x, mask)
-    elif self.pooling == "last":
-      forward, backward = jnp.split(x, 2, -1)
-      ends = pooling.pool(forward, mask, how="last"), pooling.pool(backward, mask, how="first")
-      x = jnp.concatenate(ends, -1)
-    else:
-      x = pooling.pool(x, mask, how=self.pooling)
-    head = self.param("head", linear.init, x.shape[-1], self.num_classes)
-    return linear.apply(head, x), weights
+    return classify(self, x, lengths, train=train)
+
+
+def classify(
+    module: nn.Module, x: Float[Array, "... T D"], lengths: Int[Array, "..."], *, train: bool
+) -> tuple[Float[Array, "... K"], Float[Array, "... T"] | None]:
+  """The recurrent layers, the pooling and the linear layer; see RecurrentClassifier.
+
+  Args:
+    module: inside its compact method, with the attributes of `bidirectional.layers`, and
+      num_classes, pooling and d_attention.
+    x: a vector of each step.
+    lengths: the number of valid steps, at least 1.
+    train: drop, with keys of the module's "dropout".
+  """
+  x = bidirectional.layers(module, x, lengths, train=train)
+  mask, weights = jnp.arange(x.shape[-2]) < lengths[..., None], None
+  if module.pooling == "attention":
+    params = module.param("pooling", pooling.init_attention, x.shape[-1], module.d_attention)
+    weights = pooling.attention_weights(params, x, mask)
+    x = pooling.attention_pool(params, x, mask)
+  elif module.pooling == "last":
+    forward, backward = jnp.split(x, 2, -1)
+    ends = pooling.pool(forward, mask, how="last"), pooling.pool(backward, mask, how="first")
+    x = jnp.concatenate(ends, -1)
+  else:
+    x = pooling.pool(x, mask, how=module.pooling)
+  head = module.param("head", linear.init, x.shape[-1], module.num_classes)
+  return linear.apply(head, x), weights

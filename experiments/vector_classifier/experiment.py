@@ -15,15 +15,13 @@ import numpy as np
 
 from dlx.data import bucketing, document_parts, documents, expect, word_documents
 from dlx.distributed import processes
-from dlx.errors import UserError
 from dlx.experiment import Data, Task
 from dlx.layers import linear
 from dlx.metrics import classification
 from dlx.models import document_vectors, informative_ngrams, linear_models, naive_bayes_linear
 from dlx.reports import document_map
-from dlx.training import classifier_settings, classifiers, finetuning
+from dlx.training import classifier_settings, vector_runs
 
-_SOURCE = "experiments.document_vectors"
 _ASCENT = ("scale", "negatives", "steps", "rate", "noise_ngrams")
 
 
@@ -31,9 +29,7 @@ def load(config, assets=None) -> Data:
   """Documents as rows of words, sorted by length; the words and the ascent of the other run."""
   parts, run = documents.from_options(config.data), None
   if assets is None:
-    run = finetuning.open_run(config.init_from, _SOURCE)
-    classifiers.check_classes(run, parts.train.classes)
-    check_documents(config, run)
+    run = vector_runs.opened(config, parts.train.classes)
     reading = {name: run.config.data[name] for name in ("max_length", "lowercase")}
     ascent = {name: run.config.model[name] for name in _ASCENT}
     assets = {**run.assets, "reading": reading, "ascent": ascent}
@@ -44,25 +40,10 @@ def load(config, assets=None) -> Data:
   ]
 
   def fit():
-    source = run or finetuning.open_run(config.init_from, _SOURCE)
+    source = run or vector_runs.opened(config, parts.train.classes)
     return fitted(splits[0], source, assets["ascent"], config.model)
 
   return Data(*splits, assets=assets, pretrained=fit)
-
-
-def check_documents(config, run) -> None:
-  """Raises UserError unless the run was trained on the same documents, those of validation not."""
-  theirs = run.config.data
-  if name := classifiers.differing_documents(config.data, theirs):
-    raise UserError(
-        f"{config.init_from} was trained on other documents: data.{name} is {theirs.get(name)!r} "
-        f"there, {config.data.get(name)!r} here"
-    )
-  if theirs.refit and not config.data.refit:
-    raise UserError(
-        f"{config.init_from} was trained on the validation documents too; train one with "
-        f"data.refit=False, or set data.refit=True"
-    )
 
 
 def fitted(train, run, ascent, options) -> dict:
@@ -84,8 +65,7 @@ def make_vectors(train, run, ascent):
   """
   variables, model = jax.device_put(run.eval_variables), run.config.model
   tables, num_ngrams = variables["ngrams"]["tables"], len(variables["vectors"])
-  matrix = naive_bayes_linear.document_term_matrix(tables, train)
-  counts = naive_bayes_linear.class_counts(matrix, train["labels"], len(run.assets["classes"]))
+  counts, sizes = vector_runs.count(train, tables, run)
   lookup = jax.jit(naive_bayes_linear.features)
   infer = jax.jit(functools.partial(document_vectors.of_ngrams, **ascent))
 
@@ -93,7 +73,7 @@ def make_vectors(train, run, ascent):
     ngrams = np.asarray(lookup(tables, ids))
     rows, columns = np.nonzero(ngrams < num_ngrams)
     ratios = naive_bayes_linear.without_own(
-        counts, ngrams[rows, columns], labels[rows], model.smoothing
+        counts, sizes, ngrams[rows, columns], labels[rows], model.smoothing
     )
     weights = np.zeros(ngrams.shape, np.float32)
     weights[rows, columns] = informative_ngrams.weigh(ratios, model.max_ratio)

@@ -10,17 +10,7 @@ from dlx.training.fit import Diverged
 from experiments.document_vectors import config as vector_configs
 from experiments.vector_classifier import config as configs
 from experiments.vector_classifier import experiment
-
-
-def write(path, num_documents, names=("red", "green")):
-  """The second half has words of the document's class, the first half those of any class."""
-  rng, rows = np.random.default_rng(0), ["text\tlabel"]
-  for i in range(num_documents):
-    own, other = names[i % len(names)], names[rng.integers(len(names))]
-    halves = [[f"{name}{k}" for k in rng.integers(0, 8, 5)] for name in (other, own)]
-    rows.append(f"{' '.join(halves[0])} w {' '.join(halves[1])} v\t{own}")
-  path.write_text("\n".join(rows))
-  return str(path)
+from tests.halves import write
 
 
 @pytest.fixture(scope="module")
