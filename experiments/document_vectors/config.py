@@ -12,10 +12,11 @@ data.text_column and data.label_column. README.md has the measurements.
 
 from dlx import presets, settings
 from dlx.settings import Rule, count, flag, number, positive
-from experiments.ngram_classifier.config import DOCUMENTS
+from experiments.ngram_classifier.config import DOCUMENTS, NAMES
 
 SETTINGS = {
     **DOCUMENTS,
+    **NAMES,
     "data.unlabelled": flag(False),  # Read the unlabelled reviews of IMDB, too.
     "data.max_length": count(4096),  # Words; the rest of a longer document is not read.
     "data.batch_size": count(64),

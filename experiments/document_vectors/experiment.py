@@ -20,6 +20,7 @@ from dlx.data import (
   document_ngrams,
   documents,
   expect,
+  names,
   word_counts,
   word_documents,
   word_windows,
@@ -42,8 +43,10 @@ def load(config, assets=None) -> Data:
   parts = documents.with_unlabelled(documents.from_options(options), options)
   if assets is None:
     tokens = [word_documents.tokenize(t, lowercase=options.lowercase) for t in parts.train.texts]
-    words = word_counts.count(tokens, min_count=config.model.min_count).words
-    assets = {"classes": list(parts.train.classes), "words": list(words)}
+    words = list(word_counts.count(tokens, min_count=config.model.min_count).words)
+    if options.drop_names:
+      words = names.without(words, parts.train.texts)
+    assets = {"classes": list(parts.train.classes), "words": words}
   ids = {word: i for i, word in enumerate(assets["words"])}
   read = {"max_length": options.max_length, "lowercase": options.lowercase}
   train, validation, test = (

@@ -14,15 +14,17 @@ data.text_column and data.label_column. README.md has the measurements.
 """
 
 from dlx import presets, settings
-from dlx.settings import count, number, one_of, positive
+from dlx.settings import count, flag, number, one_of, positive
 from dlx.training.classifier_settings import FITTED_RULE, REFIT
 from experiments.transformer_sentiment.config import DATA
 
 _NAMES = ("file", "text_column", "label_column", "dataset", "num_validation", "lowercase")
+NAMES = {"data.drop_names": flag(False)}  # Leave proper names out; see dlx.data.names.
 DOCUMENTS = {**{f"data.{name}": DATA[f"data.{name}"] for name in _NAMES}, **REFIT}
 FITTED = {"when": ("model.fit", ("logistic", "squared_hinge"))}
 SETTINGS = {
     **DOCUMENTS,
+    **NAMES,
     "data.max_length": count(4096),  # Words; the rest of a longer document is not read.
     "model.order": count(3, high=6),  # Words of the longest n-gram.
     "model.fit": one_of("logistic", "squared_hinge", "none"),  # The loss; none is naive Bayes.

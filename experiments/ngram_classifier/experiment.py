@@ -9,7 +9,7 @@ dlx.models.naive_bayes_linear has the features, dlx.models.sparse_linear the fit
 import jax.numpy as jnp
 import numpy as np
 
-from dlx.data import bucketing, documents, expect, word_documents
+from dlx.data import bucketing, documents, expect, names, word_documents
 from dlx.distributed import processes
 from dlx.experiment import Data, Task
 from dlx.metrics import classification
@@ -25,6 +25,8 @@ def load(config, assets=None) -> Data:
   parts = documents.from_options(options)
   if assets is None:
     words = word_documents.vocabulary(parts.train.texts, lowercase=options.lowercase)
+    if options.drop_names:
+      words = names.without(words, parts.train.texts)
     assets = {"classes": list(parts.train.classes), "words": words}
   ids = {word: i for i, word in enumerate(assets["words"])}
   read = {"max_length": options.max_length, "lowercase": options.lowercase}
