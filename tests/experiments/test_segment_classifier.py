@@ -74,7 +74,7 @@ def test_the_loss_of_training_documents_leaves_their_labels_out(run, data):
   p = jax.nn.log_softmax(run.task.outputs_fn(run.eval_variables, train))
   with_own = -np.mean(np.asarray(p)[np.arange(100), labels])
   without = float(run.task.loss_fn(run.eval_variables, train, jax.random.key(0)).value)
-  assert with_own < without
+  assert 1.002 * with_own < without
 
 
 def test_predictions_do_not_depend_on_other_lines(run):
