@@ -52,7 +52,8 @@ def test_the_key_of_a_chunk_depends_on_the_seed_and_the_chunk():
   found = draw(noise, {"x": np.arange(10)})
   keys = [jax.random.fold_in(jax.random.key(3), i) for i in range(3)]
   expected = np.concatenate([jax.random.normal(key, (4,)) for key in keys])[:10]
-  np.testing.assert_array_equal(found, expected)
+  # Another program than that of `draw`: its last bit may differ.
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
   # More examples, or other ones, do not change the random numbers.
   np.testing.assert_array_equal(draw(noise, {"x": np.ones(23)})[:10], found)
   assert not set(make_apply(chunk=4, seed=4)(noise, {"x": np.arange(10)})) & set(found)
