@@ -182,11 +182,11 @@ def without_own(
     smoothing: as for `log_ratios`.
   """
   array = ngrams.__array_namespace__()  # The functions below are those of numpy or of jax.
-  every = sum(counts[c][ngrams] for c in range(len(counts)))
+  found = [counts[c][ngrams] for c in range(len(counts))]
 
   def of(c, size):
     own, other = labels == c, (labels >= 0) & (labels != c)
-    p, q = smoothing + counts[c][ngrams] - own, smoothing + every - counts[c][ngrams] - other
+    p, q = smoothing + found[c] - own, smoothing + sum(found) - found[c] - other
     return (array.log(p / q) - size).astype(array.float32)
 
   return array.stack([of(c, size) for c, size in zip(scored_classes(len(counts)), sizes)])

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dlx.data import bucketing
 from dlx.layers import embedding, linear, pooling
 from dlx.models import bidirectional
 
@@ -75,7 +76,7 @@ def classify(
     train: drop, with keys of the module's "dropout".
   """
   x = bidirectional.layers(module, x, lengths, train=train)
-  mask, weights = jnp.arange(x.shape[-2]) < lengths[..., None], None
+  mask, weights = bucketing.token_mask(x[..., 0], lengths), None
   if module.pooling == "attention":
     params = module.param("pooling", pooling.init_attention, x.shape[-1], module.d_attention)
     weights = pooling.attention_weights(params, x, mask)

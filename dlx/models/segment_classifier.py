@@ -46,13 +46,12 @@ def of_segments(
   ratios = jnp.where(known, ratios, 0)
   weights = informative_ngrams.weigh(ratios, max_ratio)  # 0 for r = 0.
 
-  def total(values, features):  # (B, T, N, features) of each n-gram -> (B, S, features).
-    return values.reshape(len(ids), -1, words * weights.shape[-1], features).sum(2)
+  def total(x):  # (B, T, features) of each word -> (B, S, features) of each segment.
+    return x.reshape(len(ids), -1, words, x.shape[-1]).sum(2)
 
-  s = jnp.einsum("bti,btid->btd", weights, vectors[found])
-  s = s.reshape(len(ids), -1, words, s.shape[-1]).sum(2)
-  m = total(weights[..., None], 1)
-  r = total(jnp.moveaxis(weights * ratios, 0, -1), len(ratios))
+  s = total(jnp.einsum("bti,btid->btd", weights, vectors[found]))
+  m = total(weights.sum(-1, keepdims=True))
+  r = total(jnp.einsum("bti,cbti->btc", weights, ratios))
   norm = jnp.maximum(jnp.linalg.norm(s, axis=-1, keepdims=True), jnp.finfo(s.dtype).tiny)
   s = s * s.shape[-1] ** 0.5 * jax.lax.rsqrt(norm)
   return jnp.concatenate([s, jnp.log1p(m), jnp.arcsinh(r)], -1)

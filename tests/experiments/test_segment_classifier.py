@@ -8,10 +8,9 @@ import dlx
 from dlx.errors import UserError
 from dlx.experiment import numeric
 from experiments.classifier_ensemble import config as ensembles
-from experiments.document_vectors import config as vector_configs
 from experiments.segment_classifier import config as configs
 from experiments.segment_classifier import experiment
-from tests.halves import write
+from tests.halves import train_vectors, write
 
 DATA = {"data.num_validation": 60}
 
@@ -24,11 +23,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def vectors(table, tmp_path_factory):
   """A run of document vectors."""
-  workdir = tmp_path_factory.mktemp("runs") / "vectors"
-  steps = {f"training.{name}": 60 for name in ("total_steps", "eval_every", "save_every")}
-  changes = {**DATA, "data.file": table, "model.min_count": 1, **steps}
-  dlx.train(vector_configs.get_config("debug", changes), workdir)
-  return workdir
+  return train_vectors(table, tmp_path_factory.mktemp("runs") / "vectors")
 
 
 def config_of(vectors, table, **changes):
